@@ -1,0 +1,50 @@
+# `make demo` and `make test` do all the set-up they need. `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Every process of ours: no bytecode surprises, no accelerator probing chatter.
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+$(STAMP): deploy/set_up.sh deploy/relink_wheels.py requirements/locked.txt requirements/uv.txt pyproject.toml
+	@bash deploy/set_up.sh $(VENV)
+	@touch $@
+
+.PHONY: help setup demo test check check-fast lint types imports format lock bench clean
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP) ## the environment in .venv, with the nocturne command in .venv/bin
+
+demo: $(STAMP) ## plays a corpus, trains, generates, and writes demo/index.html
+	@$(BIN)/nocturne demo --root demo
+
+lint: $(STAMP) ## ruff: lint and format
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(STAMP) ## mypy
+	@$(BIN)/mypy
+
+imports: $(STAMP) ## import-linter: which folder may import which
+	@$(BIN)/lint-imports
+
+check: lint types imports ## lint, types, import rules
+
+check-fast: check ## check, and the tests that take under three minutes
+	@$(BIN)/pytest -q -n 2 -m "not slow"
+
+test: check ## everything that must pass
+	@$(BIN)/pytest -q -n 2 --dist worksteal
+
+format: $(STAMP) ## rewrites the code in the house's format
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+bench: $(STAMP) ## every program in benchmarks/, one after the other
+	@status=0; for program in benchmarks/bench_*.py; do $(BIN)/python $$program || status=1; done; exit $$status
+
+lock: $(STAMP) ## resolves requirements/*.in anew into requirements/locked.txt
+	@bash deploy/lock.sh
+
+clean: ## removes what make made, but not the environment
+	@rm -rf demo build dist .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -1,0 +1,141 @@
+"""Decoding in blocks, downmix, resampling; encoding of finished clips.
+
+Nothing here holds a whole recording: a block is read, mixed to mono, resampled and handed on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from audio.errors import AudioError
+
+Float32 = npt.NDArray[np.float32]
+
+BLOCK_SAMPLES = 1 << 16
+_MAX_CHANNELS = 64
+_MIN_RATE, _MAX_RATE = 1_000, 768_000
+# 40 dB over full scale: float files may be hot, but 1e30 is a broken file.
+_MAX_AMPLITUDE = 100.0
+
+
+class AudioReader:
+    """One open recording: its format, its mono samples, and the hash of what was decoded.
+
+    Attributes:
+      sample_rate: of the file, in Hz.
+      n_channels: of the file.
+      n_samples: samples per channel decoded so far.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        """Opens a seekable binary file that libsndfile can read.
+
+        Raises:
+          AudioError: it is no audio, or its header makes no sense.
+        """
+        try:
+            self._sound = soundfile.SoundFile(file)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"not readable as audio: {_reason(error)}") from error
+        self.sample_rate = int(self._sound.samplerate)
+        self.n_channels = int(self._sound.channels)
+        self.n_samples = 0
+        self._hash = hashlib.sha256()
+        if not _MIN_RATE <= self.sample_rate <= _MAX_RATE:
+            raise AudioError(
+                f"wanted a sample rate of {_MIN_RATE} to {_MAX_RATE} Hz, got {self.sample_rate}"
+            )
+        if not 1 <= self.n_channels <= _MAX_CHANNELS:
+            raise AudioError(f"wanted 1 to {_MAX_CHANNELS} channels, got {self.n_channels}")
+        self._hash.update(f"{self.sample_rate} {self.n_channels}\n".encode())
+
+    def mono_blocks(self) -> Iterator[Float32]:
+        """Yields the recording from its start, mixed to mono: float32 [n], at sample_rate.
+
+        Raises:
+          AudioError: a sample is not finite or far beyond full scale, or decoding stops early.
+        """
+        promised = self._sound.frames
+        while True:
+            try:
+                block = self._sound.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                raise AudioError(f"decoding failed: {_reason(error)}") from error
+            if not len(block):
+                break
+            self._hash.update(block.data)
+            self.n_samples += len(block)
+            yield downmix(block)
+        if self.n_samples < promised:
+            raise AudioError(
+                f"truncated: the header promises {promised} samples, {self.n_samples} could be "
+                "decoded"
+            )
+
+    def recording_id(self) -> str:
+        """Returns 64 hex digits: sha256 of rate, channels and the float32 PCM decoded so far."""
+        return self._hash.hexdigest()
+
+
+def downmix(block: Float32) -> Float32:
+    """Returns the mean over channels of float32 [n, n_channels], as float32 [n].
+
+    Raises:
+      AudioError: a sample is NaN, infinite or beyond 100 times full scale.
+    """
+    mono: Float32 = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+    # A comparison with NaN is false, so this one test also catches what is not finite.
+    if not (np.abs(block) <= _MAX_AMPLITUDE).all():
+        raise AudioError(f"wanted finite samples within ±{_MAX_AMPLITUDE:g}, got others")
+    return mono
+
+
+def resample_blocks(
+    blocks: Iterator[Float32], *, from_rate: int, to_rate: int
+) -> Iterator[Float32]:
+    """Resamples mono blocks with soxr at high quality, the same as the whole at once."""
+    if from_rate == to_rate:
+        yield from blocks
+        return
+    stream = soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality="HQ")
+    for block in blocks:
+        yield stream.resample_chunk(block)
+    yield stream.resample_chunk(np.empty(0, np.float32), last=True)
+
+
+def read_mono(file: BinaryIO, *, sample_rate: int) -> Float32:
+    """Returns a whole (short) recording, mono, at a sample rate: float32 [n_samples].
+
+    Raises:
+      AudioError: as AudioReader.
+    """
+    reader = AudioReader(file)
+    blocks = resample_blocks(
+        reader.mono_blocks(), from_rate=reader.sample_rate, to_rate=sample_rate
+    )
+    return np.concatenate([np.empty(0, np.float32), *blocks])
+
+
+def to_pcm16(samples: Float32) -> npt.NDArray[np.int16]:
+    """Returns samples in [-1, 1] as 16 bit integers: clipped first, then rounded."""
+    return np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16)
+
+
+def encode_wav(samples: Float32, *, sample_rate: int) -> bytes:
+    """Returns a mono 16 bit WAV file of float32 [n_samples]; equal samples give equal bytes."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, to_pcm16(samples), sample_rate, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def _reason(error: Exception) -> str:
+    """The library's words without the Python object that it was reading from."""
+    return str(getattr(error, "error_string", error)).strip().rstrip(".")

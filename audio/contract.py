@@ -1,0 +1,64 @@
+"""Every name that leaves Python: features, splits, files, signatures.
+
+    DATASET/                      MODEL/ (a SavedModel)         OUTPUT/ (generated clips)
+      Split-train/*.tfrecord        saved_model.pb, variables/    clip-0000.wav ...
+      Split-eval/*.tfrecord         assets.extra/model_info.json  effective_config.yaml
+      recordings.jsonl              assets.extra/history.json     manifest.json
+      rejected/rejected.jsonl                                     COMPLETED   (last)
+      dataset_info.json
+      effective_config.yaml
+      COMPLETED   (last)
+"""
+
+from typing import Final
+
+# Version of what stands in the files below; raised when a reader of the old form would misread.
+FORMAT_VERSION: Final = 1
+
+# Splits. TFX reads examples from folders named Split-<name>, so that is what a dataset has.
+TRAIN: Final = "train"
+EVAL: Final = "eval"
+SPLITS: Final = (TRAIN, EVAL)
+
+
+def split_folder(split: str) -> str:
+    """Returns the folder of a split below the dataset."""
+    return f"Split-{split}"
+
+
+def shard_name(index: int, n_shards: int) -> str:
+    """Returns the file name of one shard of a split."""
+    return f"records-{index:05d}-of-{n_shards:05d}.tfrecord"
+
+
+# Features of one record: a stretch of one recording's log-mel frames.
+RECORDING_ID: Final = "recording_id"  # bytes, 64 hex digits: sha256 of the decoded PCM
+SOURCE_URI: Final = "source_uri"  # bytes, utf-8
+FINGERPRINT: Final = "fingerprint"  # bytes, 12 hex digits: AudioConfig.fingerprint
+FIRST_FRAME: Final = "first_frame"  # int64
+N_FRAMES: Final = "n_frames"  # int64
+LOG_MEL: Final = "log_mel"  # bytes: little-endian float16 [n_frames, n_mels], natural log
+# Figures of the stretch, float32, for statistics and validation.
+LEVEL_DB: Final = "level_db"  # mean level of the frames, dB re. full scale
+PEAK_DB: Final = "peak_db"  # level of the loudest frame, dB re. full scale
+SILENCE_SHARE: Final = "silence_share"  # share of frames below -60 dB re. full scale
+FLUX: Final = "flux"  # mean rise of log-mel from frame to frame, nats
+FIGURES: Final = (LEVEL_DB, PEAK_DB, SILENCE_SHARE, FLUX)
+
+# Files.
+COMPLETED: Final = "COMPLETED"
+DATASET_INFO: Final = "dataset_info.json"
+RECORDINGS: Final = "recordings.jsonl"
+REJECTED: Final = "rejected/rejected.jsonl"
+EFFECTIVE_CONFIG: Final = "effective_config.yaml"
+MANIFEST: Final = "manifest.json"
+MODEL_INFO: Final = "assets.extra/model_info.json"
+HISTORY: Final = "assets.extra/history.json"
+
+# Outputs of the Transform graph: what a model needs to normalise log-mel, float32 [batch, n_mels].
+MEL_MEAN: Final = "mel_mean"
+MEL_STD: Final = "mel_std"
+
+# Signatures of the SavedModel.
+ROLLOUT: Final = "rollout"
+SCORE: Final = "score"

@@ -1,0 +1,63 @@
+"""What log-mel frames sound like, in figures: one place for statistics, health and evaluation."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from audio.config import AudioConfig
+from audio.mel import hann_window, mel_edges
+
+Floating = npt.NDArray[np.floating]
+Float64 = npt.NDArray[np.float64]
+
+SILENCE_DB = -60.0
+
+
+def level_db(frames: Floating, config: AudioConfig) -> Float64:
+    """Returns the level of each frame in dB re. a full-scale sine, float64 [n_frames].
+
+    The filters half overlap and are of unit area, that is 2 / width high. Divided by their heights
+    they add up to one at every bin, so the power spectrum's sum is the sum of mel power times half
+    a width; Parseval gives the mean square from that.
+
+    Args:
+      frames: natural-log mel [n_frames, n_mels].
+      config: the front end that made them.
+    """
+    edges = mel_edges(config)
+    power = np.exp(frames.astype(np.float64)) @ ((edges[2:] - edges[:-2]) / 2)
+    # One-sided sum of |X|², doubled, over n_fft * sum(window²), is the mean square; a sine's is 1/2.
+    mean_square = 2 * power / (config.n_fft * float(np.sum(hann_window(config) ** 2)))
+    return np.asarray(10 * np.log10(np.maximum(2 * mean_square, 1e-20)))
+
+
+def flux(frames: Floating) -> float:
+    """Returns the mean rise of log-mel from one frame to the next, nats; 0 for one frame."""
+    if len(frames) < 2:
+        return 0.0
+    return float(np.maximum(np.diff(frames.astype(np.float32), axis=0), 0).mean())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Figures:
+    """A stretch of frames in four numbers; the names are those of the record's features."""
+
+    level_db: float
+    peak_db: float
+    silence_share: float
+    flux: float
+
+
+def figures(frames: Floating, config: AudioConfig) -> Figures:
+    """Returns the figures of log-mel frames [n_frames, n_mels], n_frames at least 1."""
+    levels = level_db(frames, config)
+    mean_power = float(np.mean(10 ** (levels / 10)))
+    return Figures(
+        level_db=10 * float(np.log10(max(mean_power, 1e-20))),
+        peak_db=float(levels.max()),
+        silence_share=float((levels < SILENCE_DB).mean()),
+        flux=flux(frames),
+    )

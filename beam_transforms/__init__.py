@@ -1,0 +1,1 @@
+"""Audio files in, a dataset of log-mel records out, as an Apache Beam job."""

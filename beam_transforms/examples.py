@@ -1,0 +1,69 @@
+"""Records: stretches of frames as tf.train.Example, framed as a TFRecord file.
+
+TFRecord framing is written here, not by TensorFlow, because Beam's file systems (gs:// with its
+retries, the emulator in tests) take streams and TensorFlow's writer takes paths.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import google_crc32c
+import numpy as np
+
+from audio import contract
+from audio.config import AudioConfig
+from audio.quality import figures
+from beam_transforms.extract import Extracted
+
+_CRC_MASK_DELTA = 0xA282EAD8
+
+
+def to_records(
+    extracted: Extracted, *, source_uri: str, audio: AudioConfig, chunk_frames: int
+) -> Iterator[bytes]:
+    """Yields a recording as serialised records of at most chunk_frames frames each."""
+    import tensorflow as tf  # only workers that make records pay for it
+
+    def feature(value: bytes | float) -> tf.train.Feature:
+        if isinstance(value, bytes):
+            return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        if isinstance(value, int):
+            return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+        return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
+
+    for first in range(0, len(extracted.frames), chunk_frames):
+        chunk = extracted.frames[first : first + chunk_frames]
+        values: dict[str, bytes | float] = {
+            contract.RECORDING_ID: extracted.recording_id.encode(),
+            contract.SOURCE_URI: source_uri.encode("utf-8", "surrogateescape"),
+            contract.FINGERPRINT: audio.fingerprint.encode(),
+            contract.FIRST_FRAME: first,
+            contract.N_FRAMES: len(chunk),
+            contract.LOG_MEL: chunk.astype("<f2").tobytes(),
+            **dataclasses.asdict(figures(chunk.astype(np.float32), audio)),
+        }
+        example = tf.train.Example()
+        # In sorted order, so that equal records are equal bytes wherever they are made.
+        for name in sorted(values):
+            example.features.feature[name].CopyFrom(feature(values[name]))
+        yield example.SerializeToString(deterministic=True)
+
+
+def write_tfrecord(file: BinaryIO, record: bytes) -> None:
+    """Appends one record to an open TFRecord file.
+
+    References:
+      TensorFlow, "TFRecord and tf.train.Example": length, masked crc32c of it, data, masked crc32c.
+    """
+    length = struct.pack("<Q", len(record))
+    file.write(length + _masked_crc(length) + record + _masked_crc(record))
+
+
+def _masked_crc(data: bytes) -> bytes:
+    crc = google_crc32c.value(data)
+    rotated = (crc >> 15 | crc << 17) & 0xFFFFFFFF
+    return struct.pack("<I", (rotated + _CRC_MASK_DELTA) & 0xFFFFFFFF)

@@ -1,0 +1,150 @@
+"""From what became of each source to what the dataset holds: a pure function."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from audio import contract
+from beam_transforms.settings import PrepareSettings, Staged
+from beam_transforms.splits import assign_splits
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shard:
+    """One file of a split: the staged sources whose records it holds, in order."""
+
+    split: str
+    name: str
+    keys: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The dataset to be.
+
+    Attributes:
+      recordings: one row a recording that is kept, sorted by id.
+      rejected: one row a file that is not, sorted by uri.
+      shards: all files of all splits.
+      n_sources: files that were looked at.
+    """
+
+    recordings: tuple[dict[str, Any], ...]
+    rejected: tuple[dict[str, Any], ...]
+    shards: tuple[Shard, ...]
+    n_sources: int
+
+    @property
+    def n_failed(self) -> int:
+        """Rejected files; the same audio under a second name is no failure."""
+        return sum(row["error"] != DUPLICATE for row in self.rejected)
+
+    @property
+    def dataset_id(self) -> str:
+        """12 hex digits: which recordings, and in which split."""
+        rows = [(row["recording_id"], row["split"]) for row in self.recordings]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
+
+
+DUPLICATE = "Duplicate"
+
+
+def plan_dataset(
+    staged: Iterable[Staged],
+    *,
+    settings: PrepareSettings,
+    previous: Mapping[str, str] | None = None,
+) -> Plan:
+    """Decides duplicates, splits and shards from the outcomes of all sources.
+
+    Args:
+      staged: the outcomes, in any order.
+      settings: eval_share and shard_bytes.
+      previous: splits of an earlier version of the dataset, by recording id.
+    """
+    outcomes = sorted(staged, key=lambda one: one.source.uri)
+    rejected = [one.rejection for one in outcomes if one.rejection]
+    kept: dict[str, Staged] = {}
+    for one in outcomes:
+        if one.recording:
+            first = kept.setdefault(one.recording["recording_id"], one)
+            if first is not one:
+                rejected.append(_duplicate(one, first))
+    splits = assign_splits(kept, eval_share=settings.eval_share, previous=previous)
+    recordings = tuple(
+        {
+            **(kept[name].recording or {}),
+            "source_uri": kept[name].source.uri,
+            "source_bytes": kept[name].source.n_bytes,
+            "split": splits[name],
+        }
+        for name in sorted(kept)
+    )
+    return Plan(
+        recordings=recordings,
+        rejected=tuple(sorted(rejected, key=lambda row: row["uri"])),
+        shards=tuple(_shards(recordings, kept, settings.shard_bytes)),
+        n_sources=len(outcomes),
+    )
+
+
+def _duplicate(one: Staged, first: Staged) -> dict[str, Any]:
+    return {
+        "uri": one.source.uri,
+        "stage": "plan",
+        "error": DUPLICATE,
+        "message": f"the same audio as {first.source.uri}, which is kept",
+        "bytes": one.source.n_bytes,
+        "sha256": None,
+    }
+
+
+def _shards(
+    recordings: Iterable[dict[str, Any]], kept: Mapping[str, Staged], shard_bytes: int
+) -> Iterable[Shard]:
+    for split in contract.SPLITS:
+        groups: list[list[str]] = []
+        room = 0
+        for row in recordings:
+            if row["split"] != split:
+                continue
+            # A recording is never cut over two shards.
+            if room <= 0:
+                groups.append([])
+                room = shard_bytes
+            groups[-1].append(kept[row["recording_id"]].key)
+            room -= row["n_bytes"]
+        for index, keys in enumerate(groups):
+            yield Shard(
+                split=split, name=contract.shard_name(index, len(groups)), keys=tuple(keys)
+            )
+
+
+def dataset_info(plan: Plan, *, audio: Any, settings: PrepareSettings) -> dict[str, Any]:
+    """Returns what dataset_info.json holds: configuration, counts and sums, no clock."""
+    splits = {}
+    for split in contract.SPLITS:
+        rows = [row for row in plan.recordings if row["split"] == split]
+        splits[split] = {
+            "recordings": len(rows),
+            "seconds": round(sum(row["duration_seconds"] for row in rows), 3),
+            "frames": sum(row["n_frames"] for row in rows),
+            "records": sum(row["n_records"] for row in rows),
+            "bytes": sum(row["n_bytes"] for row in rows),
+            "shards": sum(shard.split == split for shard in plan.shards),
+        }
+    return {
+        "format_version": contract.FORMAT_VERSION,
+        "dataset_id": plan.dataset_id,
+        "fingerprint": audio.fingerprint,
+        "audio": json.loads(audio.to_json()),
+        "prepare": dataclasses.asdict(settings),
+        "splits": splits,
+        "sources": plan.n_sources,
+        "rejected": plan.n_failed,
+        "duplicates": len(plan.rejected) - plan.n_failed,
+    }

@@ -1,0 +1,225 @@
+"""The Beam job: sources -> staged records -> shards -> a dataset with its marker.
+
+    sources.jsonl -> StageRecordings -> Plan ----> WriteShards -> Finish
+                     one file a source   one element   concatenates  info, tables,
+                     (decode, log-mel)   for all       staged files  COMPLETED last
+
+Only outcomes (a few hundred bytes a file) pass through Beam's shuffle; frames go from the decoder
+to a file at once. So memory does not grow with the data, and a rerun decodes nothing twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+
+from audio import contract
+from audio.config import AudioConfig
+from audio.errors import InputError, OutputExistsError, TooManyRejectedError
+from beam_transforms import staging, storage
+from beam_transforms.plan import Plan, Shard, dataset_info, plan_dataset
+from beam_transforms.settings import PrepareSettings, Source, Staged
+
+_SOURCES = "sources.jsonl"
+
+
+class PrepareDataset(beam.PTransform):
+    """Prepares the sources listed below `output` (see write_sources) into a dataset there.
+
+    The output is readable, that is marked COMPLETED, only where the share of rejected files is
+    within settings.max_rejected_share and a recording is left; see check_finished.
+    """
+
+    def __init__(
+        self,
+        *,
+        output: str,
+        audio: AudioConfig,
+        settings: PrepareSettings,
+        previous: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        self._output, self._audio, self._settings = output, audio, settings
+        self._previous = dict(previous or {})
+
+    def expand(self, root: Any) -> Any:
+        """Wires the job onto a pipeline's root."""
+        output, audio, settings = self._output, self._audio, self._settings
+        plan = (
+            root
+            | "ListSources" >> beam.Create([storage.join(output, staging.FOLDER, _SOURCES)])
+            | "ReadSources" >> beam.FlatMap(_read_sources)
+            | "SpreadSources" >> beam.Reshuffle()
+            | "StageRecordings"
+            >> beam.Map(
+                stage_counted,
+                staging_folder=storage.join(output, staging.FOLDER),
+                audio=audio,
+                settings=settings,
+            )
+            | "GatherOutcomes" >> beam.combiners.ToList()
+            | "Plan" >> beam.Map(plan_dataset, settings=settings, previous=self._previous)
+        )
+        written = (
+            plan
+            | "Shards" >> beam.FlatMap(lambda p: p.shards if acceptable(p, settings) else ())
+            | "SpreadShards" >> beam.Reshuffle()
+            | "WriteShards" >> beam.Map(write_shard, output=output)
+            | "GatherShards" >> beam.combiners.ToList()
+        )
+        return written | "Finish" >> beam.Map(
+            finish,
+            plan=beam.pvalue.AsSingleton(plan),
+            output=output,
+            audio=audio,
+            settings=settings,
+        )
+
+
+def stage_counted(
+    source: Source, *, staging_folder: str, audio: AudioConfig, settings: PrepareSettings
+) -> Staged:
+    """stage_recording, with Beam counters."""
+    staged = staging.stage_recording(
+        source, staging=staging_folder, audio=audio, settings=settings
+    )
+    name = "recordings" if staged.recording else "rejected"
+    beam.metrics.Metrics.counter("prepare", name).inc()
+    return staged
+
+
+def acceptable(plan: Plan, settings: PrepareSettings) -> bool:
+    """Whether a plan may become a dataset: enough files were good."""
+    return bool(plan.recordings) and plan.n_failed <= settings.max_rejected_share * plan.n_sources
+
+
+def write_shard(shard: Shard, *, output: str) -> str:
+    """Writes one shard by laying its staged TFRecord files one after the other."""
+    folder = storage.join(output, staging.FOLDER)
+    path = storage.join(output, contract.split_folder(shard.split), shard.name)
+    with storage.write_whole(path) as target:
+        for key in shard.keys:
+            with storage.open_read(staging.records_path(folder, key)) as records:
+                shutil.copyfileobj(records, target, 1 << 20)
+    return path
+
+
+def finish(
+    written: Sequence[str],
+    *,
+    plan: Plan,
+    output: str,
+    audio: AudioConfig,
+    settings: PrepareSettings,
+) -> int:
+    """Writes the tables and, where the dataset is good, its info and its marker.
+
+    Returns:
+      How many shards the dataset has.
+    """
+    rejected = storage.join(output, contract.REJECTED)
+    storage.write_text(rejected, _json_lines(plan.rejected))
+    info = dataset_info(plan, audio=audio, settings=settings)
+    if not acceptable(plan, settings):
+        storage.write_text(storage.join(output, staging.FOLDER, "failed.json"), json.dumps(info))
+        return 0
+    storage.write_text(storage.join(output, contract.RECORDINGS), _json_lines(plan.recordings))
+    text = json.dumps(info, indent=2, sort_keys=True) + "\n"
+    storage.write_text(storage.join(output, contract.DATASET_INFO), text)
+    storage.write_text(storage.join(output, contract.COMPLETED), plan.dataset_id + "\n")
+    return len(written)
+
+
+def _json_lines(rows: Sequence[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
+
+
+def _read_sources(path: str) -> Iterator[Source]:
+    for line in storage.read_text(path).splitlines():
+        yield Source(**json.loads(line))
+
+
+def start(output: str, sources: Sequence[Source]) -> None:
+    """Makes an output ready for the job: checks it, clears a killed attempt's shards.
+
+    The list of sources goes into a file, because a job's graph has no room for a million names.
+
+    Raises:
+      OutputExistsError: the output holds a finished dataset, or files that are not ours.
+    """
+    if storage.exists(storage.join(output, contract.COMPLETED)):
+        raise OutputExistsError(
+            f"{output} already holds a finished dataset. Choose another --output, or remove it."
+        )
+    local = None if storage.is_remote(output) else pathlib.Path(output)
+    if local and local.exists():
+        if not local.is_dir():
+            raise OutputExistsError(f"{output} is a file; wanted a folder for the dataset.")
+        if any(local.iterdir()) and not (local / staging.FOLDER).exists():
+            raise OutputExistsError(
+                f"{output} is not empty and was not begun by `nocturne prepare`. Choose a new "
+                "--output."
+            )
+    for split in contract.SPLITS:
+        storage.remove_tree(storage.join(output, contract.split_folder(split)))
+    storage.write_text(
+        storage.join(output, staging.FOLDER, _SOURCES),
+        _json_lines([dataclasses.asdict(source) for source in sources]),
+    )
+
+
+def check_finished(output: str, settings: PrepareSettings) -> dict[str, Any]:
+    """Returns the dataset's info after the job, and clears the staging folder.
+
+    Raises:
+      InputError: no file could be used.
+      TooManyRejectedError: more than settings.max_rejected_share could not.
+    """
+    folder = storage.join(output, staging.FOLDER)
+    if storage.exists(storage.join(output, contract.COMPLETED)):
+        storage.remove_tree(folder)
+        info: dict[str, Any] = json.loads(
+            storage.read_text(storage.join(output, contract.DATASET_INFO))
+        )
+        return info
+    info = json.loads(storage.read_text(storage.join(folder, "failed.json")))
+    failed, total = info["rejected"], info["sources"]
+    table = storage.join(output, contract.REJECTED)
+    if not any(split["recordings"] for split in info["splits"].values()):
+        raise InputError(f"none of {total} files could be used. Why: {table}")
+    raise TooManyRejectedError(
+        f"{failed} of {total} files were rejected, more than prepare.max_rejected_share="
+        f"{settings.max_rejected_share:g} allows. Why: {table}. Mend or remove them, or raise the "
+        "share; a rerun decodes only what changed."
+    )
+
+
+def run(
+    *,
+    sources: Sequence[Source],
+    output: str,
+    audio: AudioConfig,
+    settings: PrepareSettings,
+    beam_args: Sequence[str] = ("--runner=FnApiRunner",),
+) -> dict[str, Any]:
+    """Prepares sources into a dataset at `output`; a killed run is taken up where it stopped.
+
+    Returns:
+      The content of dataset_info.json.
+
+    Raises:
+      OutputExistsError: the output holds a finished dataset, or files that are not ours.
+      InputError: no file could be used.
+      TooManyRejectedError: too many files could not.
+    """
+    start(output, sources)
+    options = beam.options.pipeline_options.PipelineOptions(list(beam_args))
+    with beam.Pipeline(options=options) as pipeline:
+        pipeline | PrepareDataset(output=output, audio=audio, settings=settings)
+    return check_finished(output, settings)

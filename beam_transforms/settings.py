@@ -1,0 +1,95 @@
+"""What preparation can be told, and what it passes from step to step."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+from audio.config import AudioConfig
+from audio.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PrepareSettings:
+    """Settings of the Beam job.
+
+    Attributes:
+      chunk_frames: frames of one record; the last record of a recording may be shorter.
+      eval_share: share of the recordings that go to the eval split.
+      min_seconds: shorter recordings are rejected.
+      min_level_db: recordings whose loudest frame is below this, dB re. full scale, are rejected.
+      max_rejected_share: more rejected files than this share of all fail the job.
+      shard_bytes: shards are cut at about this size.
+    """
+
+    chunk_frames: int = 1024
+    eval_share: float = 0.1
+    min_seconds: float = 1.0
+    min_level_db: float = -60.0
+    max_rejected_share: float = 0.2
+    shard_bytes: int = 64_000_000
+
+    def __post_init__(self) -> None:
+        _require("chunk_frames", self.chunk_frames, 2 <= self.chunk_frames <= 65536, "2 to 65536")
+        _require("eval_share", self.eval_share, 0 <= self.eval_share < 1, "0 to below 1")
+        _require("min_seconds", self.min_seconds, self.min_seconds >= 0, "0 or more")
+        _require("min_level_db", self.min_level_db, self.min_level_db <= 0, "0 or less")
+        _require(
+            "max_rejected_share", self.max_rejected_share, 0 <= self.max_rejected_share <= 1,
+            "0 to 1",
+        )
+        _require("shard_bytes", self.shard_bytes, self.shard_bytes >= 1, "1 or more")
+
+
+def _require(name: str, value: object, ok: bool, wanted: str) -> None:
+    if not ok:
+        raise UsageError(f"prepare.{name}: wanted {wanted}, got {value!r}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+    """One input file as it was found.
+
+    Attributes:
+      uri: where it is.
+      n_bytes: its size.
+      version: changes when its content does: modification time, or a bucket's generation.
+    """
+
+    uri: str
+    n_bytes: int
+    version: str
+
+    def staging_key(self, audio: AudioConfig, settings: PrepareSettings) -> str:
+        """Returns a name for the result of preparing this file this way: 32 hex digits."""
+        relevant = [settings.chunk_frames, settings.min_seconds, settings.min_level_db]
+        text = json.dumps([dataclasses.astuple(self), audio.fingerprint, relevant])
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def inputs_fingerprint(sources: list[Source]) -> str:
+    """Returns 12 hex digits that change when a file is added, removed or altered."""
+    text = json.dumps(sorted(dataclasses.astuple(source) for source in sources))
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Staged:
+    """What became of one source: a staged file of records, or a reason for rejecting it."""
+
+    source: Source
+    key: str
+    recording: dict[str, Any] | None = None
+    rejection: dict[str, Any] | None = None
+
+    def to_json(self) -> str:
+        """Returns one line of JSON."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Staged:
+        """Returns what to_json wrote."""
+        fields = json.loads(text)
+        return cls(**{**fields, "source": Source(**fields["source"])})

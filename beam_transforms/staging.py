@@ -1,0 +1,130 @@
+"""One source file -> its staged records on disk, or the reason why not.
+
+Each source's result is a file of its own, named after what went in, with a small JSON beside it
+that is written last. A second attempt (a retried bundle, a rerun after a kill) finds it and does
+not decode again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import stat
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from audio.config import AudioConfig
+from audio.errors import AudioError
+from beam_transforms import storage
+from beam_transforms.examples import to_records, write_tfrecord
+from beam_transforms.extract import extract_recording
+from beam_transforms.settings import PrepareSettings, Source, Staged
+
+FOLDER = ".staging"
+
+
+def records_path(staging: str, key: str) -> str:
+    """Where the records of one source are staged."""
+    return storage.join(staging, f"{key}.tfrecord")
+
+
+def outcome_path(staging: str, key: str) -> str:
+    """Where it stands what became of one source; written last."""
+    return storage.join(staging, f"{key}.json")
+
+
+def stage_recording(
+    source: Source, *, staging: str, audio: AudioConfig, settings: PrepareSettings
+) -> Staged:
+    """Prepares one source file, unless that was done before.
+
+    Returns:
+      What became of it; a file that cannot be used is an outcome, not an exception.
+    """
+    key = source.staging_key(audio, settings)
+    outcome = outcome_path(staging, key)
+    if storage.exists(outcome):
+        return Staged.from_json(storage.read_text(outcome))
+    try:
+        with _open_source(source) as file:
+            recording = _stage_records(
+                file, source, records_path(staging, key), audio=audio, settings=settings
+            )
+        staged = Staged(source=source, key=key, recording=recording)
+    except (AudioError, OSError) as error:
+        staged = Staged(source=source, key=key, rejection=_rejection(source, error))
+    storage.write_text(outcome, staged.to_json())
+    return staged
+
+
+def _stage_records(
+    file: BinaryIO, source: Source, path: str, *, audio: AudioConfig, settings: PrepareSettings
+) -> dict[str, object]:
+    extracted = extract_recording(file, audio=audio, settings=settings)
+    n_records = n_bytes = 0
+    with storage.write_whole(path) as target:
+        for record in to_records(
+            extracted,
+            source_uri=source.uri,
+            audio=audio,
+            chunk_frames=settings.chunk_frames,
+        ):
+            write_tfrecord(target, record)
+            n_records += 1
+            n_bytes += len(record) + 16
+    return {
+        "recording_id": extracted.recording_id,
+        "sample_rate": extracted.sample_rate,
+        "n_channels": extracted.n_channels,
+        "duration_seconds": extracted.duration_seconds,
+        "n_frames": len(extracted.frames),
+        "n_records": n_records,
+        "n_bytes": n_bytes,
+    }
+
+
+@contextlib.contextmanager
+def _open_source(source: Source) -> Iterator[BinaryIO]:
+    """Opens a regular file, or a whole remote object in memory.
+
+    Raises:
+      AudioError: it is no regular file, or empty.
+      OSError: it cannot be opened.
+    """
+    if storage.is_remote(source.uri):
+        with storage.open_read(source.uri) as file:
+            content = file.read()
+        if not content:
+            raise AudioError("empty file")
+        yield io.BytesIO(content)
+        return
+    status = os.stat(source.uri)
+    # Opening a FIFO would wait for a writer for ever.
+    if not stat.S_ISREG(status.st_mode):
+        raise AudioError("not a regular file")
+    if status.st_size == 0:
+        raise AudioError("empty file")
+    with storage.open_read(source.uri) as file:
+        yield file
+
+
+def _rejection(source: Source, error: Exception) -> dict[str, object]:
+    message = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+    return {
+        "uri": source.uri,
+        "stage": "open" if isinstance(error, OSError) else "decode",
+        "error": type(error).__name__,
+        "message": message,
+        "bytes": source.n_bytes,
+        "sha256": _sha256(source),
+    }
+
+
+def _sha256(source: Source) -> str | None:
+    try:
+        with _open_source(source) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    except (AudioError, OSError):
+        return None
