@@ -5,7 +5,7 @@
       Split-eval/*.tfrecord         assets.extra/model_info.json  effective_config.yaml
       recordings.jsonl              assets.extra/history.json     manifest.json
       rejected/rejected.jsonl                                     COMPLETED   (last)
-      dataset_info.json
+      dataset_info.json             assets.extra/primers.npz
       effective_config.yaml
       COMPLETED   (last)
 """
@@ -54,6 +54,7 @@ EFFECTIVE_CONFIG: Final = "effective_config.yaml"
 MANIFEST: Final = "manifest.json"
 MODEL_INFO: Final = "assets.extra/model_info.json"
 HISTORY: Final = "assets.extra/history.json"
+PRIMERS: Final = "assets.extra/primers.npz"
 
 # Outputs of the Transform graph: what a model needs to normalise log-mel, float32 [batch, n_mels].
 MEL_MEAN: Final = "mel_mean"

@@ -107,8 +107,9 @@ def _shards(
     recordings: Iterable[dict[str, Any]], kept: Mapping[str, Staged], shard_bytes: int
 ) -> Iterable[Shard]:
     for split in contract.SPLITS:
-        groups: list[list[str]] = []
-        room = 0
+        # An empty split still has a file: readers of all splits need not know.
+        groups: list[list[str]] = [[]]
+        room = shard_bytes
         for row in recordings:
             if row["split"] != split:
                 continue

@@ -145,10 +145,10 @@ def _read_sources(path: str) -> Iterator[Source]:
         yield Source(**json.loads(line))
 
 
-def start(output: str, sources: Sequence[Source]) -> None:
+def start(output: str, sources: Sequence[Source], *, effective_config: str) -> None:
     """Makes an output ready for the job: checks it, clears a killed attempt's shards.
 
-    The list of sources goes into a file, because a job's graph has no room for a million names.
+    The configuration is written beside what it will make. The list of sources goes into a file, because a job's graph has no room for a million names.
 
     Raises:
       OutputExistsError: the output holds a finished dataset, or files that are not ours.
@@ -172,6 +172,7 @@ def start(output: str, sources: Sequence[Source]) -> None:
         storage.join(output, staging.FOLDER, _SOURCES),
         _json_lines([dataclasses.asdict(source) for source in sources]),
     )
+    storage.write_text(storage.join(output, contract.EFFECTIVE_CONFIG), effective_config)
 
 
 def check_finished(output: str, settings: PrepareSettings) -> dict[str, Any]:
@@ -206,6 +207,7 @@ def run(
     output: str,
     audio: AudioConfig,
     settings: PrepareSettings,
+    effective_config: str = "",
     beam_args: Sequence[str] = ("--runner=FnApiRunner",),
 ) -> dict[str, Any]:
     """Prepares sources into a dataset at `output`; a killed run is taken up where it stopped.
@@ -218,7 +220,7 @@ def run(
       InputError: no file could be used.
       TooManyRejectedError: too many files could not.
     """
-    start(output, sources)
+    start(output, sources, effective_config=effective_config)
     options = beam.options.pipeline_options.PipelineOptions(list(beam_args))
     with beam.Pipeline(options=options) as pipeline:
         pipeline | PrepareDataset(output=output, audio=audio, settings=settings)

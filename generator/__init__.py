@@ -1,0 +1,1 @@
+"""New clips from a trained model: rollout, vocoder, health, files and their manifest."""

@@ -1,0 +1,46 @@
+"""BatchGenerator: a blessed model -> clips in a folder, as a TFX component. Wiring only."""
+
+from __future__ import annotations
+
+from tfx import types
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.types import artifact, component_spec, standard_artifacts
+
+from generator.executor import BatchGeneratorExecutor
+
+
+class GeneratedClips(artifact.Artifact):
+    """A run's manifest; the clips themselves are where `output` of the manifest says."""
+
+    TYPE_NAME = "nocturne.GeneratedClips"
+    PROPERTIES = {
+        "n_clips": artifact.Property(type=artifact.PropertyType.INT),
+        "run_key": artifact.Property(type=artifact.PropertyType.STRING),
+        "output": artifact.Property(type=artifact.PropertyType.STRING),
+    }
+
+
+class BatchGeneratorSpec(types.ComponentSpec):
+    """Parameters, input and output of BatchGenerator."""
+
+    PARAMETERS = {
+        "generate": component_spec.ExecutionParameter(type=str),
+        "output": component_spec.ExecutionParameter(type=str),
+        "metadata": component_spec.ExecutionParameter(type=str),
+        "config_yaml": component_spec.ExecutionParameter(type=str),
+        "code_version": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {"model": component_spec.ChannelParameter(type=standard_artifacts.Model)}
+    OUTPUTS = {"clips": component_spec.ChannelParameter(type=GeneratedClips)}
+
+
+class BatchGenerator(base_beam_component.BaseBeamComponent):
+    """Rolls a model out into clips."""
+
+    SPEC_CLASS = BatchGeneratorSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(BatchGeneratorExecutor)
+
+    def __init__(self, *, model: types.BaseChannel, **parameters: str) -> None:
+        """Takes a model channel and the parameters of BatchGeneratorSpec."""
+        clips = types.Channel(type=GeneratedClips)
+        super().__init__(spec=BatchGeneratorSpec(model=model, clips=clips, **parameters))

@@ -1,0 +1,47 @@
+"""What BatchGenerator does when TFX runs it. Wiring only."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_beam_executor
+from tfx.types import artifact_utils
+from tfx.utils import path_utils
+
+from audio import contract
+from generator import generate
+from generator.publish import publish
+from generator.requests import GenerateSettings
+
+
+class BatchGeneratorExecutor(base_beam_executor.BaseBeamExecutor):
+    """Makes the clips and leaves their manifest in the artifact's folder."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Runs the Beam job; TFX calls it."""
+        model = artifact_utils.get_single_instance(input_dict["model"])
+        clips = artifact_utils.get_single_instance(output_dict["clips"])
+        output = exec_properties["output"]
+        manifest = generate.run(
+            model_path=path_utils.serving_model_path(model.uri),
+            output=output,
+            settings=GenerateSettings(**json.loads(exec_properties["generate"])),
+            lineage={
+                "metadata": exec_properties["metadata"],
+                "model_artifact": model.id,
+                "clips_uri": clips.uri,
+            },
+            effective_config=exec_properties["config_yaml"],
+            beam_args=self._beam_pipeline_args or ("--runner=FnApiRunner",),
+        )
+        publish(f"{clips.uri}/{contract.MANIFEST}", json.dumps(manifest, indent=2).encode())
+        clips.n_clips = len(manifest["clips"])
+        clips.run_key = manifest["run_key"]
+        clips.output = output

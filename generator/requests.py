@@ -1,0 +1,76 @@
+"""What a run of generation is to make: a plan that depends on the request alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+from audio.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GenerateSettings:
+    """Settings of one run of generation.
+
+    Attributes:
+      clips: how many.
+      seconds: length of each clip.
+      seed: of the run; every clip's own seed follows from it.
+      temperature: scales what is random in a frame; 0 takes the expected frame.
+      iterations: of the vocoder.
+      primer: an audio file that starts every clip; where empty, the model's own primers do.
+    """
+
+    clips: int = 8
+    seconds: float = 10.0
+    seed: int = 0
+    temperature: float = 1.0
+    iterations: int = 32
+    primer: str = ""
+
+    def __post_init__(self) -> None:
+        checks = {
+            "clips": (1 <= self.clips <= 1_000_000, "1 to 1000000"),
+            "seconds": (0.5 <= self.seconds <= 600, "0.5 to 600"),
+            "seed": (0 <= self.seed < 2**63, "0 to below 2**63"),
+            "temperature": (0 <= self.temperature <= 10, "0 to 10"),
+            "iterations": (1 <= self.iterations <= 1000, "1 to 1000"),
+        }
+        for name, (ok, wanted) in checks.items():
+            if not ok:
+                raise UsageError(f"generate.{name}: wanted {wanted}, got {getattr(self, name)!r}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClipRequest:
+    """One clip to be made.
+
+    Attributes:
+      index: its place in the run.
+      name: its file name without the ending.
+      seed: of its noise and its vocoder's phases.
+    """
+
+    index: int
+    name: str
+    seed: int
+
+
+def plan_clips(settings: GenerateSettings) -> list[ClipRequest]:
+    """Returns the clips of a run; clip i is the same however many others there are."""
+    return [
+        ClipRequest(index=index, name=f"clip-{index:04d}", seed=derive_seed(settings.seed, index))
+        for index in range(settings.clips)
+    ]
+
+
+def derive_seed(run_seed: int, index: int, *, attempt: int = 0) -> int:
+    """Returns a seed below 2**63 for one attempt at one clip of a run."""
+    text = f"nocturne clip {run_seed} {index} {attempt}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def choose_primer(seed: int, n_primers: int) -> int:
+    """Returns which of n_primers primers starts the clip of a seed."""
+    text = f"nocturne primer {seed}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % n_primers

@@ -1,0 +1,1 @@
+"""The command line, the TFX pipelines, the report: everything that ties the stages together."""

@@ -1,0 +1,291 @@
+"""The command line. Heavy libraries are imported by the commands that need them, not here."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from audio.errors import NocturneError
+
+if TYPE_CHECKING:
+    from pipeline.configs import Config
+    from pipeline.console import Console
+
+app = typer.Typer(
+    name="nocturne",
+    help="Turns a bucket of songs into new music: prepare, train, generate; or the whole pipeline.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+run_app = typer.Typer(no_args_is_help=True, help="The two TFX pipelines.")
+app.add_typer(run_app, name="run")
+
+Input = Annotated[
+    list[str],
+    typer.Option("--input", help="A file, folder, glob or gs:// path; may be given again."),
+]
+ConfigFile = Annotated[str | None, typer.Option("--config", help="A YAML file of settings.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="section.key=value, as in train.steps=500; may be given again."),
+]
+Root = Annotated[str, typer.Option(help="The pipelines' folder: metadata, artifacts, models.")]
+Clips = Annotated[int | None, typer.Option(help="How many clips.")]
+Seconds = Annotated[float | None, typer.Option(help="Length of each clip.")]
+Seed = Annotated[int | None, typer.Option(help="The run's seed; the same gives the same clips.")]
+Temperature = Annotated[float | None, typer.Option(help="Scales what is random; 0 for nothing.")]
+Primer = Annotated[str | None, typer.Option(help="An audio file that starts every clip.")]
+
+
+@app.command()
+def prepare(
+    input: Input,
+    output: Annotated[str, typer.Option(help="A new folder for the dataset.")],
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Turns audio files into a dataset of log-mel records.
+
+    Example: nocturne prepare --input ~/Music --output dataset
+    """
+    settings = _config(config, overrides)
+    with _command("prepare") as console:
+        from pipeline import commands
+
+        commands.prepare(console, input, output, settings)
+
+
+@app.command()
+def train(
+    dataset: Annotated[str, typer.Option(help="A folder that `nocturne prepare` wrote.")],
+    model: Annotated[str, typer.Option(help="A new folder for the model.")],
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Trains a model on a dataset and exports it.
+
+    Example: nocturne train --dataset dataset --model model --set train.steps=2000
+    """
+    settings = _config(config, overrides)
+    with _command("train") as console:
+        from pipeline import commands
+
+        commands.train(console, dataset, model, settings)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Option(help="A folder that `nocturne train` wrote.")],
+    dataset: Annotated[str, typer.Option(help="A folder that `nocturne prepare` wrote.")],
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Judges a model by the held-out recordings of a dataset. Exit code 8 where it fails.
+
+    Example: nocturne evaluate --model model --dataset dataset
+    """
+    settings = _config(config, overrides)
+    with _command("evaluate") as console:
+        from pipeline import commands
+
+        commands.evaluate(console, model, dataset, settings)
+
+
+@app.command()
+def generate(
+    model: Annotated[str, typer.Option(help="A folder that `nocturne train` wrote.")],
+    output: Annotated[str, typer.Option(help="A new folder for the clips.")],
+    clips: Clips = None,
+    seconds: Seconds = None,
+    seed: Seed = None,
+    temperature: Temperature = None,
+    primer: Primer = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Generates clips with a trained model.
+
+    Example: nocturne generate --model model --output clips --clips 4 --seconds 20 --seed 7
+    """
+    settings = _generation(config, overrides, clips, seconds, seed, temperature, primer)
+    with _command("generate") as console:
+        from pipeline import commands
+
+        commands.generate(console, model, output, settings)
+
+
+@run_app.command("training")
+def run_training(
+    input: Input, root: Root, config: ConfigFile = None, overrides: Overrides = None
+) -> None:
+    """Audio files to a blessed model: the TFX training pipeline. Exit code 8 where none is blessed.
+
+    Example: nocturne run training --input ~/Music --root pipeline-root
+    """
+    settings = _config(config, overrides)
+    run_id = new_run_id("training")
+    with _command("run-training", log=_run_log(root, run_id)) as console:
+        from pipeline import runs
+
+        runs.training(console, input, root, settings, run_id=run_id)
+
+
+@run_app.command("generation")
+def run_generation(
+    root: Root,
+    output: Annotated[str, typer.Option(help="A new folder for the clips.")],
+    clips: Clips = None,
+    seconds: Seconds = None,
+    seed: Seed = None,
+    temperature: Temperature = None,
+    primer: Primer = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """The latest blessed model to clips: the TFX generation pipeline.
+
+    Example: nocturne run generation --root pipeline-root --output clips --clips 8
+    """
+    settings = _generation(config, overrides, clips, seconds, seed, temperature, primer)
+    run_id = new_run_id("generation")
+    with _command("run-generation", log=_run_log(root, run_id)) as console:
+        from pipeline import runs
+
+        runs.generation(console, root, output, settings, run_id=run_id)
+
+
+@app.command()
+def trace(
+    clip: Annotated[str, typer.Argument(help="A generated file, where it was written.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Shows what a clip was made from: seed, primer, model, runs, dataset, recordings.
+
+    Example: nocturne trace clips/clip-0003.wav
+    """
+    with _command("trace"):
+        from pipeline import lineage
+
+        found = lineage.trace(clip)
+    print(json.dumps(found, indent=2) if as_json else "\n".join(lineage.render(found)))
+
+
+@app.command()
+def doctor() -> None:
+    """Shows what this machine has, and what is missing for what. Exit code 1 where anything is."""
+    from pipeline import doctor as examination
+
+    with _command("doctor"):
+        findings = examination.examine()
+    print("\n".join(examination.render(findings)))
+    if any(finding.missing for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    root: Annotated[str, typer.Option(help="Where everything of the demo goes.")] = "demo",
+    input: Annotated[
+        list[str] | None, typer.Option("--input", help="Your own audio instead of the corpus.")
+    ] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Plays a corpus (or takes your audio), trains, generates, and writes a page to listen to.
+
+    Example: nocturne demo --input ~/Music --root my-demo
+    """
+    from pipeline.demo import DEMO_OVERRIDES
+
+    settings = _config(config, [*DEMO_OVERRIDES, *(overrides or ())])
+    log = pathlib.Path(root, "log.txt")
+    with _command("demo", log=log) as console:
+        from pipeline import demo as demonstration
+
+        demonstration.run(console, root, input or [], settings)
+
+
+def new_run_id(kind: str) -> str:
+    """Returns a name for a run that sorts by time."""
+    return f"{kind}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}"
+
+
+def _run_log(root: str, run_id: str) -> pathlib.Path:
+    return pathlib.Path(root, "runs", run_id, "log.txt")
+
+
+def _config(path: str | None, overrides: list[str] | None) -> Config:
+    from pipeline.configs import load_config
+
+    with _one_line_errors():
+        return load_config(path, overrides or ())
+
+
+def _generation(path: str | None, overrides: list[str] | None, *flags: Any) -> Config:
+    names = ("clips", "seconds", "seed", "temperature", "primer")
+    given = {name: flag for name, flag in zip(names, flags, strict=True) if flag is not None}
+    settings = _config(path, overrides)
+    with _one_line_errors():
+        merged = dataclasses.replace(settings.generate, **given)
+    return dataclasses.replace(settings, generate=merged)
+
+
+@contextlib.contextmanager
+def _command(name: str, log: pathlib.Path | None = None) -> Iterator[Console]:
+    """Runs a command's work: noise to a log file, errors as one line and an exit code."""
+    from pipeline.console import Console, noise_to
+
+    console = Console()
+    log = log or _default_log(name)
+    with _one_line_errors(log), noise_to(log):
+        try:
+            yield console
+        except NocturneError:
+            raise
+        except Exception:
+            traceback.print_exc()  # into the log: stderr points there
+            raise
+
+
+@contextlib.contextmanager
+def _one_line_errors(log: pathlib.Path | None = None) -> Iterator[None]:
+    try:
+        yield
+    except NocturneError as error:
+        print(f"nocturne: {error}", file=sys.stderr)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        print("nocturne: interrupted. The same command again goes on from here.", file=sys.stderr)
+        raise typer.Exit(130) from None
+    except Exception as error:
+        where = f" The log says more: {log}" if log else ""
+        print(f"nocturne: internal error, {type(error).__name__}: {error}.{where}", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+def _default_log(name: str) -> pathlib.Path:
+    state = os.environ.get("XDG_STATE_HOME") or pathlib.Path.home() / ".local" / "state"
+    folder = pathlib.Path(state, "nocturne")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        folder = pathlib.Path(tempfile.gettempdir())
+    return folder / f"{name}-{os.getpid()}.log"
+
+
+def main() -> None:
+    """The `nocturne` command."""
+    app()

@@ -1,0 +1,152 @@
+"""prepare, train, evaluate and generate by themselves, without TFX."""
+
+from __future__ import annotations
+
+import collections
+import glob
+import json
+import pathlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from audio import contract
+from audio.errors import NotBlessedError, OutputExistsError
+from pipeline.configs import Config
+from pipeline.console import Console, Watcher
+
+
+def prepare(console: Console, inputs: Sequence[str], output: str, config: Config) -> dict[str, Any]:
+    """Prepares a dataset and prints what became of the files."""
+    from beam_transforms import prepare as job
+    from beam_transforms import staging
+    from beam_transforms.sources import find_sources
+
+    started = time.monotonic()
+    with console.stage("find files") as stage:
+        sources = find_sources(inputs)
+        stage.outcome = f"{len(sources)} files"
+    try:
+        with console.stage("prepare") as stage:
+
+            def look() -> None:
+                done = len(glob.glob(f"{glob.escape(output)}/{staging.FOLDER}/*.json"))
+                stage.update(done, len(sources), "files")
+
+            with Watcher(look):
+                info = job.run(
+                    sources=sources,
+                    output=output,
+                    audio=config.audio,
+                    settings=config.prepare,
+                    effective_config=config.to_yaml(),
+                    beam_args=config.beam.args,
+                )
+    finally:
+        _print_rejected(console, output)
+    print_dataset(console, info, time.monotonic() - started)
+    return info
+
+
+def _print_rejected(console: Console, output: str) -> None:
+    table = pathlib.Path(output, contract.REJECTED)
+    if "://" in output or not table.exists():
+        return
+    rows = [json.loads(line) for line in table.read_text().splitlines()]
+    for kind, count in sorted(collections.Counter(row["error"] for row in rows).items()):
+        console.line(f"  {kind}: {count} files")
+    for row in [row for row in rows if row["error"] != "Duplicate"][:10]:
+        console.line(f"    {row['uri']}: {row['message']}")
+    if rows:
+        console.line(f"  all of them, with reasons: {table}")
+
+
+def print_dataset(console: Console, info: dict[str, Any], seconds: float) -> None:
+    """Prints a dataset's summary."""
+    for split, sums in info["splits"].items():
+        console.line(
+            f"  {split:<6} {sums['recordings']:6d} recordings  {sums['seconds'] / 3600:8.3f} hours"
+            f"  {sums['records']:7d} records  {sums['bytes'] / 1e6:9.1f} MB"
+        )
+    total = sum(sums["seconds"] for sums in info["splits"].values())
+    console.line(
+        f"  dataset {info['dataset_id']}, front end {info['fingerprint']}: {info['sources']} files, "
+        f"{info['rejected']} rejected, {info['duplicates']} duplicates, {seconds:.1f} s "
+        f"({total / seconds:.0f} times real time)"
+    )
+
+
+def train(console: Console, dataset: str, model: str, config: Config) -> dict[str, Any]:
+    """Trains a model and prints its losses."""
+    with console.stage("load TensorFlow"):
+        from trainer import fit
+    started = time.monotonic()
+    with console.stage("train") as stage:
+
+        def show(done: int, total: int, loss: float) -> None:
+            rate = done / (time.monotonic() - started)
+            stage.update(done, total, f"loss {loss:.4f}  {rate:.1f} steps/s")
+
+        info = fit.train(
+            dataset_path=dataset,
+            model_path=model,
+            settings=config.train,
+            effective_config=config.to_yaml(),
+            progress=show,
+        )
+    best = info["metrics"]
+    held_out = f", held-out loss {best['eval_loss']:.4f}" if "eval_loss" in best else ""
+    console.line(f"  model {info['model_id']} in {model}: {info['parameters']:,} parameters")
+    console.line(f"  best at step {best['step']}: loss {best['loss']:.4f}{held_out}")
+    return info
+
+
+def evaluate(console: Console, model: str, dataset: str, config: Config) -> None:
+    """Judges a model and prints the verdict.
+
+    Raises:
+      NotBlessedError: it failed.
+    """
+    with console.stage("evaluate"):
+        from pipeline.evaluator import evaluate as judge_model
+
+        verdict = judge_model(model, dataset, config.evaluate)
+    for reason in verdict.reasons:
+        console.line(f"  {reason}")
+    if not verdict.blessed:
+        raise NotBlessedError(f"{model} did not pass; the lines that say FAIL above are why.")
+
+
+def generate(console: Console, model: str, output: str, config: Config) -> dict[str, Any]:
+    """Generates clips and prints where they are."""
+    if pathlib.Path(output, contract.COMPLETED).exists():
+        raise OutputExistsError(
+            f"{output} already holds a finished run. Choose another --output, or remove it."
+        )
+    with console.stage("load TensorFlow"):
+        from generator import generate as job
+    with console.stage("generate") as stage:
+
+        def look() -> None:
+            done = len(glob.glob(f"{glob.escape(output)}/{job.STAGING}/*.json"))
+            stage.update(done, config.generate.clips, "clips")
+
+        with Watcher(look):
+            manifest = job.run(
+                model_path=model,
+                output=output,
+                settings=config.generate,
+                effective_config=config.to_yaml(),
+                beam_args=config.beam.args,
+            )
+    print_clips(console, manifest, output)
+    return manifest
+
+
+def print_clips(console: Console, manifest: dict[str, Any], output: str) -> None:
+    """Prints a run's clips."""
+    for clip in manifest["clips"][:20]:
+        faults = ", ".join(clip["health"]["faults"]) or "healthy"
+        console.line(f"  {output}/{clip['file']}  {clip['duration_seconds']:.1f} s  {faults}")
+    if len(manifest["clips"]) > 20:
+        console.line(f"  ... {len(manifest['clips'])} in all: {output}/{contract.MANIFEST}")

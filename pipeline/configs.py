@@ -1,0 +1,156 @@
+"""The configuration: the only place where people edit numbers.
+
+A YAML file and `--set section.key=value` override these defaults. Every section's fields, with
+what they mean and what they may be, stand with its class.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import pydantic
+import yaml
+
+from audio.config import AudioConfig
+from audio.errors import UsageError
+from beam_transforms.settings import PrepareSettings
+from generator.requests import GenerateSettings
+from trainer.settings import TrainSettings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """When a model is blessed.
+
+    Attributes:
+      max_mse_ratio: its next-frame error over the held-out windows, as a share of the error of
+        repeating the last frame, must be below this.
+      rollouts: free-running rollouts that are looked at.
+      rollout_seconds: length of each.
+      max_faulty_share: of the rollouts, at most this share may be silent or not finite.
+    """
+
+    max_mse_ratio: float = 1.0
+    rollouts: int = 8
+    rollout_seconds: float = 10.0
+    max_faulty_share: float = 0.25
+
+    def __post_init__(self) -> None:
+        checks = {
+            "max_mse_ratio": (self.max_mse_ratio > 0, "above 0"),
+            "rollouts": (1 <= self.rollouts <= 1000, "1 to 1000"),
+            "rollout_seconds": (0.5 <= self.rollout_seconds <= 600, "0.5 to 600"),
+            "max_faulty_share": (0 <= self.max_faulty_share <= 1, "0 to 1"),
+        }
+        for name, (ok, wanted) in checks.items():
+            if not ok:
+                raise UsageError(f"evaluate.{name}: wanted {wanted}, got {getattr(self, name)!r}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BeamSettings:
+    """Where Beam jobs run.
+
+    Attributes:
+      args: options of the Beam pipeline, as on its command line. FnApiRunner is named because
+        DirectRunner picks an engine by what it can download, and results should not hang on that.
+    """
+
+    args: tuple[str, ...] = ("--runner=FnApiRunner",)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """All of it, one section a stage."""
+
+    audio: AudioConfig = dataclasses.field(default_factory=AudioConfig)
+    prepare: PrepareSettings = dataclasses.field(default_factory=PrepareSettings)
+    train: TrainSettings = dataclasses.field(default_factory=TrainSettings)
+    evaluate: EvaluateSettings = dataclasses.field(default_factory=EvaluateSettings)
+    generate: GenerateSettings = dataclasses.field(default_factory=GenerateSettings)
+    beam: BeamSettings = dataclasses.field(default_factory=BeamSettings)
+
+    def to_yaml(self) -> str:
+        """Returns the whole configuration as YAML; load_config reads it back."""
+        plain = dataclasses.asdict(self)
+        plain["beam"]["args"] = list(self.beam.args)
+        return yaml.safe_dump(plain, sort_keys=False)
+
+
+def load_config(path: str | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Returns the configuration of a YAML file with overrides on top.
+
+    Args:
+      path: a YAML file of sections; None for the defaults.
+      overrides: `section.key=value`, value as in YAML.
+
+    Raises:
+      UsageError: the file cannot be read, a key is unknown, a value of the wrong kind or out of
+        range; the message names the key.
+    """
+    values = _read(path) if path else {}
+    for override in overrides:
+        _apply(values, override)
+    return from_dict(values)
+
+
+def from_dict(values: dict[str, Any]) -> Config:
+    """Returns the configuration of nested plain values.
+
+    Raises:
+      UsageError: as load_config.
+    """
+    _refuse_unknown(values, Config, "")
+    try:
+        return pydantic.TypeAdapter(Config).validate_python(values)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{key}: {first['msg'].lower()}, got {first['input']!r}") from error
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(pathlib.Path(path).read_text())
+    except OSError as error:
+        raise UsageError(f"config {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"config {path}: not YAML: {str(error).splitlines()[0]}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UsageError(f"config {path}: wanted sections with keys, got {type(values).__name__}")
+    return values
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    section, dot, key = name.partition(".")
+    if not (equals and dot and section and key):
+        raise UsageError(f"--set {override}: wanted section.key=value, as in train.steps=500")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {override}: the value is not YAML") from error
+    inner = values.setdefault(section, {})
+    if not isinstance(inner, dict):
+        raise UsageError(f"{section}: wanted keys, got {inner!r}")
+    inner[key] = value
+
+
+def _refuse_unknown(values: Any, kind: type, prefix: str) -> None:
+    if not isinstance(values, dict):
+        return  # pydantic says what was wanted
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    for key, value in values.items():
+        if key not in fields:
+            close = difflib.get_close_matches(str(key), fields, n=1)
+            hint = f"did you mean {prefix}{close[0]}?" if close else f"known: {', '.join(fields)}"
+            raise UsageError(f"unknown key {prefix}{key}; {hint}")
+        default = fields[key].default_factory
+        if isinstance(default, type) and dataclasses.is_dataclass(default):
+            _refuse_unknown(value, default, f"{prefix}{key}.")

@@ -1,0 +1,46 @@
+"""The generation pipeline: the latest blessed model -> clips.
+
+    LatestBlessedModel -> BatchGenerator -> OUTPUT/clip-0000.wav ..., manifest.json, COMPLETED
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from tfx import v1 as tfx
+from tfx.types import standard_artifacts
+
+from audio import contract
+from generator.component import BatchGenerator
+from pipeline.configs import Config
+from pipeline.layout import PIPELINE_NAME, Layout
+from pipeline.versions import code_version
+
+
+def generation_pipeline(*, output: str, layout: Layout, config: Config) -> tfx.dsl.Pipeline:
+    """Returns the pipeline that fills `output`, an absolute path."""
+    import pathlib
+
+    resolver = tfx.dsl.Resolver(
+        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
+        model=tfx.dsl.Channel(type=standard_artifacts.Model),
+        model_blessing=tfx.dsl.Channel(type=standard_artifacts.ModelBlessing),
+    ).with_id("LatestBlessedModel")
+    batch_generator = BatchGenerator(
+        model=resolver.outputs["model"],
+        generate=json.dumps(dataclasses.asdict(config.generate), sort_keys=True),
+        output=output,
+        metadata=layout.metadata,
+        config_yaml=config.to_yaml(),
+        code_version=code_version("audio", "generator"),
+    )
+    return tfx.dsl.Pipeline(
+        pipeline_name=PIPELINE_NAME,
+        pipeline_root=layout.artifacts,
+        components=[resolver, batch_generator],
+        # Metadata may remember clips that somebody has since moved away.
+        enable_cache=pathlib.Path(output, contract.COMPLETED).exists(),
+        metadata_connection_config=layout.metadata_config(),
+        beam_pipeline_args=layout.beam_args(config.beam.args),
+    )

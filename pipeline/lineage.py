@@ -1,0 +1,158 @@
+"""From a clip back to what it was made from: the manifest beside it, then ML Metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+from audio import contract
+from audio.errors import LineageError
+
+Row = dict[str, Any]
+
+
+def trace(clip: str) -> Row:
+    """Returns the history of a generated clip.
+
+    Args:
+      clip: the path of a clip in a folder that a finished run wrote.
+
+    Returns:
+      clip, generate, model, audio, dataset (with its recordings), and, where a pipeline made it,
+      runs and blessing out of ML Metadata.
+
+    Raises:
+      LineageError: there is no manifest, it does not list the clip, or the clip was altered.
+    """
+    path = pathlib.Path(clip)
+    if not path.is_file():
+        raise LineageError(f"{clip}: no such file. Give a clip that Nocturne generated.")
+    manifest_path = path.parent / contract.MANIFEST
+    if not manifest_path.exists():
+        raise LineageError(f"{clip}: there is no {contract.MANIFEST} beside it to trace it by.")
+    manifest = json.loads(manifest_path.read_text())
+    entry = next((one for one in manifest["clips"] if one["file"] == path.name), None)
+    if entry is None:
+        raise LineageError(f"{clip}: {manifest_path} does not list it.")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
+        raise LineageError(f"{clip}: its bytes differ from what {manifest_path} says. Not ours.")
+    found: Row = {
+        "clip": entry,
+        "generate": manifest["generate"],
+        "model": manifest["model"],
+        "audio": {**manifest["audio"], "fingerprint": manifest["model"]["fingerprint"]},
+    }
+    lineage = manifest["lineage"]
+    if lineage:
+        found.update(_from_metadata(lineage))
+    dataset = manifest["model"]["dataset"]
+    found["dataset"] = {**dataset, "recordings": _recordings(dataset["path"])}
+    return found
+
+
+def _recordings(dataset: str) -> list[Row] | None:
+    path = pathlib.Path(dataset, contract.RECORDINGS)
+    if not path.exists():
+        return None
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _from_metadata(lineage: Row) -> Row:
+    """Walks ML Metadata up from the model: who made it, from what, and was it blessed."""
+    if not pathlib.Path(lineage["metadata"]).exists():
+        raise LineageError(
+            f"ML Metadata is gone from {lineage['metadata']}. If the root was moved, move it back."
+        )
+    from ml_metadata.metadata_store import metadata_store
+    from ml_metadata.proto import metadata_store_pb2
+
+    config = metadata_store_pb2.ConnectionConfig()
+    config.sqlite.filename_uri = lineage["metadata"]
+    config.sqlite.connection_mode = config.sqlite.READONLY
+    store = metadata_store.MetadataStore(config)
+    model = lineage["model_artifact"]
+    runs = []
+    todo, seen = [model], set()
+    while todo:
+        artifact = todo.pop(0)
+        execution = _producer(store, artifact)
+        if execution is None or execution.id in seen:
+            continue
+        seen.add(execution.id)
+        runs.append(_describe(store, execution))
+        todo += _inputs(store, execution)
+    blessings = [
+        artifact.custom_properties
+        for artifact in store.get_artifacts_by_type("ModelBlessing")
+        if artifact.custom_properties["current_model_id"].int_value == model
+    ]
+    return {
+        "runs": runs,
+        "blessing": [
+            {
+                "blessed": bool(one["blessed"].int_value),
+                "reasons": one["reasons"].string_value.splitlines(),
+            }
+            for one in blessings[-1:]
+        ],
+    }
+
+
+def _producer(store: Any, artifact: int) -> Any:
+    events = store.get_events_by_artifact_ids([artifact])
+    made = [event.execution_id for event in events if event.type == event.OUTPUT]
+    return store.get_executions_by_id(made[:1])[0] if made else None
+
+
+def _inputs(store: Any, execution: Any) -> list[int]:
+    events = store.get_events_by_execution_ids([execution.id])
+    return [event.artifact_id for event in events if event.type == event.INPUT]
+
+
+def _describe(store: Any, execution: Any) -> Row:
+    contexts = store.get_contexts_by_execution(execution.id)
+    run = [one.name for one in contexts if one.type == "pipeline_run"]
+    events = store.get_events_by_execution_ids([execution.id])
+    outputs = [event.artifact_id for event in events if event.type == event.OUTPUT]
+    return {
+        "node": execution.type.rpartition(".")[2],
+        "execution": execution.id,
+        "run": run[0] if run else None,
+        "outputs": [artifact.uri for artifact in store.get_artifacts_by_id(outputs)],
+    }
+
+
+def render(found: Row) -> list[str]:
+    """Returns a traced history as lines of text."""
+    clip, model, dataset = found["clip"], found["model"], found["dataset"]
+    primer = clip["primer"]
+    audio, generate = found["audio"], found["generate"]
+    lines = [
+        f"clip       {clip['file']}  {clip['duration_seconds']:.1f} s  sha256 {clip['sha256'][:16]}",
+        f"seed       {clip['seed']}  (run seed {generate['seed']}, clip {clip['index']}, "
+        f"temperature {generate['temperature']:g})",
+        f"primer     {primer.get('file') or primer.get('uri')}"
+        + (f"  from frame {primer['first_frame']}" if "first_frame" in primer else ""),
+        f"model      {model['model_id']}  {model['path']}",
+    ]
+    for blessing in found.get("blessing", []):
+        word = "blessed" if blessing["blessed"] else "not blessed"
+        lines += [f"{word if not i else '':<10} {text}" for i, text in enumerate(blessing["reasons"])]
+    for run in found.get("runs", []):
+        lines.append(f"made by    {run['node']}  execution {run['execution']}  run {run['run']}")
+    lines.append(
+        f"audio      {audio['fingerprint']}  {audio['sample_rate']} Hz, {audio['n_mels']} mels, "
+        f"hop {audio['hop_length']}"
+    )
+    lines.append(f"dataset    {dataset['dataset_id']}  {dataset['path']}")
+    recordings = dataset["recordings"]
+    if recordings is None:
+        lines.append("learned    from recordings that are no longer listed: the dataset is gone")
+        return lines
+    learned = [row for row in recordings if row["split"] == contract.TRAIN]
+    minutes = sum(row["duration_seconds"] for row in learned) / 60
+    lines.append(f"learned    from {len(learned)} recordings, {minutes:.1f} minutes:")
+    lines += [f"             {row['recording_id'][:12]}  {row['source_uri']}" for row in learned]
+    return lines

@@ -1,0 +1,55 @@
+"""Reading what a training run's nodes left, through ML Metadata."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Sequence
+
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tfx.orchestration import metadata
+from tfx.utils import path_utils
+
+from audio import contract
+from pipeline.evaluator import REPORT
+from pipeline.layout import Layout
+from pipeline.runners import NodeRun
+from pipeline.runs import TrainingResult
+
+
+def training_result(layout: Layout, nodes: Sequence[NodeRun]) -> TrainingResult:
+    """Returns what the nodes of a finished training run wrote."""
+    by_name = {node.node: node.execution for node in nodes}
+    evaluation = pathlib.Path(_output(layout, by_name["Evaluator"], "nocturne.Evaluation"), REPORT)
+    anomalies = _output(layout, by_name["ExampleValidator"], "ExampleAnomalies")
+    model = _output(layout, by_name["Trainer"], "Model")
+    return TrainingResult(
+        dataset=_output(layout, by_name["AudioExampleGen"], "Examples"),
+        model=path_utils.serving_model_path(model),
+        evaluation=json.loads(evaluation.read_text()),
+        anomalies=tuple(
+            line for split in contract.SPLITS for line in _anomalies(anomalies, split)
+        ),
+    )
+
+
+def _output(layout: Layout, execution: int, kind: str) -> str:
+    with metadata.Metadata(layout.metadata_config()) as handle:
+        store = handle.store
+        events = store.get_events_by_execution_ids([execution])
+        artifacts = store.get_artifacts_by_id(
+            [event.artifact_id for event in events if event.type == event.OUTPUT]
+        )
+        types = {one.id: one.name for one in store.get_artifact_types()}
+    return next(str(one.uri) for one in artifacts if types[one.type_id] == kind)
+
+
+def _anomalies(folder: str, split: str) -> list[str]:
+    path = pathlib.Path(folder, f"Split-{split}", "SchemaDiff.pb")
+    if not path.exists():
+        return []
+    found = anomalies_pb2.Anomalies.FromString(path.read_bytes())
+    return [
+        f"{split}: {name}: {info.short_description}. {info.description}"
+        for name, info in sorted(found.anomaly_info.items())
+    ]

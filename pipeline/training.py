@@ -1,0 +1,128 @@
+"""The training pipeline: audio files -> a pushed model, with a reason where there is none.
+
+    AudioExampleGen -> StatisticsGen -> ExampleValidator <- schema
+           |                                                  |
+           +--------------> Transform <-----------------------+
+           |                    |
+           +-------> Trainer <--+
+           |            |
+           +-> Evaluator -> Pusher
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Sequence
+
+from tfx import v1 as tfx
+from tfx.proto import pusher_pb2, trainer_pb2
+
+from audio import contract
+from beam_transforms.settings import inputs_fingerprint
+from beam_transforms.sources import find_sources
+from pipeline.configs import Config
+from pipeline.evaluator_component import Evaluator
+from pipeline.example_gen import AudioExampleGen
+from pipeline.layout import PIPELINE_NAME, Layout
+from pipeline.versions import code_version
+
+_SCHEMA = pathlib.Path(__file__).with_name("schema")
+
+
+def training_pipeline(
+    *, inputs: Sequence[str], layout: Layout, config: Config
+) -> tfx.dsl.Pipeline:
+    """Returns the pipeline over the inputs as they are now.
+
+    Raises:
+      InputError: there is no audio.
+    """
+    import tensorflow_data_validation as tfdv
+
+    # The configuration takes part in a node's cache key only by the section that the node reads;
+    # the full text goes to the first node, and beside each result from there.
+    example_gen = AudioExampleGen(
+        inputs=json.dumps(list(inputs)),
+        inputs_fingerprint=inputs_fingerprint(find_sources(inputs)),
+        audio=config.audio.to_json(),
+        prepare=_json(config.prepare),
+        config_yaml=_only(config, "audio", "prepare"),
+        code_version=code_version("audio", "beam_transforms"),
+    )
+    examples = example_gen.outputs["examples"]
+    statistics_gen = tfx.components.StatisticsGen(
+        examples=examples,
+        stats_options=tfdv.StatsOptions(feature_allowlist=list(contract.FIGURES)),
+    )
+    schema = tfx.dsl.Importer(
+        source_uri=str(_SCHEMA), artifact_type=tfx.types.standard_artifacts.Schema
+    ).with_id("Schema")
+    validator = tfx.components.ExampleValidator(
+        statistics=statistics_gen.outputs["statistics"], schema=schema.outputs["result"]
+    )
+    transform = tfx.components.Transform(
+        examples=examples,
+        schema=schema.outputs["result"],
+        preprocessing_fn="trainer.preprocessing.preprocessing_fn",
+        custom_config={
+            "n_mels": config.audio.n_mels,
+            "model_floor": config.train.model_floor,
+            "code_version": code_version("trainer"),
+        },
+        materialize=False,
+        disable_statistics=True,
+    )
+    trainer = tfx.components.Trainer(
+        run_fn="trainer.run_fn.run_fn",
+        examples=examples,
+        transform_graph=transform.outputs["transform_graph"],
+        train_args=trainer_pb2.TrainArgs(num_steps=config.train.steps),
+        eval_args=trainer_pb2.EvalArgs(),
+        custom_config={
+            "train": dataclasses.asdict(config.train),
+            "config_yaml": _only(config, "audio", "prepare", "train"),
+            "code_version": code_version("audio", "trainer"),
+        },
+    )
+    evaluator = Evaluator(
+        model=trainer.outputs["model"],
+        examples=examples,
+        evaluate=_json(config.evaluate),
+        code_version=code_version("audio", "trainer", "generator", "pipeline"),
+    )
+    pusher = tfx.components.Pusher(
+        model=trainer.outputs["model"],
+        model_blessing=evaluator.outputs["blessing"],
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=layout.pushed)
+        ),
+    )
+    return tfx.dsl.Pipeline(
+        pipeline_name=PIPELINE_NAME,
+        pipeline_root=layout.artifacts,
+        components=[
+            example_gen,
+            statistics_gen,
+            schema,
+            validator,
+            transform,
+            trainer,
+            evaluator,
+            pusher,
+        ],
+        enable_cache=True,
+        metadata_connection_config=layout.metadata_config(),
+        beam_pipeline_args=layout.beam_args(config.beam.args),
+    )
+
+
+def _json(section: object) -> str:
+    return json.dumps(dataclasses.asdict(section), sort_keys=True)  # type: ignore[call-overload]
+
+
+def _only(config: Config, *sections: str) -> str:
+    """Returns the YAML of a configuration whose other sections are the defaults."""
+    kept = {name: getattr(config, name) for name in sections}
+    return Config(**kept).to_yaml()

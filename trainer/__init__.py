@@ -1,0 +1,1 @@
+"""The LSTM that predicts the next log-mel frame: data, model, training, export."""

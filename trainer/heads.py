@@ -1,0 +1,99 @@
+"""What is predicted of the next frame, how that is scored, and how it is drawn.
+
+A head turns hidden frames into outputs, outputs and targets into a loss, and outputs and noise
+into a frame. The model, the loop, the export and the generator know only this.
+"""
+
+from __future__ import annotations
+
+import abc
+
+import keras
+import tensorflow as tf
+
+# Frames leave a rollout within this many standard deviations of the training mean.
+_MAX_DEVIATION = 6.0
+
+
+class Head(keras.layers.Layer, abc.ABC):
+    """The last layer of a next-frame model."""
+
+    def __init__(self, n_mels: int, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.n_mels = n_mels
+
+    @property
+    @abc.abstractmethod
+    def n_noise(self) -> int:
+        """Standard normal numbers that drawing one frame takes."""
+
+    @abc.abstractmethod
+    def loss(self, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """Returns the loss of each frame [batch, n_frames]; lower is better."""
+
+    @abc.abstractmethod
+    def mean(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Returns the expected frame [..., n_mels]."""
+
+    @abc.abstractmethod
+    def draw(self, outputs: tf.Tensor, noise: tf.Tensor, temperature: tf.Tensor) -> tf.Tensor:
+        """Returns a frame [batch, n_mels] drawn with noise [batch, n_noise]."""
+
+    def calibrate(self, mean_square: tf.Tensor) -> None:
+        """Takes the mean squared error per band [n_mels] after training, where it is of use."""
+
+    def get_config(self) -> dict[str, object]:
+        """Returns what the constructor wants."""
+        return {**super().get_config(), "n_mels": self.n_mels}
+
+
+@keras.saving.register_keras_serializable(package="nocturne")
+class MseHead(Head):
+    """The original recipe: a linear output and the mean squared error.
+
+    The squared error is the likelihood of a Gaussian of constant spread. That spread, measured
+    after training, is what temperature scales; at temperature 0 the mean itself is the frame.
+    """
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Makes the weights for hidden frames of input_shape[-1] features."""
+        self.linear = keras.layers.Dense(self.n_mels, name="linear")
+        self.linear.build((None, None, input_shape[-1]))
+        self.spread = self.add_weight(
+            shape=(self.n_mels,), initializer="zeros", trainable=False, name="spread"
+        )
+        self.built = True
+
+    def call(self, hidden: tf.Tensor) -> tf.Tensor:
+        """Returns the next frame [..., n_mels] for hidden frames [..., units]."""
+        return self.linear(hidden)
+
+    @property
+    def n_noise(self) -> int:
+        """One number a band."""
+        return self.n_mels
+
+    def loss(self, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """Returns the mean over bands of the squared error."""
+        return tf.reduce_mean(tf.square(outputs - targets), axis=-1)
+
+    def mean(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Returns the outputs: they are the mean."""
+        return outputs
+
+    def draw(self, outputs: tf.Tensor, noise: tf.Tensor, temperature: tf.Tensor) -> tf.Tensor:
+        """Returns mean + temperature * spread * noise, kept within the training range."""
+        frame = outputs + temperature * tf.convert_to_tensor(self.spread) * noise
+        return tf.clip_by_value(frame, -_MAX_DEVIATION, _MAX_DEVIATION)
+
+    def calibrate(self, mean_square: tf.Tensor) -> None:
+        """Sets the spread to the root of the measured error."""
+        self.spread.assign(tf.sqrt(mean_square))
+
+
+_HEADS: dict[str, type[Head]] = {"mse": MseHead}
+
+
+def make_head(name: str, *, n_mels: int) -> Head:
+    """Returns the head of a name in trainer.settings.HEADS."""
+    return _HEADS[name](n_mels, name=f"{name}_head")

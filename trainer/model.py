@@ -1,0 +1,42 @@
+"""The next-frame model: normalised frames in, what the head says of the next frame out."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from trainer.heads import make_head
+from trainer.lstm import StackedLSTM, State
+from trainer.settings import TrainSettings
+
+
+class NextFrameModel(keras.Model):
+    """Stacked LSTM and a head; a window call and a step with the same weights."""
+
+    def __init__(self, *, n_mels: int, settings: TrainSettings) -> None:
+        super().__init__(name="next_frame")
+        self.n_mels = n_mels
+        self.lstm = StackedLSTM(
+            settings.units, settings.n_layers, dropout=settings.dropout, name="stack"
+        )
+        self.head = make_head(settings.head, n_mels=n_mels)
+        self.lstm.build((None, None, n_mels))
+        self.head.build((None, None, settings.units))
+        self.built = True
+
+    def call(self, frames: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Returns the head's outputs [batch, n_frames, ...] for frames [batch, n_frames, n_mels].
+
+        Output t speaks of frame t + 1.
+        """
+        return self.head(self.lstm(frames, training=training))
+
+    def step(self, frame: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
+        """Returns the outputs for one frame [batch, n_mels], and the state after it."""
+        hidden, state = self.lstm.step(frame, state)
+        return self.head(hidden), state
+
+    def warm_up(self, primer: tf.Tensor) -> tuple[tf.Tensor, State]:
+        """Returns the outputs after a primer [batch, n_frames >= 1, n_mels], and the state."""
+        hidden, state = self.lstm.unroll(primer)
+        return self.head(hidden[:, -1]), state

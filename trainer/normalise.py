@@ -1,0 +1,58 @@
+"""Log-mel to what the model sees, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from audio import contract
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Normaliser:
+    """(max(log_mel, floor) - mean) / std per mel band.
+
+    Attributes:
+      mean: float32 [n_mels].
+      std: float32 [n_mels], above zero.
+      floor: nats.
+    """
+
+    mean: tf.Tensor
+    std: tf.Tensor
+    floor: float
+
+    def apply(self, log_mel: tf.Tensor) -> tf.Tensor:
+        """Returns normalised frames for log-mel [..., n_mels]."""
+        return (tf.maximum(log_mel, self.floor) - self.mean) / self.std
+
+    def invert(self, frames: tf.Tensor) -> tf.Tensor:
+        """Returns log-mel for normalised frames [..., n_mels]."""
+        return frames * self.std + self.mean
+
+
+def from_layer(layer: tf.Module, *, floor: float) -> Normaliser:
+    """Reads a Transform graph's vectors inside the current graph.
+
+    They are constants of the graph, so an empty record is enough to ask for them.
+    """
+    vectors = layer({contract.LOG_MEL: tf.constant([b""])})
+    return Normaliser(
+        mean=vectors[contract.MEL_MEAN][0], std=vectors[contract.MEL_STD][0], floor=floor
+    )
+
+
+def from_graph(transform_graph: str, *, floor: float) -> Normaliser:
+    """Returns the normaliser of a fitted Transform graph, as constants."""
+    layer = tft.TFTransformOutput(transform_graph).transform_features_layer()
+
+    @tf.function
+    def read() -> tuple[tf.Tensor, tf.Tensor]:
+        normaliser = from_layer(layer, floor=floor)
+        return normaliser.mean, normaliser.std
+
+    mean, std = (np.asarray(vector) for vector in read())
+    return Normaliser(mean=tf.constant(mean), std=tf.constant(std), floor=floor)

@@ -1,0 +1,88 @@
+"""The Transform graph: mean and deviation of each mel band over the training split.
+
+Its outputs are those two vectors, not normalised frames: frames would be stored a second time, and
+a rollout needs the way back from normalised values too. The graph travels into the SavedModel.
+"""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from audio import contract
+
+# What a model needs of a record, as tf.io.parse_example takes it.
+RAW_FEATURES = {contract.LOG_MEL: tf.io.FixedLenFeature([], tf.string)}
+# A band that never changes is divided by this instead of by zero.
+_MIN_STD = 1e-3
+
+
+def decode_frames(log_mel: tf.Tensor, *, n_mels: int) -> tf.Tensor:
+    """Returns the frames of a batch of records one after the other, float32 [n_frames, n_mels].
+
+    Args:
+      log_mel: string [batch]: little-endian float16 [n, n_mels] each, n differing.
+      n_mels: mel bands.
+    """
+    # decode_raw wants equal lengths; joined bytes have but one.
+    frames = tf.io.decode_raw(tf.strings.reduce_join(log_mel), tf.float16, little_endian=True)
+    return tf.reshape(tf.cast(frames, tf.float32), [-1, n_mels])
+
+
+def preprocessing_fn(
+    inputs: Mapping[str, tf.Tensor], custom_config: Mapping[str, Any]
+) -> dict[str, tf.Tensor]:
+    """The function that TensorFlow Transform traces.
+
+    Args:
+      inputs: a batch of records.
+      custom_config: `n_mels` and `model_floor`.
+
+    Returns:
+      mel_mean and mel_std, float32 [batch, n_mels], the same in every row.
+    """
+    log_mel = tf.reshape(inputs[contract.LOG_MEL], [-1])
+    frames = decode_frames(log_mel, n_mels=custom_config["n_mels"])
+    frames = tf.maximum(frames, tf.constant(custom_config["model_floor"], tf.float32))
+    mean = tft.mean(frames, reduce_instance_dims=False)
+    std = tf.maximum(tf.sqrt(tft.var(frames, reduce_instance_dims=False)), _MIN_STD)
+    rows = tf.shape(log_mel)[0]
+    n_mels = custom_config["n_mels"]
+    return {
+        contract.MEL_MEAN: tf.ensure_shape(tf.tile(mean[None], [rows, 1]), [None, n_mels]),
+        contract.MEL_STD: tf.ensure_shape(tf.tile(std[None], [rows, 1]), [None, n_mels]),
+    }
+
+
+def fit_transform_graph(
+    records: str, output: str, *, custom_config: Mapping[str, Any], temporary: str
+) -> None:
+    """Fits the Transform graph without TFX, as its Transform component would.
+
+    Args:
+      records: glob of the training split's TFRecord files.
+      output: a folder for the graph; tft.TFTransformOutput reads it.
+      custom_config: as preprocessing_fn's.
+      temporary: a folder for what Beam writes on the way.
+    """
+    import apache_beam as beam
+    import tensorflow_transform.beam as tft_beam
+    from tensorflow_transform.tf_metadata import schema_utils
+    from tfx_bsl.public import tfxio
+
+    # Only the feature that the graph reads, not identifiers and figures.
+    schema = schema_utils.schema_from_feature_spec(RAW_FEATURES)
+    source = tfxio.TFExampleRecord(records, telemetry_descriptors=["nocturne"], schema=schema)
+    traced = functools.partial(preprocessing_fn, custom_config=custom_config)
+    with (
+        beam.Pipeline(runner="FnApiRunner") as pipeline,
+        tft_beam.Context(temp_dir=str(pathlib.Path(temporary).resolve())),
+    ):
+        data = pipeline | source.BeamSource()
+        graph = (data, source.TensorAdapterConfig()) | tft_beam.AnalyzeDataset(traced)
+        graph | tft_beam.WriteTransformFn(output)

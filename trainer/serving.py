@@ -1,0 +1,161 @@
+"""The exported model: a SavedModel that plain TensorFlow loads, with what it needs to know inside.
+
+Signatures:
+  rollout: primer float32 [batch, n, n_mels] (natural-log mel), n_frames int32 [], temperature
+    float32 [], seeds int64 [batch] -> log_mel float32 [batch, n_frames, n_mels].
+  score: log_mel float32 [batch, n, n_mels] -> mse and repeat_last_mse, float32 [batch], both over
+    normalised next frames.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import platform
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from audio import contract
+from trainer.dataset import Dataset, primers
+from trainer.model import NextFrameModel
+from trainer.normalise import from_layer
+from trainer.settings import TrainSettings
+
+
+class ServingModule(tf.Module):
+    """The model with its Transform graph, under the signatures above."""
+
+    def __init__(
+        self, model: NextFrameModel, *, transform_graph: str, settings: TrainSettings
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
+        self._floor = settings.model_floor
+        frames = [None, None, model.n_mels]
+        self.rollout = tf.function(
+            self._rollout,
+            input_signature=[
+                tf.TensorSpec(frames, tf.float32, "primer"),
+                tf.TensorSpec([], tf.int32, "n_frames"),
+                tf.TensorSpec([], tf.float32, "temperature"),
+                tf.TensorSpec([None], tf.int64, "seeds"),
+            ],
+        )
+        self.score = tf.function(
+            self._score, input_signature=[tf.TensorSpec(frames, tf.float32, "log_mel")]
+        )
+
+    def _rollout(
+        self, primer: tf.Tensor, n_frames: tf.Tensor, temperature: tf.Tensor, seeds: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        normaliser = from_layer(self.transform, floor=self._floor)
+        head = self.model.head
+        # Drawn for each clip by its own seed alone, so its neighbours in the batch do not matter.
+        noise = tf.map_fn(
+            lambda seed: tf.random.stateless_normal([n_frames, head.n_noise], seed=[seed, 0]),
+            seeds,
+            fn_output_signature=tf.float32,
+        )
+        noise = tf.transpose(noise, [1, 0, 2])
+        outputs, state = self.model.warm_up(normaliser.apply(primer))
+        frames = tf.TensorArray(tf.float32, size=n_frames)
+
+        def body(
+            index: tf.Tensor, outputs: tf.Tensor, state: Any, frames: tf.TensorArray
+        ) -> tuple[Any, ...]:
+            frame = head.draw(outputs, noise[index], temperature)
+            outputs, state = self.model.step(frame, state)
+            return index + 1, outputs, state, frames.write(index, frame)
+
+        *_, frames = tf.while_loop(
+            lambda index, *_: index < n_frames, body, (tf.constant(0), outputs, state, frames)
+        )
+        log_mel = normaliser.invert(tf.transpose(frames.stack(), [1, 0, 2]))
+        return {contract.LOG_MEL: tf.ensure_shape(log_mel, [None, None, self.model.n_mels])}
+
+    def _score(self, log_mel: tf.Tensor) -> dict[str, tf.Tensor]:
+        frames = from_layer(self.transform, floor=self._floor).apply(log_mel)
+        predicted = self.model.head.mean(self.model(frames[:, :-1]))
+
+        def mean_square(guess: tf.Tensor) -> tf.Tensor:
+            return tf.reduce_mean(tf.square(guess - frames[:, 1:]), axis=[1, 2])
+
+        return {"mse": mean_square(predicted), "repeat_last_mse": mean_square(frames[:, :-1])}
+
+
+def model_id(model: NextFrameModel, dataset: Dataset) -> str:
+    """Returns 12 hex digits of the weights and the front end: equal models have equal ids."""
+    digest = hashlib.sha256(dataset.audio.fingerprint.encode())
+    for weight in model.weights:
+        digest.update(keras.ops.convert_to_numpy(weight).tobytes())
+    return digest.hexdigest()[:12]
+
+
+def export_model(
+    model: NextFrameModel,
+    *,
+    path: str,
+    dataset: Dataset,
+    transform_graph: str,
+    settings: TrainSettings,
+    history: dict[str, Any],
+    effective_config: str,
+) -> dict[str, Any]:
+    """Writes the SavedModel beside `path`, then moves it there.
+
+    Returns:
+      The content of its model_info.json.
+    """
+    path = path.rstrip("/")
+    info = {
+        "format_version": contract.FORMAT_VERSION,
+        "model_id": model_id(model, dataset),
+        "fingerprint": dataset.audio.fingerprint,
+        "audio": json.loads(dataset.audio.to_json()),
+        "train": dataclasses.asdict(settings),
+        "dataset": {"path": dataset.path, "dataset_id": dataset.info["dataset_id"]},
+        "parameters": int(model.count_params()),
+        "metrics": history["best"],
+        "versions": {
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+        },
+    }
+    beside = f"{path}.partial"
+    if tf.io.gfile.exists(beside):
+        tf.io.gfile.rmtree(beside)
+    module = ServingModule(model, transform_graph=transform_graph, settings=settings)
+    signatures = {contract.ROLLOUT: module.rollout, contract.SCORE: module.score}
+    tf.saved_model.save(module, beside, signatures=signatures)
+    assets = {
+        contract.PRIMERS: _primers_npz(dataset, settings),
+        contract.HISTORY: json.dumps(history, indent=2, sort_keys=True).encode(),
+        f"assets.extra/{contract.EFFECTIVE_CONFIG}": effective_config.encode(),
+        contract.MODEL_INFO: json.dumps(info, indent=2, sort_keys=True).encode(),
+    }
+    for name, content in assets.items():
+        tf.io.gfile.makedirs(f"{beside}/{name.rpartition('/')[0]}")
+        with tf.io.gfile.GFile(f"{beside}/{name}", "wb") as file:
+            file.write(content)
+    tf.io.gfile.rename(beside, path, overwrite=False)
+    return info
+
+
+def _primers_npz(dataset: Dataset, settings: TrainSettings) -> bytes:
+    """Returns the primers that travel with the model, as an .npz of plain arrays."""
+    found = primers(dataset, n_frames=settings.primer_frames, count=settings.n_primers)
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        log_mel=np.stack([primer.log_mel for primer in found]).astype(np.float16),
+        source=np.array([primer.source for primer in found]),
+    )
+    return buffer.getvalue()

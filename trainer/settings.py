@@ -1,0 +1,72 @@
+"""What training can be told."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from audio.errors import UsageError
+
+HEADS = ("mse",)
+STRATEGIES = ("auto", "cpu", "gpu", "multi_gpu", "tpu")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """Settings of one training run.
+
+    Attributes:
+      head: what is predicted and how it is scored; see trainer/heads.py.
+      units: size of each LSTM layer.
+      n_layers: LSTM layers, one on top of the other.
+      dropout: share of each layer's inputs that is dropped while training.
+      window_frames: frames of one training window; the model sees all but the last.
+      batch_windows: windows of one step, over all devices.
+      steps: optimiser steps.
+      eval_every: steps between evaluations on the eval split; one such stretch is an epoch.
+      learning_rate: Adam's, at its peak; it warms up, then falls along a cosine.
+      clip_norm: gradients are scaled down to this global norm.
+      model_floor: log-mel below this is raised to it before the model sees it, nats; what is
+        quieter cannot be heard, but would rule the statistics.
+      strategy: which devices; see trainer/strategy.py.
+      n_primers: primers that travel with the model, cut from the eval split.
+      primer_frames: frames of each.
+      seed: of weights, windows and their order.
+    """
+
+    head: str = "mse"
+    units: int = 256
+    n_layers: int = 2
+    dropout: float = 0.1
+    window_frames: int = 128
+    batch_windows: int = 32
+    steps: int = 800
+    eval_every: int = 200
+    learning_rate: float = 4e-3
+    clip_norm: float = 1.0
+    model_floor: float = -8.0
+    strategy: str = "auto"
+    n_primers: int = 32
+    primer_frames: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks = {
+            "head": (self.head in HEADS, f"one of {', '.join(HEADS)}"),
+            "units": (1 <= self.units <= 8192, "1 to 8192"),
+            "n_layers": (1 <= self.n_layers <= 16, "1 to 16"),
+            "dropout": (0 <= self.dropout < 1, "0 to below 1"),
+            "window_frames": (2 <= self.window_frames <= 65536, "2 to 65536"),
+            "batch_windows": (1 <= self.batch_windows <= 65536, "1 to 65536"),
+            "steps": (self.steps >= 1, "1 or more"),
+            "eval_every": (self.eval_every >= 1, "1 or more"),
+            "learning_rate": (0 < self.learning_rate <= 1, "above 0, at most 1"),
+            "clip_norm": (self.clip_norm > 0, "above 0"),
+            "model_floor": (-80 <= self.model_floor <= 0, "-80 to 0"),
+            "strategy": (self.strategy in STRATEGIES, f"one of {', '.join(STRATEGIES)}"),
+            "n_primers": (1 <= self.n_primers <= 1024, "1 to 1024"),
+            "primer_frames": (1 <= self.primer_frames <= 1024, "1 to 1024"),
+            "seed": (0 <= self.seed < 2**31, "0 to below 2**31"),
+        }
+        for name, (ok, wanted) in checks.items():
+            if not ok:
+                raise UsageError(f"train.{name}: wanted {wanted}, got {getattr(self, name)!r}")
