@@ -15,7 +15,6 @@ import threading
 import numpy as np
 import numpy.typing as npt
 import pyfftw
-import scipy.signal
 
 from audio.config import AudioConfig
 from audio.errors import AudioError
@@ -179,7 +178,8 @@ def _bands(
 
 def hann_window(config: AudioConfig) -> Float64:
     """Returns the periodic Hann window, float64 [n_fft]."""
-    return np.asarray(scipy.signal.get_window("hann", config.n_fft, fftbins=True), np.float64)
+    phase = 2 * np.pi * np.arange(config.n_fft) / config.n_fft
+    return np.asarray(0.5 - 0.5 * np.cos(phase), np.float64)
 
 
 @functools.lru_cache(maxsize=16)

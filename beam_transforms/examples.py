@@ -17,6 +17,7 @@ import numpy as np
 from audio import contract
 from audio.config import AudioConfig
 from audio.quality import figures
+from beam_transforms.example_proto import serialize_example
 from beam_transforms.extract import Extracted
 
 _CRC_MASK_DELTA = 0xA282EAD8
@@ -26,18 +27,9 @@ def to_records(
     extracted: Extracted, *, source_uri: str, audio: AudioConfig, chunk_frames: int
 ) -> Iterator[bytes]:
     """Yields a recording as serialised records of at most chunk_frames frames each."""
-    import tensorflow as tf  # only workers that make records pay for it
-
-    def feature(value: bytes | float) -> tf.train.Feature:
-        if isinstance(value, bytes):
-            return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-        if isinstance(value, int):
-            return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
-        return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
-
     for first in range(0, len(extracted.frames), chunk_frames):
         chunk = extracted.frames[first : first + chunk_frames]
-        values: dict[str, bytes | float] = {
+        values: dict[str, bytes | int | float] = {
             contract.RECORDING_ID: extracted.recording_id.encode(),
             contract.SOURCE_URI: source_uri.encode("utf-8", "surrogateescape"),
             contract.FINGERPRINT: audio.fingerprint.encode(),
@@ -46,11 +38,7 @@ def to_records(
             contract.LOG_MEL: chunk.astype("<f2").tobytes(),
             **dataclasses.asdict(figures(chunk.astype(np.float32), audio)),
         }
-        example = tf.train.Example()
-        # In sorted order, so that equal records are equal bytes wherever they are made.
-        for name in sorted(values):
-            example.features.feature[name].CopyFrom(feature(values[name]))
-        yield example.SerializeToString(deterministic=True)
+        yield serialize_example(values)
 
 
 def write_tfrecord(file: BinaryIO, record: bytes) -> None:

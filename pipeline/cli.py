@@ -140,7 +140,7 @@ def run_training(
     with _command("run-training", log=_run_log(root, run_id)) as console:
         from pipeline import runs
 
-        runs.training(console, input, root, settings, run_id=run_id)
+        runs.require_blessed(runs.training(console, input, root, settings, run_id=run_id))
 
 
 @run_app.command("generation")

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pathlib
 
-from tfx import v1 as tfx
-from tfx.types import standard_artifacts
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
+    LatestBlessedModelStrategy,
+)
+from tfx.orchestration.pipeline import Pipeline
+from tfx.types import Channel, standard_artifacts
 
 from audio import contract
 from generator.component import BatchGenerator
@@ -18,14 +23,12 @@ from pipeline.layout import PIPELINE_NAME, Layout
 from pipeline.versions import code_version
 
 
-def generation_pipeline(*, output: str, layout: Layout, config: Config) -> tfx.dsl.Pipeline:
+def generation_pipeline(*, output: str, layout: Layout, config: Config) -> Pipeline:
     """Returns the pipeline that fills `output`, an absolute path."""
-    import pathlib
-
-    resolver = tfx.dsl.Resolver(
-        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
-        model=tfx.dsl.Channel(type=standard_artifacts.Model),
-        model_blessing=tfx.dsl.Channel(type=standard_artifacts.ModelBlessing),
+    resolver = Resolver(
+        strategy_class=LatestBlessedModelStrategy,
+        model=Channel(type=standard_artifacts.Model),
+        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
     ).with_id("LatestBlessedModel")
     batch_generator = BatchGenerator(
         model=resolver.outputs["model"],
@@ -35,7 +38,7 @@ def generation_pipeline(*, output: str, layout: Layout, config: Config) -> tfx.d
         config_yaml=config.to_yaml(),
         code_version=code_version("audio", "generator"),
     )
-    return tfx.dsl.Pipeline(
+    return Pipeline(
         pipeline_name=PIPELINE_NAME,
         pipeline_root=layout.artifacts,
         components=[resolver, batch_generator],

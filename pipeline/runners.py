@@ -10,10 +10,10 @@ import time
 from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2
-from tfx import v1 as tfx
 from tfx.dsl.compiler import constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
@@ -47,7 +47,7 @@ class NodeFailedError(NocturneError):
     """A node failed for a reason that is not the user's input."""
 
 
-class StagedDagRunner(tfx.orchestration.LocalDagRunner):
+class StagedDagRunner(LocalDagRunner):
     """TFX's LocalDagRunner, with a stage for every node and a run id that the caller chooses."""
 
     def __init__(self, *, console: Console, layout: Layout, run_id: str) -> None:

@@ -37,9 +37,10 @@ def training(
 ) -> TrainingResult:
     """Runs the training pipeline.
 
+    A model that fails its evaluation is kept, but not pushed; see require_blessed.
+
     Raises:
       InputError: there is no audio.
-      NotBlessedError: the model failed its evaluation; it is kept, but not pushed.
     """
     layout = Layout.at(root)
     from beam_transforms.sources import find_sources
@@ -63,12 +64,20 @@ def training(
         console.line(f"  data: {anomaly}")
     for reason in result.evaluation["reasons"]:
         console.line(f"  model: {reason}")
+    return result
+
+
+def require_blessed(result: TrainingResult) -> None:
+    """Checks that a training run's model passed.
+
+    Raises:
+      NotBlessedError: it did not.
+    """
     if not result.evaluation["blessed"]:
         raise NotBlessedError(
             f"the model is not blessed, and not pushed; it stays in {result.model}. The lines that "
             "say FAIL above are why. Train longer (--set train.steps=...), or on more recordings."
         )
-    return result
 
 
 def generation(

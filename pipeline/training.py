@@ -16,8 +16,11 @@ import json
 import pathlib
 from collections.abc import Sequence
 
-from tfx import v1 as tfx
+from tfx.components import ExampleValidator, Pusher, StatisticsGen, Trainer, Transform
+from tfx.dsl.components.common.importer import Importer
+from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, trainer_pb2
+from tfx.types import standard_artifacts
 
 from audio import contract
 from beam_transforms.settings import inputs_fingerprint
@@ -33,7 +36,7 @@ _SCHEMA = pathlib.Path(__file__).with_name("schema")
 
 def training_pipeline(
     *, inputs: Sequence[str], layout: Layout, config: Config
-) -> tfx.dsl.Pipeline:
+) -> Pipeline:
     """Returns the pipeline over the inputs as they are now.
 
     Raises:
@@ -52,17 +55,17 @@ def training_pipeline(
         code_version=code_version("audio", "beam_transforms"),
     )
     examples = example_gen.outputs["examples"]
-    statistics_gen = tfx.components.StatisticsGen(
+    statistics_gen = StatisticsGen(
         examples=examples,
         stats_options=tfdv.StatsOptions(feature_allowlist=list(contract.FIGURES)),
     )
-    schema = tfx.dsl.Importer(
-        source_uri=str(_SCHEMA), artifact_type=tfx.types.standard_artifacts.Schema
+    schema = Importer(
+        source_uri=str(_SCHEMA), artifact_type=standard_artifacts.Schema
     ).with_id("Schema")
-    validator = tfx.components.ExampleValidator(
+    validator = ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema.outputs["result"]
     )
-    transform = tfx.components.Transform(
+    transform = Transform(
         examples=examples,
         schema=schema.outputs["result"],
         preprocessing_fn="trainer.preprocessing.preprocessing_fn",
@@ -74,7 +77,7 @@ def training_pipeline(
         materialize=False,
         disable_statistics=True,
     )
-    trainer = tfx.components.Trainer(
+    trainer = Trainer(
         run_fn="trainer.run_fn.run_fn",
         examples=examples,
         transform_graph=transform.outputs["transform_graph"],
@@ -92,14 +95,14 @@ def training_pipeline(
         evaluate=_json(config.evaluate),
         code_version=code_version("audio", "trainer", "generator", "pipeline"),
     )
-    pusher = tfx.components.Pusher(
+    pusher = Pusher(
         model=trainer.outputs["model"],
         model_blessing=evaluator.outputs["blessing"],
         push_destination=pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=layout.pushed)
         ),
     )
-    return tfx.dsl.Pipeline(
+    return Pipeline(
         pipeline_name=PIPELINE_NAME,
         pipeline_root=layout.artifacts,
         components=[

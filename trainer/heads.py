@@ -1,6 +1,6 @@
 """What is predicted of the next frame, how that is scored, and how it is drawn.
 
-A head turns hidden frames into outputs, outputs and targets into a loss, and outputs and noise
+A head turns hidden frames, and the frames that the LSTM saw, into outputs, outputs and targets into a loss, and outputs and noise
 into a frame. The model, the loop, the export and the generator know only this.
 """
 
@@ -10,6 +10,8 @@ import abc
 
 import keras
 import tensorflow as tf
+
+from trainer.settings import TrainSettings
 
 # Frames leave a rollout within this many standard deviations of the training mean.
 _MAX_DEVIATION = 6.0
@@ -51,22 +53,32 @@ class Head(keras.layers.Layer, abc.ABC):
 class MseHead(Head):
     """The original recipe: a linear output and the mean squared error.
 
+    With `residual` the linear output is the change from the last frame and starts at zero: training
+    then begins at the strongest simple guess, repeating the last frame, instead of taking most of
+    its time to find it (docs/decisions/0004-residual-output.md).
+
     The squared error is the likelihood of a Gaussian of constant spread. That spread, measured
     after training, is what temperature scales; at temperature 0 the mean itself is the frame.
     """
 
+    def __init__(self, n_mels: int, *, residual: bool = True, **kwargs: object) -> None:
+        super().__init__(n_mels, **kwargs)
+        self.residual = residual
+
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes the weights for hidden frames of input_shape[-1] features."""
-        self.linear = keras.layers.Dense(self.n_mels, name="linear")
+        start = "zeros" if self.residual else "glorot_uniform"
+        self.linear = keras.layers.Dense(self.n_mels, kernel_initializer=start, name="linear")
         self.linear.build((None, None, input_shape[-1]))
         self.spread = self.add_weight(
             shape=(self.n_mels,), initializer="zeros", trainable=False, name="spread"
         )
         self.built = True
 
-    def call(self, hidden: tf.Tensor) -> tf.Tensor:
-        """Returns the next frame [..., n_mels] for hidden frames [..., units]."""
-        return self.linear(hidden)
+    def call(self, hidden: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
+        """Returns the next frames [..., n_mels] for hidden [..., units] and frames before them."""
+        linear = self.linear(hidden)
+        return frames + linear if self.residual else linear
 
     @property
     def n_noise(self) -> int:
@@ -90,10 +102,12 @@ class MseHead(Head):
         """Sets the spread to the root of the measured error."""
         self.spread.assign(tf.sqrt(mean_square))
 
+    def get_config(self) -> dict[str, object]:
+        """Returns what the constructor wants."""
+        return {**super().get_config(), "residual": self.residual}
 
-_HEADS: dict[str, type[Head]] = {"mse": MseHead}
 
-
-def make_head(name: str, *, n_mels: int) -> Head:
-    """Returns the head of a name in trainer.settings.HEADS."""
-    return _HEADS[name](n_mels, name=f"{name}_head")
+def make_head(settings: TrainSettings, *, n_mels: int) -> Head:
+    """Returns the head that settings name; trainer.settings.HEADS lists the names."""
+    makers = {"mse": lambda: MseHead(n_mels, residual=settings.residual, name="mse_head")}
+    return makers[settings.head]()

@@ -19,7 +19,7 @@ class NextFrameModel(keras.Model):
         self.lstm = StackedLSTM(
             settings.units, settings.n_layers, dropout=settings.dropout, name="stack"
         )
-        self.head = make_head(settings.head, n_mels=n_mels)
+        self.head = make_head(settings, n_mels=n_mels)
         self.lstm.build((None, None, n_mels))
         self.head.build((None, None, settings.units))
         self.built = True
@@ -29,14 +29,14 @@ class NextFrameModel(keras.Model):
 
         Output t speaks of frame t + 1.
         """
-        return self.head(self.lstm(frames, training=training))
+        return self.head(self.lstm(frames, training=training), frames)
 
     def step(self, frame: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         """Returns the outputs for one frame [batch, n_mels], and the state after it."""
         hidden, state = self.lstm.step(frame, state)
-        return self.head(hidden), state
+        return self.head(hidden, frame), state
 
     def warm_up(self, primer: tf.Tensor) -> tuple[tf.Tensor, State]:
         """Returns the outputs after a primer [batch, n_frames >= 1, n_mels], and the state."""
         hidden, state = self.lstm.unroll(primer)
-        return self.head(hidden[:, -1]), state
+        return self.head(hidden[:, -1], primer[:, -1]), state

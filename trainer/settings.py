@@ -16,6 +16,8 @@ class TrainSettings:
 
     Attributes:
       head: what is predicted and how it is scored; see trainer/heads.py.
+      residual: whether the mse head predicts the change from the last frame; the original recipe
+        predicted the frame itself.
       units: size of each LSTM layer.
       n_layers: LSTM layers, one on top of the other.
       dropout: share of each layer's inputs that is dropped while training.
@@ -34,6 +36,7 @@ class TrainSettings:
     """
 
     head: str = "mse"
+    residual: bool = True
     units: int = 256
     n_layers: int = 2
     dropout: float = 0.1

@@ -1,0 +1,65 @@
+"""The demo: corpus, training pipeline, generation pipeline, page."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+from audio import contract
+from pipeline.configs import Config
+from pipeline.console import Console
+from pipeline.corpus import render_corpus
+
+# What lets two cores finish in minutes; everything else is the shipped default.
+DEMO_OVERRIDES = (
+    "train.steps=400",
+    "train.eval_every=100",
+    "generate.clips=4",
+    "generate.seconds=12",
+)
+
+
+def run(console: Console, root: str, inputs: Sequence[str], config: Config) -> pathlib.Path:
+    """Makes everything of the demo below root; what is there already is not made again.
+
+    Args:
+      console: where stages are shown.
+      root: a folder.
+      inputs: the user's own audio; a corpus is rendered where there is none.
+      config: the configuration.
+
+    Returns:
+      The page.
+    """
+    from pipeline import commands, runs
+
+    base = pathlib.Path(root)
+    run_id = f"demo-{os.getpid()}"
+    if not inputs:
+        with console.stage("render corpus") as stage:
+            pieces = render_corpus(
+                base / "corpus", progress=lambda done, total: stage.update(done, total, "pieces")
+            )
+            stage.outcome = f"{len(pieces)} pieces"
+        inputs = [str(base / "corpus")]
+    pipeline_root, clips = str(base / "pipeline"), str(base / "clips")
+    trained = runs.training(console, inputs, pipeline_root, config, run_id=f"{run_id}-training")
+    if trained.evaluation["blessed"]:
+        runs.generation(console, pipeline_root, clips, config, run_id=f"{run_id}-generation")
+    elif not pathlib.Path(clips, contract.COMPLETED).exists():
+        # A nightly run would publish nothing; a demo shows what there is, and the page says so.
+        commands.generate(console, trained.model, clips, config)
+    with console.stage("write page"):
+        from pipeline.report import write_report
+
+        page = write_report(
+            root,
+            clips=clips,
+            model=trained.model,
+            dataset=trained.dataset,
+            evaluation=trained.evaluation,
+            anomalies=trained.anomalies,
+        )
+    console.line(f"Listen: open {page} in a browser.")
+    return page

@@ -1,0 +1,58 @@
+"""Spectrograms and curves as PNG files."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from audio.config import AudioConfig
+
+_RANGE_DB = 70.0
+
+
+def spectrogram_png(
+    path: pathlib.Path, log_mel: npt.NDArray[np.float32], config: AudioConfig, *, title: str = ""
+) -> None:
+    """Draws log-mel frames [n_frames, n_mels] in dB below the loudest cell."""
+    figure, axes = _figure(9.0, 2.4)
+    decibels = log_mel.T * (10 / np.log(10))
+    top = float(decibels.max())
+    seconds = len(log_mel) / config.frames_per_second
+    axes.imshow(
+        decibels, origin="lower", aspect="auto", cmap="magma", vmin=top - _RANGE_DB, vmax=top,
+        extent=(0, seconds, 0, config.n_mels), interpolation="nearest",
+    )
+    axes.set_xlabel("seconds")
+    axes.set_ylabel("mel band")
+    if title:
+        axes.set_title(title, fontsize=9, loc="left")
+    figure.savefig(path)
+
+
+def loss_png(path: pathlib.Path, history: dict[str, Any]) -> None:
+    """Draws the training and held-out loss of a history.json."""
+    figure, axes = _figure(6.0, 2.8)
+    rows = history["epochs"]
+    steps = [row["step"] for row in rows]
+    axes.plot(steps, [row["loss"] for row in rows], marker="o", markersize=3, label="training")
+    if "eval_loss" in rows[0]:
+        held_out = [row["eval_loss"] for row in rows]
+        axes.plot(steps, held_out, marker="o", markersize=3, label="held out")
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss")
+    axes.set_yscale("log")
+    axes.legend()
+    figure.savefig(path)
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    # The object interface: pyplot keeps a global state and looks for a display.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
