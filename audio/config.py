@@ -45,16 +45,29 @@ class AudioConfig:
         for name in ("fmin", "fmax", "log_floor"):
             # 8000 and 8000.0 are one configuration, and so must be one fingerprint.
             object.__setattr__(self, name, float(getattr(self, name)))
-        _require("sample_rate", self.sample_rate, 1000 <= self.sample_rate <= 384_000,
-                 "1000 to 384000")
-        _require("n_fft", self.n_fft, 16 <= self.n_fft <= 65536 and self.n_fft % 2 == 0,
-                 "an even number from 16 to 65536")
-        _require("hop_length", self.hop_length, 1 <= self.hop_length <= self.n_fft,
-                 f"1 to n_fft ({self.n_fft})")
+        _require(
+            "sample_rate", self.sample_rate, 1000 <= self.sample_rate <= 384_000, "1000 to 384000"
+        )
+        _require(
+            "n_fft",
+            self.n_fft,
+            16 <= self.n_fft <= 65536 and self.n_fft % 2 == 0,
+            "an even number from 16 to 65536",
+        )
+        _require(
+            "hop_length",
+            self.hop_length,
+            1 <= self.hop_length <= self.n_fft,
+            f"1 to n_fft ({self.n_fft})",
+        )
         _require("n_mels", self.n_mels, 1 <= self.n_mels <= 1024, "1 to 1024")
         _require("fmin", self.fmin, 0 <= self.fmin < self.upper_edge, "0 to below fmax")
-        _require("fmax", self.fmax, self.upper_edge <= self.sample_rate / 2,
-                 f"at most sample_rate / 2 ({self.sample_rate / 2})")
+        _require(
+            "fmax",
+            self.fmax,
+            self.upper_edge <= self.sample_rate / 2,
+            f"at most sample_rate / 2 ({self.sample_rate / 2})",
+        )
         _require("log_floor", self.log_floor, 1e-30 < self.log_floor < 1, "above 1e-30, below 1")
 
     @property

@@ -1,13 +1,13 @@
 """Every name that leaves Python: features, splits, files, signatures.
 
-    DATASET/                      MODEL/ (a SavedModel)         OUTPUT/ (generated clips)
-      Split-train/*.tfrecord        saved_model.pb, variables/    clip-0000.wav ...
-      Split-eval/*.tfrecord         assets.extra/model_info.json  effective_config.yaml
-      recordings.jsonl              assets.extra/history.json     manifest.json
-      rejected/rejected.jsonl                                     COMPLETED   (last)
-      dataset_info.json             assets.extra/primers.npz
-      effective_config.yaml
-      COMPLETED   (last)
+DATASET/                      MODEL/ (a SavedModel)         OUTPUT/ (generated clips)
+  Split-train/*.tfrecord        saved_model.pb, variables/    clip-0000.wav ...
+  Split-eval/*.tfrecord         assets.extra/model_info.json  effective_config.yaml
+  recordings.jsonl              assets.extra/history.json     manifest.json
+  rejected/rejected.jsonl                                     COMPLETED   (last)
+  dataset_info.json             assets.extra/primers.npz
+  effective_config.yaml
+  COMPLETED   (last)
 """
 
 from typing import Final
@@ -59,6 +59,7 @@ PRIMERS: Final = "assets.extra/primers.npz"
 # Outputs of the Transform graph: what a model needs to normalise log-mel, float32 [batch, n_mels].
 MEL_MEAN: Final = "mel_mean"
 MEL_STD: Final = "mel_std"
+MEL_MAX: Final = "mel_max"
 
 # Signatures of the SavedModel.
 ROLLOUT: Final = "rollout"

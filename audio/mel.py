@@ -10,6 +10,7 @@ filters, each touching only the bins that it needs.
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
 
 import numpy as np
@@ -165,7 +166,7 @@ def _bands(
     n_mels = len(filterbank)
     edges = np.linspace(0, n_mels, min(_N_BANDS, n_mels) + 1).astype(int)
     bands = []
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in itertools.pairwise(edges):
         used = np.flatnonzero(filterbank[first:last].any(axis=0))
         # A filter narrower than a bin may be all zeros; its product is then over one zero bin.
         low, high = (used[0], used[-1] + 1) if used.size else (0, 1)

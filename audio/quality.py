@@ -29,7 +29,7 @@ def level_db(frames: Floating, config: AudioConfig) -> Float64:
     """
     edges = mel_edges(config)
     power = np.exp(frames.astype(np.float64)) @ ((edges[2:] - edges[:-2]) / 2)
-    # One-sided sum of |X|², doubled, over n_fft * sum(window²), is the mean square; a sine's is 1/2.
+    # Twice the one-sided sum of |X|² over n_fft * sum(window²) is the mean square; a sine's is 1/2.
     mean_square = 2 * power / (config.n_fft * float(np.sum(hann_window(config) ** 2)))
     return np.asarray(10 * np.log10(np.maximum(2 * mean_square, 1e-20)))
 

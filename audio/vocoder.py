@@ -88,11 +88,13 @@ class _MelBank:
         self._back = self._filters * inverse
 
     def mel(self, power: Float32) -> Float32:
-        return power @ self._filters.T
+        product: Float32 = power @ self._filters.T
+        return product
 
     def spread(self, mel: Float32) -> Float32:
         """The weighted mean, at each bin, of the bands that see it."""
-        return mel @ self._back
+        product: Float32 = mel @ self._back
+        return product
 
 
 class _Stft:
@@ -112,9 +114,9 @@ class _Stft:
         return spectrum
 
     def inverse(self, spectrum: Complex64) -> Float32:
-        frames = scipy.fft.irfft(spectrum, n=self._n_fft, axis=1) * self._window
-        samples = self._overlap_add(frames) / self._weight
+        frames: Float32 = scipy.fft.irfft(spectrum, n=self._n_fft, axis=1) * self._window
         half = self._n_fft // 2
+        samples: Float32 = self._overlap_add(frames) / self._weight
         return samples[half : self._n_padded - half]
 
     def _overlap_add(self, frames: Float32) -> Float32:
@@ -123,7 +125,7 @@ class _Stft:
         n_overlap = -(-self._n_fft // self._hop)
         step = n_overlap * self._hop
         for first in range(min(n_overlap, self._n_frames)):
-            chosen = frames[first :: n_overlap]
+            chosen = frames[first::n_overlap]
             start = first * self._hop
             if step == self._n_fft:
                 total[start : start + len(chosen) * step] += chosen.reshape(-1)

@@ -1,4 +1,4 @@
-"""tf.train.Example without TensorFlow, so that a worker needs neither its gigabyte nor its start-up.
+"""tf.train.Example without TensorFlow: a worker needs neither its gigabyte nor its start-up.
 
 The message is described to protobuf here, field numbers as in TensorFlow's example.proto and
 feature.proto; a test holds the bytes against TensorFlow's own class.

@@ -120,9 +120,7 @@ def _shards(
             groups[-1].append(kept[row["recording_id"]].key)
             room -= row["n_bytes"]
         for index, keys in enumerate(groups):
-            yield Shard(
-                split=split, name=contract.shard_name(index, len(groups)), keys=tuple(keys)
-            )
+            yield Shard(split=split, name=contract.shard_name(index, len(groups)), keys=tuple(keys))
 
 
 def dataset_info(plan: Plan, *, audio: Any, settings: PrepareSettings) -> dict[str, Any]:

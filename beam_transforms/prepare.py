@@ -86,9 +86,7 @@ def stage_counted(
     source: Source, *, staging_folder: str, audio: AudioConfig, settings: PrepareSettings
 ) -> Staged:
     """stage_recording, with Beam counters."""
-    staged = staging.stage_recording(
-        source, staging=staging_folder, audio=audio, settings=settings
-    )
+    staged = staging.stage_recording(source, staging=staging_folder, audio=audio, settings=settings)
     name = "recordings" if staged.recording else "rejected"
     beam.metrics.Metrics.counter("prepare", name).inc()
     return staged
@@ -148,7 +146,8 @@ def _read_sources(path: str) -> Iterator[Source]:
 def start(output: str, sources: Sequence[Source], *, effective_config: str) -> None:
     """Makes an output ready for the job: checks it, clears a killed attempt's shards.
 
-    The configuration is written beside what it will make. The list of sources goes into a file, because a job's graph has no room for a million names.
+    The configuration is written beside what it will make. The list of sources goes into a file,
+    because a job's graph has no room for a million names.
 
     Raises:
       OutputExistsError: the output holds a finished dataset, or files that are not ours.

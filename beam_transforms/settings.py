@@ -37,7 +37,9 @@ class PrepareSettings:
         _require("min_seconds", self.min_seconds, self.min_seconds >= 0, "0 or more")
         _require("min_level_db", self.min_level_db, self.min_level_db <= 0, "0 or less")
         _require(
-            "max_rejected_share", self.max_rejected_share, 0 <= self.max_rejected_share <= 1,
+            "max_rejected_share",
+            self.max_rejected_share,
+            0 <= self.max_rejected_share <= 1,
             "0 to 1",
         )
         _require("shard_bytes", self.shard_bytes, self.shard_bytes >= 1, "1 or more")

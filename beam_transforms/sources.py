@@ -14,9 +14,8 @@ from audio.errors import InputError
 from beam_transforms import storage
 from beam_transforms.settings import Source
 
-EXTENSIONS = frozenset(
-    ".wav .wave .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64 .m4a".split()
-)
+_NAMES = "wav wave flac ogg oga opus mp3 aif aiff aifc au snd caf w64 rf64 m4a"
+EXTENSIONS = frozenset(f".{name}" for name in _NAMES.split())
 _MAGIC = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff", b"riff")
 
 

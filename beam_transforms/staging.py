@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
+import pathlib
 import stat
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -100,7 +100,7 @@ def _open_source(source: Source) -> Iterator[BinaryIO]:
             raise AudioError("empty file")
         yield io.BytesIO(content)
         return
-    status = os.stat(source.uri)
+    status = pathlib.Path(source.uri).stat()
     # Opening a FIFO would wait for a writer for ever.
     if not stat.S_ISREG(status.st_mode):
         raise AudioError("not a regular file")

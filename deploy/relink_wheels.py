@@ -151,8 +151,9 @@ def mend(wheel: Wheel, site_packages: pathlib.Path) -> str | None:
         error = load_error(pathlib.Path(beside))
         if error is not None:
             raise RelinkError(f"{wheel.distribution}: the mended copy does not load: {error}")
-        os.chmod(beside, extension.stat().st_mode & 0o777)
-        os.replace(beside, extension)
+        copy = pathlib.Path(beside)
+        copy.chmod(extension.stat().st_mode & 0o777)
+        copy.replace(extension)
     finally:
         pathlib.Path(beside).unlink(missing_ok=True)
     return f"{wheel.distribution} {version}: {len(renamed)} symbols of newer systems replaced"

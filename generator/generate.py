@@ -1,7 +1,7 @@
 """The Beam job: a plan of clips -> WAV files, a manifest, and the marker last.
 
-    plan -> batches -> GenerateClips --------------------------> manifest.json, COMPLETED
-                       rollout, vocoder, health, WAV, entry      when every clip is there
+plan -> batches -> GenerateClips --------------------------> manifest.json, COMPLETED
+                   rollout, vocoder, health, WAV, entry      when every clip is there
 """
 
 from __future__ import annotations
@@ -80,8 +80,9 @@ def make_clips(
             temperature=settings.temperature,
         )
         for request, clip, source in zip(missing, frames, sources, strict=True):
-            entry = _write_clip(request, clip, source, model.audio, output, settings)
-            entries[request.index] = entry
+            entries[request.index] = _write_clip(
+                request, clip, source, model.audio, output, settings
+            )
     for request in requests:
         entry = entries[request.index]
         assert entry is not None
@@ -164,8 +165,9 @@ def primer_from_file(path: str, model: Model) -> npt.NDArray[np.float32]:
     frames = log_mel(samples, model.audio) if len(samples) else np.empty((0, model.audio.n_mels))
     if len(frames) < wanted:
         raise InputError(
-            f"primer {path}: too short; wanted at least {wanted / model.audio.frames_per_second:.1f}"
-            f" s, got {len(samples) / model.audio.sample_rate:.1f} s."
+            f"primer {path}: too short; wanted at least "
+            f"{wanted / model.audio.frames_per_second:.1f} s, "
+            f"got {len(samples) / model.audio.sample_rate:.1f} s."
         )
     start = (len(frames) - wanted) // 2
     return frames[start : start + wanted].astype(np.float32)

@@ -12,6 +12,8 @@ from audio.quality import SILENCE_DB, figures
 
 # Below this much movement from frame to frame a clip stands still; music has about 0.2.
 FROZEN_FLUX = 0.02
+# No recording within ±1 is so loud; a rollout that is has left music behind.
+DIVERGED_DB = 12.0
 
 
 def examine(log_mel: npt.NDArray[np.float32], config: AudioConfig) -> dict[str, Any]:
@@ -23,8 +25,8 @@ def examine(log_mel: npt.NDArray[np.float32], config: AudioConfig) -> dict[str, 
 
     Returns:
       level_db, flux and silence_share of the clip, and `faults`: names of what is wrong, from
-      `not_finite`, `silent` (its loudest frame is below -60 dB re. full scale) and `frozen` (the
-      second half hardly moves).
+      `not_finite`, `silent` (its loudest frame is below -60 dB re. full scale), `diverged` (its
+      loudest frame is above +12 dB) and `frozen` (the second half hardly moves).
     """
     if not np.isfinite(log_mel).all():
         return {"faults": ["not_finite"]}
@@ -33,6 +35,8 @@ def examine(log_mel: npt.NDArray[np.float32], config: AudioConfig) -> dict[str, 
     faults = []
     if whole.peak_db < SILENCE_DB:
         faults.append("silent")
+    if whole.peak_db > DIVERGED_DB:
+        faults.append("diverged")
     if late.flux < FROZEN_FLUX:
         faults.append("frozen")
     return {

@@ -98,7 +98,7 @@ def roll_out(
                 primer=tf.constant(primers[rows]),
                 n_frames=tf.constant(n_frames, tf.int32),
                 temperature=tf.constant(temperature, tf.float32),
-                seeds=tf.constant([seeds[row] for row in rows], tf.int64),
+                seeds=tf.constant(np.asarray(seeds, np.int64)[rows]),
             )[contract.LOG_MEL].numpy()[:count]
         )
     return np.concatenate(made)

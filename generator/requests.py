@@ -24,7 +24,7 @@ class GenerateSettings:
     clips: int = 8
     seconds: float = 10.0
     seed: int = 0
-    temperature: float = 1.0
+    temperature: float = 0.3
     iterations: int = 32
     primer: str = ""
 

@@ -70,9 +70,9 @@ def print_dataset(console: Console, info: dict[str, Any], seconds: float) -> Non
         )
     total = sum(sums["seconds"] for sums in info["splits"].values())
     console.line(
-        f"  dataset {info['dataset_id']}, front end {info['fingerprint']}: {info['sources']} files, "
-        f"{info['rejected']} rejected, {info['duplicates']} duplicates, {seconds:.1f} s "
-        f"({total / seconds:.0f} times real time)"
+        f"  dataset {info['dataset_id']}, front end {info['fingerprint']}: "
+        f"{info['sources']} files, {info['rejected']} rejected, {info['duplicates']} duplicates, "
+        f"{seconds:.1f} s ({total / seconds:.0f} times real time)"
     )
 
 

@@ -18,7 +18,14 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 
 from rich.console import Console as RichConsole
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 _PLAIN_INTERVAL_SECONDS = 15.0
 
@@ -88,8 +95,11 @@ class Console:
             yield
             return
         columns = (
-            SpinnerColumn(), TextColumn("{task.description:<22}"), BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total}"), TimeRemainingColumn(),
+            SpinnerColumn(),
+            TextColumn("{task.description:<22}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total}"),
+            TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
         )
         with Progress(*columns, console=self._rich, transient=True) as progress:

@@ -11,8 +11,19 @@ import shutil
 import sys
 
 _LIBRARIES = (
-    "apache-beam", "tensorflow", "keras", "tensorflow-transform", "tfx", "ml-metadata",
-    "tensorflow-data-validation", "librosa", "soundfile", "soxr", "pyfftw", "numpy", "scipy",
+    "apache-beam",
+    "tensorflow",
+    "keras",
+    "tensorflow-transform",
+    "tfx",
+    "ml-metadata",
+    "tensorflow-data-validation",
+    "librosa",
+    "soundfile",
+    "soxr",
+    "pyfftw",
+    "numpy",
+    "scipy",
     "google-cloud-storage",
 )
 _MIN_MEMORY_GB, _MIN_DISK_GB = 4, 5
@@ -41,10 +52,13 @@ def examine() -> list[Finding]:
         _python(),
         Finding(name="system", found=f"{_system()}, glibc {platform.libc_ver()[1] or 'unknown'}"),
         *(_library(name) for name in _LIBRARIES),
-        _native("ml_metadata.metadata_store.pywrap.metadata_store_extension", "run training, run "
-                "generation and trace"),
-        _native("tensorflow_data_validation.pywrap.tensorflow_data_validation_extension",
-                "run training"),
+        _native(
+            "ml_metadata.metadata_store.pywrap.metadata_store_extension",
+            "run training, run generation and trace",
+        ),
+        _native(
+            "tensorflow_data_validation.pywrap.tensorflow_data_validation_extension", "run training"
+        ),
         *_codecs(),
         _cores(),
         _memory(),
@@ -97,7 +111,8 @@ def _native(module: str, purpose: str) -> Finding:
     except ImportError as error:
         reason = str(error).splitlines()[0][:100]
         return Finding(
-            name=f"{name} loads", found=reason,
+            name=f"{name} loads",
+            found=reason,
             missing=f"no {purpose}. Run python deploy/relink_wheels.py, or make setup.",
         )
     return Finding(name=f"{name} loads", found="yes")
@@ -112,8 +127,12 @@ def _codecs() -> list[Finding]:
 
     tone = np.sin(np.arange(24000) * 0.05).astype(np.float32) * 0.5
     formats = {
-        "WAV": ("WAV", "PCM_16"), "FLAC": ("FLAC", "PCM_16"), "Ogg Vorbis": ("OGG", "VORBIS"),
-        "Opus": ("OGG", "OPUS"), "MP3": ("MP3", "MPEG_LAYER_III"), "AIFF": ("AIFF", "PCM_16"),
+        "WAV": ("WAV", "PCM_16"),
+        "FLAC": ("FLAC", "PCM_16"),
+        "Ogg Vorbis": ("OGG", "VORBIS"),
+        "Opus": ("OGG", "OPUS"),
+        "MP3": ("MP3", "MPEG_LAYER_III"),
+        "AIFF": ("AIFF", "PCM_16"),
     }
     works, fails = [], []
     for name, (container, subtype) in formats.items():
@@ -129,7 +148,9 @@ def _codecs() -> list[Finding]:
     note = "M4A/AAC is not read: convert such files"
     return [
         Finding(
-            name="codecs, read and written", found=", ".join(works), note=note,
+            name="codecs, read and written",
+            found=", ".join(works),
+            note=note,
             missing=f"no {', '.join(fails)}: reinstall soundfile from its wheel" if fails else "",
         )
     ]
@@ -170,7 +191,9 @@ def _credentials() -> Finding:
     if given:
         there = pathlib.Path(given).exists()
         missing = "" if there else "no gs:// paths: GOOGLE_APPLICATION_CREDENTIALS names no file"
-        return Finding(name="GCS credentials", found="present" if there else "absent", missing=missing)
+        return Finding(
+            name="GCS credentials", found="present" if there else "absent", missing=missing
+        )
     if default.exists():
         return Finding(name="GCS credentials", found="present")
     note = "needed for gs:// paths alone: gcloud auth application-default login"

@@ -1,6 +1,6 @@
 """The generation pipeline: the latest blessed model -> clips.
 
-    LatestBlessedModel -> BatchGenerator -> OUTPUT/clip-0000.wav ..., manifest.json, COMPLETED
+LatestBlessedModel -> BatchGenerator -> OUTPUT/clip-0000.wav ..., manifest.json, COMPLETED
 """
 
 from __future__ import annotations

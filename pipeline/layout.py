@@ -1,9 +1,9 @@
 """Where things are below a pipeline's root.
 
-    ROOT/metadata.sqlite      ML Metadata: what was made from what
-    ROOT/artifacts/NODE/...   TFX's artifacts, datasets and models among them
-    ROOT/pushed/VERSION/      blessed models
-    ROOT/runs/ID/             a run's effective configuration, its log and its summary
+ROOT/metadata.sqlite      ML Metadata: what was made from what
+ROOT/artifacts/NODE/...   TFX's artifacts, datasets and models among them
+ROOT/pushed/VERSION/      blessed models
+ROOT/runs/ID/             a run's effective configuration, its log and its summary
 """
 
 from __future__ import annotations

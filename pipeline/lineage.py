@@ -130,7 +130,8 @@ def render(found: Row) -> list[str]:
     primer = clip["primer"]
     audio, generate = found["audio"], found["generate"]
     lines = [
-        f"clip       {clip['file']}  {clip['duration_seconds']:.1f} s  sha256 {clip['sha256'][:16]}",
+        f"clip       {clip['file']}  {clip['duration_seconds']:.1f} s  "
+        f"sha256 {clip['sha256'][:16]}",
         f"seed       {clip['seed']}  (run seed {generate['seed']}, clip {clip['index']}, "
         f"temperature {generate['temperature']:g})",
         f"primer     {primer.get('file') or primer.get('uri')}"
@@ -139,7 +140,9 @@ def render(found: Row) -> list[str]:
     ]
     for blessing in found.get("blessing", []):
         word = "blessed" if blessing["blessed"] else "not blessed"
-        lines += [f"{word if not i else '':<10} {text}" for i, text in enumerate(blessing["reasons"])]
+        lines += [
+            f"{word if not i else '':<10} {text}" for i, text in enumerate(blessing["reasons"])
+        ]
     for run in found.get("runs", []):
         lines.append(f"made by    {run['node']}  execution {run['execution']}  run {run['run']}")
     lines.append(

@@ -22,8 +22,14 @@ def spectrogram_png(
     top = float(decibels.max())
     seconds = len(log_mel) / config.frames_per_second
     axes.imshow(
-        decibels, origin="lower", aspect="auto", cmap="magma", vmin=top - _RANGE_DB, vmax=top,
-        extent=(0, seconds, 0, config.n_mels), interpolation="nearest",
+        decibels,
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        vmin=top - _RANGE_DB,
+        vmax=top,
+        extent=(0, seconds, 0, config.n_mels),
+        interpolation="nearest",
     )
     axes.set_xlabel("seconds")
     axes.set_ylabel("mel band")

@@ -22,7 +22,12 @@ _PICTURES = "pictures"
 
 
 def write_report(
-    folder: str, *, clips: str, model: str, dataset: str, evaluation: dict[str, Any],
+    folder: str,
+    *,
+    clips: str,
+    model: str,
+    dataset: str,
+    evaluation: dict[str, Any],
     anomalies: tuple[str, ...],
 ) -> pathlib.Path:
     """Writes folder/index.html and its pictures.
@@ -44,19 +49,25 @@ def write_report(
     history = _json(model, contract.HISTORY)
     audio = AudioConfig.from_json(json.dumps(manifest["audio"]))
     loss_png(base / _PICTURES / "loss.png", history)
-    learned = [row for row in _lines(dataset, contract.RECORDINGS) if row["split"] == contract.TRAIN]
-    page = _environment().get_template("report.html.j2").render(
-        clips=[_clip(base, clips, entry, audio) for entry in manifest["clips"]],
-        model=manifest["model"],
-        learned=learned,
-        minutes=sum(row["duration_seconds"] for row in learned) / 60,
-        held_out=_held_out(base, dataset, audio),
-        evaluation=evaluation,
-        anomalies=anomalies,
-        data=_json(dataset, contract.DATASET_INFO),
-        rejected=_lines(dataset, contract.REJECTED),
-        history=history,
-        loss_picture=f"{_PICTURES}/loss.png",
+    learned = [
+        row for row in _lines(dataset, contract.RECORDINGS) if row["split"] == contract.TRAIN
+    ]
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            clips=[_clip(base, clips, entry, audio) for entry in manifest["clips"]],
+            model=manifest["model"],
+            learned=learned,
+            minutes=sum(row["duration_seconds"] for row in learned) / 60,
+            held_out=_held_out(base, dataset, audio),
+            evaluation=evaluation,
+            anomalies=anomalies,
+            data=_json(dataset, contract.DATASET_INFO),
+            rejected=_lines(dataset, contract.REJECTED),
+            history=history,
+            loss_picture=f"{_PICTURES}/loss.png",
+        )
     )
     path = base / PAGE
     path.write_text(page, encoding="utf-8", errors="backslashreplace")
@@ -90,9 +101,7 @@ def _held_out(base: pathlib.Path, dataset: str, audio: AudioConfig) -> dict[str,
     """Draws ten seconds from the middle of a held-out recording, as the dataset stores it."""
     from trainer.dataset import open_dataset, primers
 
-    found = primers(
-        open_dataset(dataset), n_frames=min(audio.frames_for(10), 1024), count=1
-    )
+    found = primers(open_dataset(dataset), n_frames=min(audio.frames_for(10), 1024), count=1)
     if not found:
         return None
     picture = f"{_PICTURES}/held-out.png"

@@ -27,9 +27,7 @@ def training_result(layout: Layout, nodes: Sequence[NodeRun]) -> TrainingResult:
         dataset=_output(layout, by_name["AudioExampleGen"], "Examples"),
         model=path_utils.serving_model_path(model),
         evaluation=json.loads(evaluation.read_text()),
-        anomalies=tuple(
-            line for split in contract.SPLITS for line in _anomalies(anomalies, split)
-        ),
+        anomalies=tuple(line for split in contract.SPLITS for line in _anomalies(anomalies, split)),
     )
 
 

@@ -92,8 +92,10 @@ def generation(
     layout = Layout.at(root)
     output = str(pathlib.Path(output).absolute())
     if not pathlib.Path(layout.metadata).exists():
-        raise NotBlessedError(f"no blessed model below {root}: nothing was trained there yet. "
-                              "Run `nocturne run training --input ... --root` first.")
+        raise NotBlessedError(
+            f"no blessed model below {root}: nothing was trained there yet. "
+            "Run `nocturne run training --input ... --root` first."
+        )
     finished = pathlib.Path(output, contract.COMPLETED).exists()
     if finished:
         manifest = json.loads(pathlib.Path(output, contract.MANIFEST).read_text())

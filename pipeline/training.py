@@ -1,12 +1,12 @@
 """The training pipeline: audio files -> a pushed model, with a reason where there is none.
 
-    AudioExampleGen -> StatisticsGen -> ExampleValidator <- schema
-           |                                                  |
-           +--------------> Transform <-----------------------+
-           |                    |
-           +-------> Trainer <--+
-           |            |
-           +-> Evaluator -> Pusher
+AudioExampleGen -> StatisticsGen -> ExampleValidator <- schema
+       |                                                  |
+       +--------------> Transform <-----------------------+
+       |                    |
+       +-------> Trainer <--+
+       |            |
+       +-> Evaluator -> Pusher
 """
 
 from __future__ import annotations
@@ -34,9 +34,7 @@ from pipeline.versions import code_version
 _SCHEMA = pathlib.Path(__file__).with_name("schema")
 
 
-def training_pipeline(
-    *, inputs: Sequence[str], layout: Layout, config: Config
-) -> Pipeline:
+def training_pipeline(*, inputs: Sequence[str], layout: Layout, config: Config) -> Pipeline:
     """Returns the pipeline over the inputs as they are now.
 
     Raises:
@@ -59,9 +57,9 @@ def training_pipeline(
         examples=examples,
         stats_options=tfdv.StatsOptions(feature_allowlist=list(contract.FIGURES)),
     )
-    schema = Importer(
-        source_uri=str(_SCHEMA), artifact_type=standard_artifacts.Schema
-    ).with_id("Schema")
+    schema = Importer(source_uri=str(_SCHEMA), artifact_type=standard_artifacts.Schema).with_id(
+        "Schema"
+    )
     validator = ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema.outputs["result"]
     )

@@ -154,7 +154,7 @@ class _Loop:
     def __init__(
         self, strategy: tf.distribute.Strategy, n_mels: int, settings: TrainSettings
     ) -> None:
-        self._strategy = strategy
+        self._strategy, self._input_noise = strategy, settings.input_noise
         with strategy.scope():
             self.model = NextFrameModel(n_mels=n_mels, settings=settings)
             self._optimizer = _optimizer(settings)
@@ -183,7 +183,9 @@ class _Loop:
     def _train_on_device(self, batch: tf.Tensor) -> tf.Tensor:
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
-            outputs = self.model(batch[:, :-1], training=True)
+            heard = batch[:, :-1]
+            heard += self._input_noise * tf.random.normal(tf.shape(heard))
+            outputs = self.model(heard, training=True)
             loss = tf.reduce_mean(self.model.head.loss(outputs, batch[:, 1:])) / self.n_devices
         self._optimizer.apply(tape.gradient(loss, variables), variables)
         return loss

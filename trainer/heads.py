@@ -1,7 +1,8 @@
 """What is predicted of the next frame, how that is scored, and how it is drawn.
 
-A head turns hidden frames, and the frames that the LSTM saw, into outputs, outputs and targets into a loss, and outputs and noise
-into a frame. The model, the loop, the export and the generator know only this.
+A head turns hidden frames (and the frames that the LSTM saw) into outputs, outputs and targets
+into a loss, outputs and noise into a frame. The model, the loop, the export and the generator know
+only this.
 """
 
 from __future__ import annotations
@@ -12,9 +13,6 @@ import keras
 import tensorflow as tf
 
 from trainer.settings import TrainSettings
-
-# Frames leave a rollout within this many standard deviations of the training mean.
-_MAX_DEVIATION = 6.0
 
 
 class Head(keras.layers.Layer, abc.ABC):
@@ -94,9 +92,8 @@ class MseHead(Head):
         return outputs
 
     def draw(self, outputs: tf.Tensor, noise: tf.Tensor, temperature: tf.Tensor) -> tf.Tensor:
-        """Returns mean + temperature * spread * noise, kept within the training range."""
-        frame = outputs + temperature * tf.convert_to_tensor(self.spread) * noise
-        return tf.clip_by_value(frame, -_MAX_DEVIATION, _MAX_DEVIATION)
+        """Returns mean + temperature * spread * noise."""
+        return outputs + temperature * tf.convert_to_tensor(self.spread) * noise
 
     def calibrate(self, mean_square: tf.Tensor) -> None:
         """Sets the spread to the root of the measured error."""

@@ -120,10 +120,11 @@ class StackedLSTM(keras.layers.Layer):
         return {**super().get_config(), **own}
 
 
-def _forget_bias(shape: tuple[int, ...], dtype: object = None) -> tf.Tensor:
+def _forget_bias(shape: tuple[int, ...], dtype: object) -> tf.Tensor:
     """Zeros, but ones for the forget gate (Jozefowicz et al., 2015), as Keras does."""
     units = shape[0] // 4
-    return tf.concat([tf.zeros([units]), tf.ones([units]), tf.zeros([2 * units])], axis=0)
+    parts = [tf.zeros([units]), tf.ones([units]), tf.zeros([2 * units])]
+    return tf.cast(tf.concat(parts, axis=0), dtype)
 
 
 def _update(gates: tf.Tensor, cell: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -164,7 +165,9 @@ def _forward(
 
     zero = tf.zeros([batch, units])
     _, _, _, *kept = tf.while_loop(
-        lambda t, *_: t < n_frames, body, (tf.constant(0), zero, zero, *arrays),
+        lambda t, *_: t < n_frames,
+        body,
+        (tf.constant(0), zero, zero, *arrays),
         maximum_iterations=n_frames,
     )
     hidden, cells, gates = (array.stack() for array in kept)
@@ -223,4 +226,3 @@ def _backward(
         tf.matmul(hidden_before, d_gates, transpose_a=True),
         tf.reduce_sum(d_gates, axis=0),
     )
-

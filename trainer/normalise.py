@@ -18,16 +18,26 @@ class Normaliser:
     Attributes:
       mean: float32 [n_mels].
       std: float32 [n_mels], above zero.
+      highest: float32 [n_mels], the loudest that training heard in each band.
       floor: nats.
     """
 
     mean: tf.Tensor
     std: tf.Tensor
+    highest: tf.Tensor
     floor: float
 
     def apply(self, log_mel: tf.Tensor) -> tf.Tensor:
         """Returns normalised frames for log-mel [..., n_mels]."""
         return (tf.maximum(log_mel, self.floor) - self.mean) / self.std
+
+    def limit(self, frames: tf.Tensor) -> tf.Tensor:
+        """Returns normalised frames held within what training heard.
+
+        A rollout feeds on itself: without a limit a band that grows goes on growing.
+        """
+        low, high = (self.floor - self.mean) / self.std, (self.highest - self.mean) / self.std
+        return tf.minimum(tf.maximum(frames, low), high)
 
     def invert(self, frames: tf.Tensor) -> tf.Tensor:
         """Returns log-mel for normalised frames [..., n_mels]."""
@@ -40,9 +50,9 @@ def from_layer(layer: tf.Module, *, floor: float) -> Normaliser:
     They are constants of the graph, so an empty record is enough to ask for them.
     """
     vectors = layer({contract.LOG_MEL: tf.constant([b""])})
-    return Normaliser(
-        mean=vectors[contract.MEL_MEAN][0], std=vectors[contract.MEL_STD][0], floor=floor
-    )
+    names = (contract.MEL_MEAN, contract.MEL_STD, contract.MEL_MAX)
+    mean, std, highest = (vectors[name][0] for name in names)
+    return Normaliser(mean=mean, std=std, highest=highest, floor=floor)
 
 
 def from_graph(transform_graph: str, *, floor: float) -> Normaliser:
@@ -50,9 +60,9 @@ def from_graph(transform_graph: str, *, floor: float) -> Normaliser:
     layer = tft.TFTransformOutput(transform_graph).transform_features_layer()
 
     @tf.function
-    def read() -> tuple[tf.Tensor, tf.Tensor]:
+    def read() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         normaliser = from_layer(layer, floor=floor)
-        return normaliser.mean, normaliser.std
+        return normaliser.mean, normaliser.std, normaliser.highest
 
-    mean, std = (np.asarray(vector) for vector in read())
-    return Normaliser(mean=tf.constant(mean), std=tf.constant(std), floor=floor)
+    mean, std, highest = (tf.constant(np.asarray(vector)) for vector in read())
+    return Normaliser(mean=mean, std=std, highest=highest, floor=floor)

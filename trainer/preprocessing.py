@@ -1,7 +1,7 @@
-"""The Transform graph: mean and deviation of each mel band over the training split.
+"""The Transform graph: mean, deviation and maximum of each mel band over the training split.
 
-Its outputs are those two vectors, not normalised frames: frames would be stored a second time, and
-a rollout needs the way back from normalised values too. The graph travels into the SavedModel.
+Its outputs are those vectors, not normalised frames: frames would be stored a second time, and a
+rollout needs the way back from normalised values too. The graph travels into the SavedModel.
 """
 
 from __future__ import annotations
@@ -44,18 +44,22 @@ def preprocessing_fn(
       custom_config: `n_mels` and `model_floor`.
 
     Returns:
-      mel_mean and mel_std, float32 [batch, n_mels], the same in every row.
+      mel_mean, mel_std and mel_max, float32 [batch, n_mels], the same in every row.
     """
     log_mel = tf.reshape(inputs[contract.LOG_MEL], [-1])
     frames = decode_frames(log_mel, n_mels=custom_config["n_mels"])
     frames = tf.maximum(frames, tf.constant(custom_config["model_floor"], tf.float32))
     mean = tft.mean(frames, reduce_instance_dims=False)
     std = tf.maximum(tf.sqrt(tft.var(frames, reduce_instance_dims=False)), _MIN_STD)
-    rows = tf.shape(log_mel)[0]
-    n_mels = custom_config["n_mels"]
+    vectors = {
+        contract.MEL_MEAN: mean,
+        contract.MEL_STD: std,
+        contract.MEL_MAX: tft.max(frames, reduce_instance_dims=False),
+    }
+    rows, n_mels = tf.shape(log_mel)[0], custom_config["n_mels"]
     return {
-        contract.MEL_MEAN: tf.ensure_shape(tf.tile(mean[None], [rows, 1]), [None, n_mels]),
-        contract.MEL_STD: tf.ensure_shape(tf.tile(std[None], [rows, 1]), [None, n_mels]),
+        name: tf.ensure_shape(tf.tile(vector[None], [rows, 1]), [None, n_mels])
+        for name, vector in vectors.items()
     }
 
 

@@ -70,7 +70,7 @@ class ServingModule(tf.Module):
         def body(
             index: tf.Tensor, outputs: tf.Tensor, state: Any, frames: tf.TensorArray
         ) -> tuple[Any, ...]:
-            frame = head.draw(outputs, noise[index], temperature)
+            frame = normaliser.limit(head.draw(outputs, noise[index], temperature))
             outputs, state = self.model.step(frame, state)
             return index + 1, outputs, state, frames.write(index, frame)
 

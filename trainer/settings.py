@@ -21,6 +21,8 @@ class TrainSettings:
       units: size of each LSTM layer.
       n_layers: LSTM layers, one on top of the other.
       dropout: share of each layer's inputs that is dropped while training.
+      input_noise: standard deviation of the noise on the frames that the model sees while training,
+        in normalised units. A rollout feeds on its own errors; this teaches the way back.
       window_frames: frames of one training window; the model sees all but the last.
       batch_windows: windows of one step, over all devices.
       steps: optimiser steps.
@@ -40,6 +42,7 @@ class TrainSettings:
     units: int = 256
     n_layers: int = 2
     dropout: float = 0.1
+    input_noise: float = 0.1
     window_frames: int = 128
     batch_windows: int = 32
     steps: int = 800
@@ -58,6 +61,7 @@ class TrainSettings:
             "units": (1 <= self.units <= 8192, "1 to 8192"),
             "n_layers": (1 <= self.n_layers <= 16, "1 to 16"),
             "dropout": (0 <= self.dropout < 1, "0 to below 1"),
+            "input_noise": (0 <= self.input_noise <= 10, "0 to 10"),
             "window_frames": (2 <= self.window_frames <= 65536, "2 to 65536"),
             "batch_windows": (1 <= self.batch_windows <= 65536, "1 to 65536"),
             "steps": (self.steps >= 1, "1 or more"),

@@ -29,7 +29,9 @@ def resolve_strategy(name: str) -> tf.distribute.Strategy:
         )
     if name == "gpu":
         return tf.distribute.OneDeviceStrategy("/gpu:0")
-    return tf.distribute.MirroredStrategy([device.name.split("physical_device:")[-1] for device in gpus])
+    return tf.distribute.MirroredStrategy(
+        [device.name.split("physical_device:")[-1] for device in gpus]
+    )
 
 
 def _tpu() -> tf.distribute.Strategy:

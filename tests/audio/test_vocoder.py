@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from audio.config import AudioConfig
+from audio.errors import AudioError
+from audio.mel import log_mel
+from audio.vocoder import vocode
+from tests import signals
+
+CONFIG = AudioConfig()
+
+
+def convergence_db(target: np.ndarray, samples: np.ndarray, config: AudioConfig) -> float:
+    wanted, found = np.exp(target / 2), np.exp(log_mel(samples, config)[: len(target)] / 2)
+    return float(20 * np.log10(np.linalg.norm(wanted - found) / np.linalg.norm(wanted)))
+
+
+def test_more_rounds_come_closer() -> None:
+    target = log_mel(signals.tune(seconds=3), CONFIG)
+    errors = [
+        convergence_db(
+            target, vocode(target, CONFIG, rng=np.random.default_rng(0), iterations=n), CONFIG
+        )
+        for n in (1, 8, 32)
+    ]
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < -20
+
+
+@pytest.mark.parametrize(
+    "config", [CONFIG, AudioConfig(sample_rate=16000, n_fft=1024, hop_length=300, n_mels=40)]
+)
+def test_level_and_pitch_survive(config: AudioConfig) -> None:
+    rate = config.sample_rate
+    samples = signals.sine(440, seconds=2, rate=rate, level=0.3)
+    made = vocode(log_mel(samples, config), config, rng=np.random.default_rng(0))
+    middle = made[rate // 2 : -rate // 2]
+    assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.3 / np.sqrt(2), rel=0.1)
+    spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
+    assert np.argmax(spectrum) * rate / len(middle) == pytest.approx(440, abs=12)
+
+
+def test_length_is_the_frames_hops() -> None:
+    made = vocode(np.zeros((11, 128), np.float32), CONFIG, rng=np.random.default_rng(0))
+    assert made.shape == (10 * 512,)
+    assert made.dtype == np.float32
+
+
+def test_the_seed_decides_the_samples() -> None:
+    target = log_mel(signals.tune(seconds=1), CONFIG)
+    first, again, other = (
+        vocode(target, CONFIG, rng=np.random.default_rng(seed), iterations=4) for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.01
+
+
+def test_silence_stays_silent() -> None:
+    target = log_mel(np.zeros(22050, np.float32), CONFIG)
+    assert np.abs(vocode(target, CONFIG, rng=np.random.default_rng(0))).max() < 1e-4
+
+
+def test_a_model_that_exploded_gives_finite_samples() -> None:
+    target = np.full((20, 128), 1e6, np.float32)
+    assert np.isfinite(vocode(target, CONFIG, rng=np.random.default_rng(0), iterations=4)).all()
+
+
+@pytest.mark.parametrize(
+    ("frames", "said"),
+    [
+        (np.zeros((1, 128)), "2 or more frames"),
+        (np.zeros((9, 80)), "128"),
+        (np.full((9, 128), np.nan), "finite"),
+    ],
+)
+def test_unusable_frames_are_refused(frames: np.ndarray, said: str) -> None:
+    with pytest.raises(AudioError, match=said):
+        vocode(frames, CONFIG, rng=np.random.default_rng(0))

@@ -1,0 +1,15 @@
+"""The smallest training that is still the real one."""
+
+from trainer.settings import TrainSettings
+
+TINY = TrainSettings(
+    units=12,
+    n_layers=2,
+    window_frames=64,
+    batch_windows=4,
+    steps=12,
+    eval_every=6,
+    primer_frames=16,
+    n_primers=4,
+    strategy="cpu",
+)
