@@ -76,7 +76,9 @@ def load_error(extension: pathlib.Path) -> str | None:
     done = subprocess.run(
         [sys.executable, "-c", code, str(extension)], capture_output=True, text=True, check=False
     )
-    return None if done.returncode == 0 else done.stderr.strip().rsplit("\n", 1)[-1]
+    if done.returncode == 0:
+        return None
+    return done.stderr.strip().rsplit("\n", 1)[-1] or f"the loader ended with {done.returncode}"
 
 
 def wants_newer_system(error: str) -> bool:

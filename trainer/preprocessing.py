@@ -18,8 +18,9 @@ from audio import contract
 
 # What a model needs of a record, as tf.io.parse_example takes it.
 RAW_FEATURES = {contract.LOG_MEL: tf.io.FixedLenFeature([], tf.string)}
-# A band that never changes is divided by this instead of by zero.
-_MIN_STD = 1e-3
+# A band that hardly changes while training is divided by this instead, nats: what is held out may
+# well have sound there, and should not become a thousand deviations.
+MIN_STD = 0.1
 
 
 def decode_frames(log_mel: tf.Tensor, *, n_mels: int) -> tf.Tensor:
@@ -50,7 +51,7 @@ def preprocessing_fn(
     frames = decode_frames(log_mel, n_mels=custom_config["n_mels"])
     frames = tf.maximum(frames, tf.constant(custom_config["model_floor"], tf.float32))
     mean = tft.mean(frames, reduce_instance_dims=False)
-    std = tf.maximum(tf.sqrt(tft.var(frames, reduce_instance_dims=False)), _MIN_STD)
+    std = tf.maximum(tf.sqrt(tft.var(frames, reduce_instance_dims=False)), MIN_STD)
     vectors = {
         contract.MEL_MEAN: mean,
         contract.MEL_STD: std,

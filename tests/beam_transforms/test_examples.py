@@ -1,0 +1,67 @@
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from audio import contract
+from audio.config import AudioConfig
+from audio.quality import figures
+from beam_transforms.example_proto import serialize_example
+from beam_transforms.examples import to_records, write_tfrecord
+from beam_transforms.extract import Extracted
+
+
+def test_bytes_are_those_of_tensorflows_own_example() -> None:
+    values = {"b": b"\x00\xff" * 1000, "i": -(2**60), "f": 0.1, "empty": b"", "zero": 0}
+    expected = tf.train.Example()
+    for name, value in values.items():
+        feature = expected.features.feature[name]
+        if isinstance(value, bytes):
+            feature.bytes_list.value.append(value)
+        elif isinstance(value, int):
+            feature.int64_list.value.append(value)
+        else:
+            feature.float_list.value.append(value)
+    assert serialize_example(values) == expected.SerializeToString(deterministic=True)
+
+
+def test_tfrecord_framing_is_what_tensorflow_reads(tmp_path) -> None:
+    records = [b"", b"one", bytes(range(256)) * 1000]
+    buffer = io.BytesIO()
+    for record in records:
+        write_tfrecord(buffer, record)
+    path = tmp_path / "file.tfrecord"
+    path.write_bytes(buffer.getvalue())
+    assert [record.numpy() for record in tf.data.TFRecordDataset(str(path))] == records
+
+
+def test_records_hold_the_frames_once_and_in_order() -> None:
+    audio = AudioConfig(n_mels=8)
+    frames = np.random.default_rng(0).normal(-5, 2, (25, 8)).astype(np.float16)
+    extracted = Extracted(
+        recording_id="ab" * 32, sample_rate=22050, n_channels=1, duration_seconds=1, frames=frames
+    )
+    records = [
+        tf.train.Example.FromString(record).features.feature
+        for record in to_records(extracted, source_uri="/a b", audio=audio, chunk_frames=10)
+    ]
+    assert [one[contract.FIRST_FRAME].int64_list.value[0] for one in records] == [0, 10, 20]
+    assert [one[contract.N_FRAMES].int64_list.value[0] for one in records] == [10, 10, 5]
+    stored = b"".join(one[contract.LOG_MEL].bytes_list.value[0] for one in records)
+    np.testing.assert_array_equal(np.frombuffer(stored, "<f2").reshape(-1, 8), frames)
+    last = records[2]
+    assert last[contract.RECORDING_ID].bytes_list.value[0] == b"ab" * 32
+    assert last[contract.SOURCE_URI].bytes_list.value[0] == b"/a b"
+    assert last[contract.FINGERPRINT].bytes_list.value[0].decode() == audio.fingerprint
+    expected = figures(frames[20:].astype(np.float32), audio)
+    assert last[contract.FLUX].float_list.value[0] == pytest.approx(expected.flux)
+    assert set(last) == {
+        *contract.FIGURES,
+        contract.FIRST_FRAME,
+        contract.N_FRAMES,
+        contract.LOG_MEL,
+        contract.RECORDING_ID,
+        contract.SOURCE_URI,
+        contract.FINGERPRINT,
+    }

@@ -1,0 +1,68 @@
+import os
+import pathlib
+
+import pytest
+
+from audio.errors import InputError
+from beam_transforms.settings import inputs_fingerprint
+from beam_transforms.sources import find_sources
+from tests import signals
+
+
+def names(*inputs: object) -> list[str]:
+    return [pathlib.Path(one.uri).name for one in find_sources([str(one) for one in inputs])]
+
+
+def test_a_folder_gives_what_looks_like_audio_by_name_or_content(tmp_path) -> None:
+    signals.write(tmp_path / "deep" / "er" / "tone.WAV", signals.sine(440, seconds=1))
+    hidden = signals.write(tmp_path / "x.wav", signals.sine(440, seconds=1))
+    hidden.rename(tmp_path / "no extension")
+    (tmp_path / "notes.txt").write_text("text")
+    (tmp_path / "broken.mp3").write_text("text")
+    (tmp_path / ".hidden.wav").write_text("text")
+    assert names(tmp_path) == ["broken.mp3", "tone.WAV", "no extension"]
+
+
+def test_a_name_with_glob_characters_is_itself(tmp_path) -> None:
+    odd = signals.write(tmp_path / "a[1]*?.wav", signals.sine(440, seconds=1))
+    signals.write(tmp_path / "a1.wav", signals.sine(440, seconds=1))
+    assert names(odd) == ["a[1]*?.wav"]
+
+
+def test_globs_and_repeats_give_each_file_once(tmp_path) -> None:
+    for name in ("a.wav", "b.wav"):
+        signals.write(tmp_path / name, signals.sine(440, seconds=1))
+    assert names(tmp_path / "*.wav", tmp_path, tmp_path / "a.wav") == ["a.wav", "b.wav"]
+
+
+def test_a_loop_of_links_ends(tmp_path) -> None:
+    signals.write(tmp_path / "in" / "a.wav", signals.sine(440, seconds=1))
+    (tmp_path / "in" / "loop").symlink_to(tmp_path)
+    assert names(tmp_path) == ["a.wav"]
+
+
+@pytest.mark.parametrize("given", ["missing", "missing/*.wav"])
+def test_a_missing_input_is_an_error(tmp_path, given: str) -> None:
+    with pytest.raises(InputError, match=r"not found: .*missing"):
+        find_sources([str(tmp_path / given)])
+
+
+def test_a_folder_without_audio_is_an_error(tmp_path) -> None:
+    (tmp_path / "notes.txt").write_text("text")
+    with pytest.raises(InputError, match="no audio found"):
+        find_sources([str(tmp_path)])
+
+
+def test_the_fingerprint_of_inputs_sees_every_change(tmp_path) -> None:
+    first = signals.write(tmp_path / "a.wav", signals.sine(440, seconds=1))
+
+    def fingerprint() -> str:
+        return inputs_fingerprint(find_sources([str(tmp_path)]))
+
+    before = fingerprint()
+    assert fingerprint() == before
+    signals.write(tmp_path / "b.wav", signals.sine(440, seconds=1))
+    added = fingerprint()
+    assert added != before
+    os.utime(first, (1, 1))
+    assert fingerprint() != added

@@ -1,0 +1,55 @@
+import collections
+import hashlib
+import subprocess
+import sys
+
+import pytest
+
+from audio import contract
+from beam_transforms.splits import assign_splits
+
+
+def ids(count: int, start: int = 0) -> list[str]:
+    return [hashlib.sha256(str(n).encode()).hexdigest() for n in range(start, start + count)]
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 20, 500])
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.5])
+def test_the_share_is_kept_and_no_split_is_empty(count: int, share: float) -> None:
+    counts = collections.Counter(assign_splits(ids(count), eval_share=share).values())
+    assert counts[contract.EVAL] == min(max(round(share * count), 1), count - 1)
+    assert counts.total() == count
+
+
+def test_a_single_recording_goes_to_train() -> None:
+    assert list(assign_splits(ids(1), eval_share=0.5).values()) == [contract.TRAIN]
+
+
+def test_a_share_of_zero_holds_nothing_out() -> None:
+    assert set(assign_splits(ids(10), eval_share=0).values()) == {contract.TRAIN}
+
+
+def test_order_and_process_do_not_matter() -> None:
+    code = (
+        "import sys; from beam_transforms.splits import assign_splits\n"
+        "print(sorted(assign_splits(sys.argv[1:], eval_share=0.3).items()))"
+    )
+    names = ids(20)
+    for seed in ("0", "1"):
+        other = subprocess.run(
+            [sys.executable, "-c", code, *reversed(names)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"PYTHONHASHSEED": seed},
+        )
+        assert other.stdout.strip() == str(sorted(assign_splits(names, eval_share=0.3).items()))
+
+
+@pytest.mark.parametrize("added", [1, 7, 100])
+def test_new_recordings_move_none_that_was_placed(added: int) -> None:
+    before = assign_splits(ids(20), eval_share=0.2)
+    after = assign_splits(ids(20 + added), eval_share=0.2, previous=before)
+    assert {name: after[name] for name in before} == before
+    held_out = sum(split == contract.EVAL for split in after.values())
+    assert held_out == round(0.2 * (20 + added))

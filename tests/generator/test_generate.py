@@ -1,0 +1,164 @@
+"""The Beam job of generation with a really trained model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from audio import contract
+from audio.errors import IncompleteError, InputError, OutputExistsError
+from generator import generate
+from generator.requests import GenerateSettings
+from tests import signals
+
+SETTINGS = GenerateSettings(clips=3, seconds=1.5, seed=7, temperature=0.5, iterations=4)
+
+
+def run(model: pathlib.Path, output: pathlib.Path, settings: GenerateSettings = SETTINGS) -> Any:
+    return generate.run(model_path=str(model), output=str(output), settings=settings)
+
+
+def contents(folder: pathlib.Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def clips(model, tmp_path_factory) -> pathlib.Path:
+    output = tmp_path_factory.mktemp("generated") / "clips"
+    run(model, output)
+    return output
+
+
+def test_clips_are_readable_sound_of_the_asked_length(clips) -> None:
+    for index in range(3):
+        samples, rate = soundfile.read(clips / f"clip-000{index}.wav")
+        assert (rate, len(samples)) == (22050, round(1.5 * 22050))
+        assert 0.001 < np.abs(samples).max() <= 0.98
+
+
+def test_manifest_describes_every_clip(clips, model) -> None:
+    manifest = json.loads((clips / contract.MANIFEST).read_text())
+    info = json.loads((model / contract.MODEL_INFO).read_text())
+    assert manifest["model"]["model_id"] == info["model_id"]
+    assert manifest["model"]["fingerprint"] == info["fingerprint"]
+    assert manifest["generate"]["seed"] == 7
+    assert [clip["file"] for clip in manifest["clips"]] == [f"clip-000{n}.wav" for n in range(3)]
+    for clip in manifest["clips"]:
+        content = (clips / clip["file"]).read_bytes()
+        assert clip["bytes"] == len(content)
+        assert clip["sha256"] == hashlib.sha256(content).hexdigest()
+        assert "recording_id" in clip["primer"]
+    assert sorted(contents(clips)) == [
+        "COMPLETED",
+        "clip-0000.wav",
+        "clip-0001.wav",
+        "clip-0002.wav",
+        "effective_config.yaml",
+        "manifest.json",
+    ]
+
+
+def test_a_clip_is_the_same_alone_and_in_a_batch_and_over_two_batches(
+    clips, model, tmp_path
+) -> None:
+    import dataclasses
+
+    for count in (1, 2, 11):
+        run(model, tmp_path / str(count), dataclasses.replace(SETTINGS, clips=count))
+        for index in range(min(count, 3)):
+            name = f"clip-000{index}.wav"
+            assert (tmp_path / str(count) / name).read_bytes() == (clips / name).read_bytes()
+
+
+def test_clips_are_all_different(clips) -> None:
+    assert len({(clips / f"clip-000{n}.wav").read_bytes() for n in range(3)}) == 3
+
+
+def test_a_failure_leaves_no_marker_and_the_rerun_ends_in_the_same_bytes(
+    clips, model, tmp_path, monkeypatch
+) -> None:
+    output = tmp_path / "out"
+    real, calls = generate.publish, []
+
+    def breaks_after(path: str, content: bytes) -> None:
+        calls.append(path)
+        if path.endswith("clip-0001.wav"):
+            raise OSError("no space left")
+        real(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(generate, "publish", breaks_after)
+        with pytest.raises(Exception, match="no space left"):
+            run(model, output)
+    assert (output / "clip-0000.wav").exists()
+    assert not (output / contract.COMPLETED).exists()
+    assert not (output / contract.MANIFEST).exists()
+    untouched = (output / "clip-0000.wav").stat().st_mtime_ns
+    run(model, output)
+    assert contents(output) == contents(clips)
+    assert (output / "clip-0000.wav").stat().st_mtime_ns == untouched
+
+
+def test_a_finished_run_is_left_alone(clips, model) -> None:
+    before = contents(clips)
+    with pytest.raises(OutputExistsError, match="already holds a finished run"):
+        run(model, clips)
+    assert contents(clips) == before
+
+
+def test_an_unfinished_run_is_not_mixed_with_another(model, tmp_path) -> None:
+    generate.start(str(tmp_path / "out"), "somemodel", SETTINGS)
+    with pytest.raises(OutputExistsError, match="unfinished run"):
+        run(model, tmp_path / "out")
+
+
+def test_a_folder_with_other_files_is_left_alone(model, tmp_path) -> None:
+    (tmp_path / "thesis.txt").write_text("years")
+    with pytest.raises(OutputExistsError, match="not empty"):
+        run(model, tmp_path)
+    assert sorted(contents(tmp_path)) == ["thesis.txt"]
+
+
+def test_a_users_primer_starts_every_clip(clips, model, tmp_path) -> None:
+    import dataclasses
+
+    path = signals.write(tmp_path / "mine.wav", signals.tune(seconds=3, seed=99))
+    settings = dataclasses.replace(SETTINGS, primer=str(path))
+    manifest = run(model, tmp_path / "out", settings)
+    assert {clip["primer"]["file"] for clip in manifest["clips"]} == {str(path)}
+    assert contents(tmp_path / "out")["clip-0000.wav"] != contents(clips)["clip-0000.wav"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "No such file"), (b"text", "not readable as audio"), ("short", "too short")],
+)
+def test_an_unusable_primer_ends_the_run_before_it_begins(
+    model, tmp_path, content: bytes | str | None, said: str
+) -> None:
+    import dataclasses
+
+    path = tmp_path / "mine.wav"
+    if content == "short":
+        signals.write(path, signals.tune(seconds=0.1))
+    elif content:
+        path.write_bytes(content)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=rf"mine\.wav: .*{said}"):
+        run(model, tmp_path / "out", dataclasses.replace(SETTINGS, primer=str(path)))
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_model_is_refused(dataset, tmp_path) -> None:
+    with pytest.raises(IncompleteError, match=r"saved_model\.pb is missing"):
+        run(dataset, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,50 @@
+import collections
+import subprocess
+import sys
+
+import pytest
+
+from audio.errors import UsageError
+from generator.requests import GenerateSettings, choose_primer, derive_seed, plan_clips
+
+
+def test_a_clip_is_the_same_however_many_others_there_are() -> None:
+    assert plan_clips(GenerateSettings(clips=100))[:3] == plan_clips(GenerateSettings(clips=3))
+
+
+def test_names_and_seeds_are_all_different() -> None:
+    plan = plan_clips(GenerateSettings(clips=2000, seed=0))
+    assert len({one.name for one in plan}) == len({one.seed for one in plan}) == 2000
+    assert plan[7].name == "clip-0007"
+
+
+def test_seed_zero_is_a_seed() -> None:
+    first, second = (plan_clips(GenerateSettings(clips=5, seed=seed)) for seed in (0, 1))
+    assert not {one.seed for one in first} & {one.seed for one in second}
+
+
+def test_another_attempt_has_another_seed() -> None:
+    assert len({derive_seed(3, 4, attempt=attempt) for attempt in range(10)}) == 10
+
+
+def test_seeds_are_the_same_in_every_process() -> None:
+    code = "from generator.requests import derive_seed; print(derive_seed(7, 1))"
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(other.stdout) == derive_seed(7, 1)
+    assert 0 <= derive_seed(7, 1) < 2**63
+
+
+def test_primers_are_used_evenly() -> None:
+    seeds = [derive_seed(0, index) for index in range(4000)]
+    counts = collections.Counter(choose_primer(seed, 4) for seed in seeds)
+    assert set(counts) == {0, 1, 2, 3}
+    assert min(counts.values()) > 850
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("clips", 0), ("seconds", 0.1), ("seed", -1), ("temperature", -0.1), ("iterations", 0)],
+)
+def test_a_value_out_of_range_is_refused_by_name(field: str, value: float) -> None:
+    with pytest.raises(UsageError, match=rf"generate\.{field}"):
+        GenerateSettings(**{field: value})

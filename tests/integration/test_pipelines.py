@@ -1,0 +1,178 @@
+"""Both TFX pipelines, for real, on real files: the walk that everything else serves."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from audio import contract
+from tests import signals
+
+pytestmark = pytest.mark.slow
+
+NOCTURNE = pathlib.Path(sys.executable).with_name("nocturne")
+TINY = [
+    "audio.n_mels=32", "prepare.chunk_frames=200", "prepare.eval_share=0.34", "train.units=16",
+    "train.window_frames=64", "train.batch_windows=4", "train.steps=30", "train.eval_every=15",
+    "train.primer_frames=16", "evaluate.rollouts=2", "evaluate.rollout_seconds=1",
+]  # fmt: skip
+NODES = ["AudioExampleGen", "Schema", "StatisticsGen", "Transform", "ExampleValidator", "Trainer",
+         "Evaluator", "Pusher"]  # fmt: skip
+
+
+def nocturne(cwd: pathlib.Path, *args: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(NOCTURNE), *map(str, args)], capture_output=True, text=True, check=False, cwd=cwd
+    )
+
+
+def train(cwd: pathlib.Path, *overrides: str, code: int = 0) -> dict[str, str]:
+    """Runs the training pipeline; returns each node's outcome."""
+    sets = [part for one in [*TINY, *overrides] for part in ("--set", one)]
+    done = nocturne(cwd, "run", "training", "--input", "music", "--root", "root", *sets)
+    assert done.returncode == code, done.stdout + done.stderr
+    return outcomes(cwd)
+
+
+def generate(cwd: pathlib.Path, output: str, *args: object) -> subprocess.CompletedProcess[str]:
+    return nocturne(
+        cwd, "run", "generation", "--root", "root", "--output", output, "--clips", 2,
+        "--seconds", 1, *args,
+    )  # fmt: skip
+
+
+def outcomes(cwd: pathlib.Path) -> dict[str, str]:
+    newest = max((cwd / "root" / "runs").glob("*/run.json"), key=lambda path: path.stat().st_mtime_ns)
+    return {row["node"]: row["outcome"] for row in json.loads(newest.read_text())["nodes"]}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A folder with music and a first run of both pipelines."""
+    cwd = tmp_path_factory.mktemp("project")
+    for index in range(6):
+        signals.write(cwd / "music" / f"{index}.flac", signals.tune(seconds=6, seed=index))
+    assert train(cwd) == dict.fromkeys(NODES, "ran")
+    done = generate(cwd, "clips")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return cwd
+
+
+def test_clips_are_there_and_the_model_is_pushed(project) -> None:
+    assert sorted(path.name for path in (project / "clips").iterdir()) == [
+        "COMPLETED", "clip-0000.wav", "clip-0001.wav", "effective_config.yaml", "manifest.json",
+    ]  # fmt: skip
+    pushed = list((project / "root" / "pushed").iterdir())
+    assert len(pushed) == 1
+    assert (pushed[0] / contract.MODEL_INFO).exists()
+
+
+def test_statistics_are_of_the_figures_alone_and_the_schema_fits(project) -> None:
+    from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
+
+    artifacts = project / "root" / "artifacts"
+    for split in contract.SPLITS:
+        (path,) = artifacts.glob(f"StatisticsGen/*/*/Split-{split}/FeatureStats.pb")
+        found = statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes())
+        names = {feature.path.step[0] for feature in found.datasets[0].features}
+        assert names == set(contract.FIGURES)
+        assert found.datasets[0].num_examples > 0
+        (path,) = artifacts.glob(f"ExampleValidator/*/*/Split-{split}/SchemaDiff.pb")
+        assert not anomalies_pb2.Anomalies.FromString(path.read_bytes()).anomaly_info
+
+
+def test_nothing_is_stored_twice(project) -> None:
+    """Transform materialises nothing: the frames are in the dataset alone."""
+    artifacts = project / "root" / "artifacts"
+    frames = sum(p.stat().st_size for p in artifacts.glob("AudioExampleGen/*/*/Split-*/*"))
+    transform = sum(p.stat().st_size for p in artifacts.glob("Transform/**/*") if p.is_file())
+    assert not list(artifacts.glob("Transform/**/*.gz"))
+    assert transform < max(frames, 200_000)
+
+
+def test_a_clip_is_traced_to_seed_model_runs_and_recordings(project) -> None:
+    done = nocturne(project, "trace", "clips/clip-0001.wav", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    nodes = {run["node"]: run for run in found["runs"]}
+    assert {"Trainer", "Transform", "AudioExampleGen"} <= set(nodes)
+    assert all(re.match(r"training-\d{8}T\d{6}-\d+$", run["run"]) for run in found["runs"])
+    (dataset,) = nodes["AudioExampleGen"]["outputs"]
+    assert found["dataset"]["path"] == dataset
+    assert found["blessing"][0]["blessed"]
+    sources = {pathlib.Path(row["source_uri"]).name for row in found["dataset"]["recordings"]}
+    assert sources == {f"{index}.flac" for index in range(6)}
+    manifest = json.loads((project / "clips" / "manifest.json").read_text())
+    assert found["clip"] == manifest["clips"][1]
+    assert manifest["model"]["path"].startswith(str(project / "root" / "artifacts" / "Trainer"))
+
+
+def test_a_rerun_with_nothing_changed_does_no_work(project) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (project / "clips").iterdir()}
+    assert train(project) == dict.fromkeys(NODES, "cached")
+    done = generate(project, "clips")
+    assert done.returncode == 0, done.stderr
+    assert outcomes(project)["BatchGenerator"] == "cached"
+    assert {path: path.stat().st_mtime_ns for path in (project / "clips").iterdir()} == before
+
+
+def test_a_finished_output_is_not_filled_again_with_other_settings(project) -> None:
+    done = generate(project, "clips", "--seed", 5)
+    assert done.returncode == 6
+    assert "already holds a finished run with other settings" in done.stderr
+
+
+def test_clips_that_were_moved_away_are_made_again(project) -> None:
+    first = {path.name: path.read_bytes() for path in (project / "clips").glob("*.wav")}
+    (project / "clips").rename(project / "kept")
+    assert generate(project, "clips").returncode == 0
+    assert {p.name: p.read_bytes() for p in (project / "clips").glob("*.wav")} == first
+    shutil.rmtree(project / "kept")
+
+
+def test_a_changed_setting_reruns_exactly_what_depends_on_it(project) -> None:
+    found = train(project, "evaluate.rollouts=3")
+    ran = {"Evaluator", "Pusher"}
+    assert found == {node: "ran" if node in ran else "cached" for node in NODES}
+    found = train(project, "train.seed=1")
+    ran |= {"Trainer"}
+    assert found == {node: "ran" if node in ran else "cached" for node in NODES}
+    found = train(project, "prepare.chunk_frames=150")
+    assert {node for node, outcome in found.items() if outcome == "cached"} <= {"Schema"}
+
+
+def test_a_new_recording_reruns_what_depends_on_the_data(project) -> None:
+    signals.write(project / "music" / "new.flac", signals.tune(seconds=6, seed=60))
+    try:
+        found = train(project)
+        assert {node for node, outcome in found.items() if outcome == "cached"} == {"Schema"}
+    finally:
+        (project / "music" / "new.flac").unlink()
+
+
+def test_a_model_that_fails_is_not_pushed_and_not_used(project, tmp_path) -> None:
+    shutil.copytree(project / "music", tmp_path / "music")
+    sets = [part for one in [*TINY, "evaluate.max_mse_ratio=0.0001"] for part in ("--set", one)]
+    done = nocturne(tmp_path, "run", "training", "--input", "music", "--root", "root", *sets)
+    assert done.returncode == 8
+    assert "FAIL: next-frame error" in done.stdout
+    assert "not blessed, and not pushed" in done.stderr
+    assert not (tmp_path / "root" / "pushed").exists()
+    done = generate(tmp_path, "clips")
+    assert done.returncode == 8
+    assert "no blessed model" in done.stderr
+    assert not (tmp_path / "clips").exists()
+
+
+def test_one_recording_alone_is_said_plainly(tmp_path) -> None:
+    signals.write(tmp_path / "music" / "only.flac", signals.tune(seconds=12))
+    sets = [part for one in TINY for part in ("--set", one)]
+    done = nocturne(tmp_path, "run", "training", "--input", "music", "--root", "root", *sets)
+    assert done.returncode == 8, done.stdout + done.stderr
+    assert "no recording is held out" in done.stdout

@@ -1,0 +1,50 @@
+import numpy as np
+import tensorflow as tf
+
+from audio import contract
+from trainer.dataset import chunks, open_dataset
+from trainer.normalise import from_graph
+from trainer.preprocessing import MIN_STD, decode_frames, fit_transform_graph
+
+FLOOR = -6.0
+
+
+def test_joined_records_are_their_frames_one_after_the_other() -> None:
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(size=(n, 4)).astype("<f2") for n in (3, 1, 7)]
+    found = decode_frames(tf.constant([part.tobytes() for part in parts]), n_mels=4)
+    np.testing.assert_array_equal(found, np.concatenate(parts).astype(np.float32))
+
+
+def test_graph_holds_the_training_splits_figures_and_no_others(dataset, tmp_path) -> None:
+    opened = open_dataset(str(dataset))
+    fit_transform_graph(
+        f"{dataset}/{contract.split_folder(contract.TRAIN)}/*",
+        str(tmp_path / "graph"),
+        custom_config={"n_mels": 32, "model_floor": FLOOR},
+        temporary=str(tmp_path / "beam"),
+    )
+    normaliser = from_graph(str(tmp_path / "graph"), floor=FLOOR)
+    frames = np.concatenate([np.asarray(c) for c in chunks(opened, contract.TRAIN)])
+    frames = np.maximum(frames.astype(np.float64), FLOOR)
+    np.testing.assert_allclose(normaliser.mean, frames.mean(axis=0), atol=1e-4)
+    np.testing.assert_allclose(normaliser.std, np.maximum(frames.std(axis=0), MIN_STD), atol=1e-4)
+    np.testing.assert_allclose(normaliser.highest, frames.max(axis=0), atol=1e-6)
+    held_out = np.concatenate([np.asarray(c) for c in chunks(opened, contract.EVAL)])
+    assert np.abs(np.maximum(held_out, FLOOR).mean(axis=0) - frames.mean(axis=0)).max() > 0.01
+    raw = tf.constant(frames[:50], tf.float32)
+    np.testing.assert_allclose(normaliser.invert(normaliser.apply(raw)), raw, atol=1e-4)
+
+
+def test_limit_holds_frames_within_what_training_heard(dataset, tmp_path) -> None:
+    fit_transform_graph(
+        f"{dataset}/{contract.split_folder(contract.TRAIN)}/*",
+        str(tmp_path / "graph"),
+        custom_config={"n_mels": 32, "model_floor": FLOOR},
+        temporary=str(tmp_path / "beam"),
+    )
+    normaliser = from_graph(str(tmp_path / "graph"), floor=FLOOR)
+    wild = tf.constant([[100.0] * 32, [-100.0] * 32])
+    limited = normaliser.invert(normaliser.limit(wild))
+    np.testing.assert_allclose(limited[0], normaliser.highest, atol=1e-4)
+    np.testing.assert_allclose(limited[1], np.full(32, FLOOR), atol=1e-4)
