@@ -105,7 +105,7 @@ class _Stft:
         self._window = hann_window(config).astype(np.float32)
         self._n_padded = (n_frames - 1) * self._hop + self._n_fft
         ones = np.broadcast_to(self._window**2, (n_frames, self._n_fft))
-        self._weight = np.maximum(self._overlap_add(ones), np.float32(1e-3))
+        self._weight: Float32 = np.maximum(self._overlap_add(ones), np.float32(1e-3))
 
     def forward(self, samples: Float32) -> Complex64:
         padded = np.pad(samples, self._n_fft // 2)

@@ -35,7 +35,9 @@ def tune(*, seconds: float, rate: int = 22050, seed: int = 0) -> Float32:
     return total[: round(seconds * rate)]
 
 
-def write(path: pathlib.Path, samples: Float32, *, rate: int = 22050, **kwargs: str) -> pathlib.Path:
+def write(
+    path: pathlib.Path, samples: Float32, *, rate: int = 22050, **kwargs: str
+) -> pathlib.Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, samples, rate, **kwargs)
     return path

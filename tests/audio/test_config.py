@@ -44,7 +44,8 @@ def test_every_field_changes_the_fingerprint(field: str) -> None:
 def test_whole_and_decimal_numbers_are_one_configuration() -> None:
     assert AudioConfig(fmin=30, fmax=8000) == AudioConfig(fmin=30.0, fmax=8000.0)
     assert (
-        AudioConfig(fmin=30, fmax=8000).fingerprint == AudioConfig(fmin=30.0, fmax=8000.0).fingerprint
+        AudioConfig(fmin=30, fmax=8000).fingerprint
+        == AudioConfig(fmin=30.0, fmax=8000.0).fingerprint
     )
 
 

@@ -255,9 +255,7 @@ def test_the_job_counts_what_it_did(music, tmp_path) -> None:
     (music / "bad.wav").write_text("text")
     prepare.start(str(tmp_path / "out"), find_sources([str(music)]), effective_config="")
     pipeline = beam.Pipeline(runner="FnApiRunner")
-    pipeline | prepare.PrepareDataset(
-        output=str(tmp_path / "out"), audio=AUDIO, settings=SETTINGS
-    )
+    pipeline | prepare.PrepareDataset(output=str(tmp_path / "out"), audio=AUDIO, settings=SETTINGS)
     counters = pipeline.run().metrics().query()["counters"]
     assert {one.key.metric.name: one.committed for one in counters} == {
         "recordings": 4,

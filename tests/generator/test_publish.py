@@ -1,4 +1,3 @@
-import os
 import threading
 
 import pytest
@@ -17,15 +16,15 @@ def test_content_appears_under_its_name_and_nothing_else(tmp_path) -> None:
 def test_the_same_content_again_is_no_conflict(tmp_path) -> None:
     publish(str(tmp_path / "clip.wav"), b"content")
     publish(str(tmp_path / "clip.wav"), b"content")
-    assert os.listdir(tmp_path) == ["clip.wav"]
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.wav"]
 
 
 def test_other_content_is_a_conflict_and_stays(tmp_path) -> None:
     (tmp_path / "clip.wav").write_bytes(b"mine")
-    with pytest.raises(OutputExistsError, match="clip.wav exists and differs"):
+    with pytest.raises(OutputExistsError, match=r"clip\.wav exists and differs"):
         publish(str(tmp_path / "clip.wav"), b"other")
     assert (tmp_path / "clip.wav").read_bytes() == b"mine"
-    assert os.listdir(tmp_path) == ["clip.wav"]
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.wav"]
 
 
 def test_of_many_writers_one_wins_whole(tmp_path) -> None:

@@ -28,7 +28,9 @@ def test_what_beam_wrote_is_read_to_the_bit(dataset, recordings) -> None:
     # The six recordings are of six lengths, so the last stretch of each tells which it is.
     for index in range(6):
         rows = (dataset / contract.RECORDINGS).read_text().splitlines()
-        row = next(json.loads(r) for r in rows if json.loads(r)["source_uri"].endswith(f"{index}.flac"))
+        row = next(
+            json.loads(r) for r in rows if json.loads(r)["source_uri"].endswith(f"{index}.flac")
+        )
         samples = signals.tune(seconds=8 + index, seed=index)
         last = row["n_frames"] % 200
         assert row["n_frames"] == opened.audio.n_frames(len(samples))

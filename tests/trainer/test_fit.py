@@ -17,7 +17,9 @@ from trainer.model import NextFrameModel
 from trainer.strategy import resolve_strategy
 
 
-def rollout(path: pathlib.Path, primer: np.ndarray, seeds: list[int], **options: float) -> np.ndarray:
+def rollout(
+    path: pathlib.Path, primer: np.ndarray, seeds: list[int], **options: float
+) -> np.ndarray:
     options = {"n_frames": 40, "temperature": 0.5} | options
     signature = tf.saved_model.load(str(path)).signatures[contract.ROLLOUT]
     return signature(
@@ -62,9 +64,7 @@ def test_training_lowers_the_loss(dataset, tmp_path) -> None:
 
 
 def test_the_same_seed_gives_the_same_model(model, dataset, tmp_path) -> None:
-    again = fit.train(
-        dataset_path=str(dataset), model_path=str(tmp_path / "model"), settings=TINY
-    )
+    again = fit.train(dataset_path=str(dataset), model_path=str(tmp_path / "model"), settings=TINY)
     first = json.loads((model / contract.MODEL_INFO).read_text())
     assert again["model_id"] == first["model_id"]
 

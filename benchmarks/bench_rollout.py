@@ -1,0 +1,94 @@
+"""Our rollout against the original's way: Keras predict on the whole window for every frame."""
+
+from __future__ import annotations
+
+import pathlib
+import tempfile
+
+import harness
+
+harness.one_core()
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+from audio import contract  # noqa: E402
+from trainer.model import NextFrameModel  # noqa: E402
+from trainer.preprocessing import fit_transform_graph  # noqa: E402
+from trainer.serving import ServingModule  # noqa: E402
+from trainer.settings import TrainSettings  # noqa: E402
+
+UNITS, N_LAYERS, N_MELS, PRIMER = 512, 2, 128, 50
+OURS, THEIRS = 256, 8  # frames of one run
+
+
+def main() -> None:
+    options = harness.parser(__doc__).parse_args()
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    settings = TrainSettings(units=UNITS, n_layers=N_LAYERS, residual=False)
+    model = NextFrameModel(n_mels=N_MELS, settings=settings)
+    with tempfile.TemporaryDirectory() as folder:
+        rollout = ServingModule(
+            model, transform_graph=_transform_graph(folder), settings=settings
+        ).rollout
+        original = _original(model)
+        rows, bars = [], []
+        for batch, bar in ((1, 350.0), (8, 100.0)):
+            primer = np.random.default_rng(0).normal(-3, 2, (batch, PRIMER, N_MELS))
+            primer = primer.astype(np.float32)
+            medians = harness.in_turn(
+                {
+                    "ours": lambda primer=primer: rollout(
+                        tf.constant(primer), OURS, 0.5, tf.range(len(primer), dtype=tf.int64)
+                    ),
+                    "original": lambda primer=primer: _slide(original, primer),
+                },
+                rounds=options.rounds,
+                clock=harness.cpu_time,
+            )
+            ours, theirs = OURS / medians["ours"], THEIRS / medians["original"]
+            rows += [["ours", batch, ours, ours / theirs], ["original", batch, theirs, 1.0]]
+            bars.append((f"rollout_batch_{batch}", ours / theirs, "predict per frame", bar))
+    print(f"rollout of {N_LAYERS} x {UNITS}, {N_MELS} mels, one core, median of {options.rounds}")
+    harness.table(["", "batch", "steps per second", "of the original"], rows)
+    harness.report(bars)
+
+
+def _original(model: NextFrameModel) -> keras.Model:
+    """The seed's network: stacked keras.layers.LSTM and Dense, with our weights."""
+    layers = [keras.Input((PRIMER, N_MELS))]
+    layers += [keras.layers.LSTM(UNITS, return_sequences=index < N_LAYERS - 1)
+               for index in range(N_LAYERS)]  # fmt: skip
+    original = keras.Sequential([*layers, keras.layers.Dense(N_MELS)])
+    for ours, theirs in zip([*model.lstm.stack, model.head.linear], original.layers, strict=True):
+        theirs.set_weights(ours.get_weights())
+    return original
+
+
+def _slide(original: keras.Model, primer: np.ndarray) -> np.ndarray:
+    window = primer
+    for _ in range(THEIRS):
+        frame = original.predict(window, verbose=0)
+        window = np.concatenate([window[:, 1:], frame[:, None]], axis=1)
+    return window
+
+
+def _transform_graph(folder: str) -> str:
+    """A Transform graph over a few random frames: the rollout's speed does not hang on them."""
+    from beam_transforms.example_proto import serialize_example
+
+    frames = np.random.default_rng(0).normal(-3, 2, (64, N_MELS)).astype("<f2")
+    path = pathlib.Path(folder, "records.tfrecord")
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(serialize_example({contract.LOG_MEL: frames.tobytes()}))
+    graph = f"{folder}/graph"
+    fit_transform_graph(
+        str(path), graph, custom_config={"n_mels": N_MELS, "model_floor": -8.0}, temporary=folder
+    )
+    return graph
+
+
+if __name__ == "__main__":
+    main()
