@@ -8,7 +8,6 @@ import pathlib
 from typing import Any
 
 import jinja2
-import numpy as np
 
 from audio import contract
 from audio.codec import read_mono
@@ -98,15 +97,17 @@ def _clip(
 
 
 def _held_out(base: pathlib.Path, dataset: str, audio: AudioConfig) -> dict[str, str] | None:
-    """Draws ten seconds from the middle of a held-out recording, as the dataset stores it."""
-    from trainer.dataset import open_dataset, primers
+    """Draws up to ten seconds of a held-out recording, as the dataset stores it."""
+    from trainer.dataset import longest_stretch, open_dataset, primers
 
-    found = primers(open_dataset(dataset), n_frames=min(audio.frames_for(10), 1024), count=1)
-    if not found:
+    opened = open_dataset(dataset)
+    n_frames = min(audio.frames_for(10), longest_stretch(opened, contract.EVAL))
+    if n_frames == 0:
         return None
+    (found,) = primers(opened, n_frames=n_frames, count=1)
     picture = f"{_PICTURES}/held-out.png"
-    spectrogram_png(base / picture, np.asarray(found[0].log_mel), audio)
-    return {"picture": picture, "uri": json.loads(found[0].source)["uri"]}
+    spectrogram_png(base / picture, found.log_mel, audio)
+    return {"picture": picture, "uri": json.loads(found.source)["uri"]}
 
 
 def _json(folder: str, name: str) -> dict[str, Any]:

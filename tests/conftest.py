@@ -12,7 +12,9 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """Six short recordings in one folder."""
     folder = tmp_path_factory.mktemp("recordings")
     for index in range(6):
-        signals.write(folder / f"{index}.flac", signals.tune(seconds=8 + index, seed=index))
+        # Float files keep the signal to the bit.
+        samples = signals.tune(seconds=8 + index, seed=index)
+        signals.write(folder / f"{index}.wav", samples, subtype="FLOAT")
     return folder
 
 

@@ -194,13 +194,17 @@ def _cut_primer(record: dict[str, tf.Tensor], n_frames: int, n_mels: int) -> Pri
     return Primer(log_mel=frames[start : start + n_frames], source=json.dumps(source))
 
 
+def longest_stretch(dataset: Dataset, split: str) -> int:
+    """Returns the frames of the longest stored stretch of a split; 0 where it is empty."""
+    spec = {contract.N_FRAMES: tf.io.FixedLenFeature([], tf.int64)}
+    records = tf.data.TFRecordDataset(dataset.shards(split))
+    lengths = records.map(lambda raw: tf.io.parse_single_example(raw, spec)[contract.N_FRAMES])
+    return int(max((length.numpy() for length in lengths), default=0))
+
+
 def has_windows(dataset: Dataset, split: str, window_frames: int) -> bool:
     """Whether any stored stretch of a split is as long as a window."""
-    spec = {contract.N_FRAMES: tf.io.FixedLenFeature([], tf.int64)}
-    for record in tf.data.TFRecordDataset(dataset.shards(split)):
-        if tf.io.parse_single_example(record, spec)[contract.N_FRAMES] >= window_frames:
-            return True
-    return False
+    return longest_stretch(dataset, split) >= window_frames
 
 
 def _require_windows(dataset: Dataset, split: str, window_frames: int) -> None:

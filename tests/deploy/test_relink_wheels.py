@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import pathlib
-import shutil
 import subprocess
 
 import pytest
 
 from deploy import relink_wheels
 from deploy.relink_wheels import RelinkError, Wheel, mend, relink, wants_newer_system
+from tests.system import require_program
 
 # A library that versions its symbols as a newer glibc would, and one that asks for them.
 PROVIDER = "long answer(void) { return 41; }\nlong one(void) { return 1; }\n"
@@ -21,8 +21,7 @@ OLD, NEW = "GLIBC_2.2.5", "GLIBC_2.38"
 @pytest.fixture
 def extension(tmp_path: pathlib.Path) -> pathlib.Path:
     """An extension that wants `answer` of version GLIBC_2.38, where only an older one is."""
-    if not shutil.which("cc"):
-        pytest.skip("needs a C compiler (cc)")
+    cc = require_program("cc")
     (tmp_path / "provider.c").write_text(PROVIDER)
     (tmp_path / "consumer.c").write_text(CONSUMER)
     package = tmp_path / "site" / "pkg"
@@ -32,14 +31,14 @@ def extension(tmp_path: pathlib.Path) -> pathlib.Path:
     def build(versions: str) -> None:
         (tmp_path / "map").write_text(versions)
         subprocess.run(
-            ["cc", "-shared", "-fPIC", "-o", library, tmp_path / "provider.c",
+            [cc, "-shared", "-fPIC", "-o", library, tmp_path / "provider.c",
              f"-Wl,--version-script={tmp_path / 'map'}", "-Wl,-soname,libprovider.so"],
             check=True,
         )  # fmt: skip
 
     build(f"{OLD} {{ global: one; local: *; }};\n{NEW} {{ global: answer; }};\n")
     subprocess.run(
-        ["cc", "-shared", "-fPIC", "-o", extension, tmp_path / "consumer.c", library,
+        [cc, "-shared", "-fPIC", "-o", extension, tmp_path / "consumer.c", library,
          f"-Wl,-rpath,{tmp_path}"],
         check=True,
     )  # fmt: skip
