@@ -1,10 +1,9 @@
 """The mel front end: samples -> log-mel frames, at several times the speed of librosa.
 
 Three things make it fast (figures: benchmarks/README.md). A block of 32 frames stays in the L2
-cache from the window to the logarithm. The power spectrum is the contiguous square of the
-interleaved (re, im) view, and re² + im² is summed by the filter matrix product itself, whose rows
-are doubled. The filter bank is 98 % zeros, so the product is cut into bands of neighbouring mel
-filters, each touching only the bins that it needs.
+cache from the window to the logarithm. The power spectrum comes from a complex transform of half
+the length (audio/power_spectrum.py). The filter bank is 98 % zeros, so the matrix product is cut
+into bands of neighbouring mel filters, each touching only the bins that it needs.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ import threading
 
 import numpy as np
 import numpy.typing as npt
-import pyfftw
 
 from audio.config import AudioConfig
 from audio.errors import AudioError
+from audio.power_spectrum import PowerSpectra
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -118,28 +117,20 @@ class _Kernel:
 
     def __init__(self, config: AudioConfig, exact: bool) -> None:
         self.dtype: type[np.floating] = np.float64 if exact else np.float32
-        complex_type = "complex128" if exact else "complex64"
         self._window = hann_window(config).astype(self.dtype)
-        self._frames = pyfftw.zeros_aligned((BLOCK_FRAMES, config.n_fft), self.dtype)
-        # Rows that start on a cache line make the transform a fifth faster.
-        padded = pyfftw.zeros_aligned((BLOCK_FRAMES, -(-config.n_bins // 8) * 8), complex_type)
-        self._spectrum = padded[:, : config.n_bins]
-        # FFTW_MEASURE would pick by the clock, and differ in the last bit from run to run.
-        self._fft = pyfftw.FFTW(self._frames, self._spectrum, axes=(1,), flags=("FFTW_ESTIMATE",))
-        self._parts = padded.view(self.dtype)[:, : 2 * config.n_bins]  # (re, im) interleaved
+        self._spectra = PowerSpectra(n_rows=BLOCK_FRAMES, n_fft=config.n_fft, dtype=self.dtype)
         self._bands = _bands(mel_filterbank(config), self.dtype)
         self._floor = self.dtype(config.log_floor)
         self._mel = np.empty((BLOCK_FRAMES, config.n_mels), self.dtype)
 
     def __call__(self, frames: npt.NDArray[np.floating]) -> Float32:
         count = len(frames)
-        np.multiply(frames, self._window, out=self._frames[:count])
+        np.multiply(frames, self._window, out=self._spectra.frames[:count])
         # A short block still runs whole, so that a frame's bits do not hang on its neighbours.
-        self._frames[count:] = 0
-        self._fft.execute()
-        np.square(self._parts, out=self._parts)
+        self._spectra.frames[count:] = 0
+        power = self._spectra()
         for bins, mels, weights in self._bands:
-            np.matmul(self._parts[:, bins], weights, out=self._mel[:, mels])
+            np.matmul(power[:, bins], weights, out=self._mel[:, mels])
         np.maximum(self._mel, self._floor, out=self._mel)
         np.log(self._mel, out=self._mel)
         return self._mel[:count].astype(np.float32, copy=True)
@@ -162,8 +153,8 @@ def _bands(
     """Cuts the filter bank [n_mels, n_bins] into products over neighbouring filters.
 
     Returns:
-      For each band: the columns of the interleaved power spectrum that it reads, the mel bands
-      that it writes, and the weights between them, each bin's row doubled for (re², im²).
+      For each band: the bins that it reads, the mel bands that it writes, and the weights between
+      them.
     """
     n_mels = len(filterbank)
     edges = np.linspace(0, n_mels, min(_N_BANDS, n_mels) + 1).astype(int)
@@ -172,10 +163,8 @@ def _bands(
         used = np.flatnonzero(filterbank[first:last].any(axis=0))
         # A filter narrower than a bin may be all zeros; its product is then over one zero bin.
         low, high = (used[0], used[-1] + 1) if used.size else (0, 1)
-        weights = np.repeat(filterbank[first:last, low:high].T, 2, axis=0)
-        bands.append(
-            (slice(2 * low, 2 * high), slice(first, last), np.ascontiguousarray(weights, dtype))
-        )
+        weights = np.ascontiguousarray(filterbank[first:last, low:high].T, dtype)
+        bands.append((slice(low, high), slice(first, last), weights))
     return bands
 
 
