@@ -15,6 +15,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from audio.containers import check_whole
 from audio.errors import AudioError
 
 Float32 = npt.NDArray[np.float32]
@@ -24,30 +25,38 @@ _MAX_CHANNELS = 64
 _MIN_RATE, _MAX_RATE = 1_000, 768_000
 # 40 dB over full scale: float files may be hot, but 1e30 is a broken file.
 _MAX_AMPLITUDE = 100.0
+# A mix with a thousandth of its loudest channel's energy is what is left of two that cancel.
+_CANCELLED = 1e-3
 
 
 class AudioReader:
-    """One open recording: its format, its mono samples, and the hash of what was decoded.
+    """One open recording: its format, its samples as one channel, and the hash of what was decoded.
 
     Attributes:
       sample_rate: of the file, in Hz.
       n_channels: of the file.
       n_samples: samples per channel decoded so far.
+      lowest, highest: of the samples of the one channel handed out so far.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         """Opens a seekable binary file that libsndfile can read.
 
         Raises:
-          AudioError: it is no audio, or its header makes no sense.
+          AudioError: it is no audio, its header makes no sense, or it is not all there.
         """
+        check_whole(file)
         try:
             self._sound = soundfile.SoundFile(file)
         except soundfile.LibsndfileError as error:
-            raise AudioError(f"not readable as audio: {_reason(error)}") from error
+            raise AudioError(
+                f"not readable as audio: {_reason(error)}",
+                remedy="Wanted WAV, FLAC, Ogg Vorbis, Opus, MP3 or AIFF; convert it, or remove it.",
+            ) from error
         self.sample_rate = int(self._sound.samplerate)
         self.n_channels = int(self._sound.channels)
         self.n_samples = 0
+        self.lowest, self.highest = np.inf, -np.inf
         self._hash = hashlib.sha256()
         if not _MIN_RATE <= self.sample_rate <= _MAX_RATE:
             raise AudioError(
@@ -57,28 +66,67 @@ class AudioReader:
             raise AudioError(f"wanted 1 to {_MAX_CHANNELS} channels, got {self.n_channels}")
         self._hash.update(f"{self.sample_rate} {self.n_channels}\n".encode())
 
-    def mono_blocks(self) -> Iterator[Float32]:
-        """Yields the recording from its start, mixed to mono: float32 [n], at sample_rate.
+    def mono_blocks(self, channels: str = "mix") -> Iterator[Float32]:
+        """Yields the recording from its start as one channel: float32 [n], at sample_rate.
+
+        Args:
+          channels: see AudioConfig.channels; `loudest` decodes the recording twice.
 
         Raises:
-          AudioError: a sample is not finite or far beyond full scale, or decoding stops early.
+          AudioError: a sample is not finite or far beyond full scale, or decoding stops early; or
+            the channels cancel in the mix.
         """
-        promised = self._sound.frames
+        chosen = self._choose(channels)
+        energy = np.zeros(self.n_channels + 1)
+        for block in self._blocks():
+            self._hash.update(block.data)
+            self.n_samples += len(block)
+            mono = downmix(block) if chosen is None else block[:, chosen]
+            energy[:-1] += np.einsum("ij,ij->j", block, block)
+            energy[-1] += mono @ mono
+            self.lowest = min(self.lowest, float(mono.min()))
+            self.highest = max(self.highest, float(mono.max()))
+            yield mono
+        if self.n_samples < self._sound.frames:
+            raise AudioError(
+                f"truncated: the header promises {self._sound.frames} samples, {self.n_samples} "
+                "could be decoded",
+                remedy="Copy or download the file again.",
+            )
+        if chosen is None and energy[-1] < _CANCELLED * energy[:-1].max():
+            raise AudioError(
+                "antiphase: its channels cancel each other in the mix",
+                remedy="Set audio.channels to left, right or loudest, or mend the file.",
+            )
+
+    def _choose(self, channels: str) -> int | None:
+        """Returns the channel to take, None for the mix."""
+        if channels == "mix" or self.n_channels == 1:
+            return None
+        if channels != "loudest":
+            return {"left": 0, "right": 1}[channels]
+        energy = sum((np.einsum("ij,ij->j", block, block) for block in self._blocks()), start=0.0)
+        self._sound.seek(0)
+        return int(np.argmax(energy))
+
+    def _blocks(self) -> Iterator[Float32]:
+        """Yields float32 [n, n_channels], checked."""
         while True:
             try:
                 block = self._sound.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
-                raise AudioError(f"decoding failed: {_reason(error)}") from error
+                raise AudioError(
+                    f"decoding failed: {_reason(error)}", remedy="Copy or download the file again."
+                ) from error
             if not len(block):
-                break
-            self._hash.update(block.data)
-            self.n_samples += len(block)
-            yield downmix(block)
-        if self.n_samples < promised:
-            raise AudioError(
-                f"truncated: the header promises {promised} samples, {self.n_samples} could be "
-                "decoded"
-            )
+                return
+            # A comparison with NaN is false, so this one test also catches what is not finite.
+            if not (np.abs(block) <= _MAX_AMPLITUDE).all():
+                raise AudioError(
+                    f"wanted finite samples within ±{_MAX_AMPLITUDE:g}, got others",
+                    remedy="Export the file anew from its source.",
+                )
+            yield block
 
     def recording_id(self) -> str:
         """Returns 64 hex digits: sha256 of rate, channels and the float32 PCM decoded so far."""
@@ -86,15 +134,10 @@ class AudioReader:
 
 
 def downmix(block: Float32) -> Float32:
-    """Returns the mean over channels of float32 [n, n_channels], as float32 [n].
-
-    Raises:
-      AudioError: a sample is NaN, infinite or beyond 100 times full scale.
-    """
-    mono: Float32 = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
-    # A comparison with NaN is false, so this one test also catches what is not finite.
-    if not (np.abs(block) <= _MAX_AMPLITUDE).all():
-        raise AudioError(f"wanted finite samples within ±{_MAX_AMPLITUDE:g}, got others")
+    """Returns the mean over channels of float32 [n, n_channels], as float32 [n]."""
+    if block.shape[1] == 1:
+        return block[:, 0]
+    mono: Float32 = block.mean(axis=1, dtype=np.float32)
     return mono
 
 
@@ -111,15 +154,15 @@ def resample_blocks(
     yield stream.resample_chunk(np.empty(0, np.float32), last=True)
 
 
-def read_mono(file: BinaryIO, *, sample_rate: int) -> Float32:
-    """Returns a whole (short) recording, mono, at a sample rate: float32 [n_samples].
+def read_mono(file: BinaryIO, *, sample_rate: int, channels: str = "mix") -> Float32:
+    """Returns a whole (short) recording as one channel, at a sample rate: float32 [n_samples].
 
     Raises:
       AudioError: as AudioReader.
     """
     reader = AudioReader(file)
     blocks = resample_blocks(
-        reader.mono_blocks(), from_rate=reader.sample_rate, to_rate=sample_rate
+        reader.mono_blocks(channels), from_rate=reader.sample_rate, to_rate=sample_rate
     )
     return np.concatenate([np.empty(0, np.float32), *blocks])
 

@@ -9,6 +9,8 @@ import math
 
 from audio.errors import UsageError
 
+CHANNELS = ("mix", "left", "right", "loudest")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AudioConfig:
@@ -21,6 +23,8 @@ class AudioConfig:
       n_mels: mel bands.
       fmin: lower edge of the lowest band, Hz.
       fmax: upper edge of the highest band, Hz; sample_rate / 2 where it is not given.
+      channels: how several become one: `mix` (their mean), `left`, `right`, or `loudest` (the one
+        with the most energy).
       log_floor: mel power below which the logarithm is taken of this instead.
 
     Raises:
@@ -33,6 +37,7 @@ class AudioConfig:
     n_mels: int = 128
     fmin: float = 0.0
     fmax: float | None = None
+    channels: str = "mix"
     log_floor: float = 1e-10
 
     def __post_init__(self) -> None:
@@ -67,6 +72,9 @@ class AudioConfig:
             self.fmax,
             self.upper_edge <= self.sample_rate / 2,
             f"at most sample_rate / 2 ({self.sample_rate / 2})",
+        )
+        _require(
+            "channels", self.channels, self.channels in CHANNELS, f"one of {', '.join(CHANNELS)}"
         )
         _require("log_floor", self.log_floor, 1e-30 < self.log_floor < 1, "above 1e-30, below 1")
 

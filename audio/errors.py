@@ -17,9 +17,17 @@ class UsageError(NocturneError):
 
 
 class AudioError(NocturneError, ValueError):
-    """Audio that cannot be used: unreadable, empty, not finite, too short, ..."""
+    """Audio that cannot be used: unreadable, empty, not finite, too short, ...
+
+    Attributes:
+      remedy: what a user can do about it; empty where the message says it already.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 class InputError(NocturneError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from typing import BinaryIO
 
 import numpy as np
@@ -14,6 +15,9 @@ from audio.errors import AudioError
 from audio.mel import LogMelStream
 from audio.quality import level_db
 from beam_transforms.settings import PrepareSettings
+
+# A constant (DC) is no sound, whatever its level; rounding moves it by less than this.
+_CONSTANT = 1e-4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,25 +47,37 @@ def extract_recording(
     Raises:
       AudioError: it cannot be decoded, or is too short or silent to learn from.
     """
+    deadline = time.monotonic() + settings.max_seconds_per_file
     reader = AudioReader(file)
     stream = LogMelStream(audio)
-    blocks = resample_blocks(
-        reader.mono_blocks(), from_rate=reader.sample_rate, to_rate=audio.sample_rate
-    )
-    # float16 halves what a long recording holds here, and is what the record stores.
-    pieces = [stream.push(block).astype(np.float16) for block in blocks]
+    pieces = []
+    for block in resample_blocks(
+        reader.mono_blocks(audio.channels),
+        from_rate=reader.sample_rate,
+        to_rate=audio.sample_rate,
+    ):
+        if time.monotonic() > deadline:
+            raise AudioError(
+                f"too slow: not done after {settings.max_seconds_per_file:g} s",
+                remedy="Cut it into pieces, or raise prepare.max_seconds_per_file.",
+            )
+        # float16 halves what a long recording holds here, and is what the record stores.
+        pieces.append(stream.push(block).astype(np.float16))
     duration_seconds = reader.n_samples / reader.sample_rate
     if duration_seconds < settings.min_seconds or reader.n_samples == 0:
         raise AudioError(
-            f"too short: {duration_seconds:.3f} s, wanted at least {settings.min_seconds:g} s "
-            "(prepare.min_seconds)"
+            f"too short: {duration_seconds:.3f} s, wanted at least {settings.min_seconds:g} s",
+            remedy="Lower prepare.min_seconds, or remove it.",
         )
+    if reader.highest - reader.lowest < _CONSTANT:
+        raise AudioError("silent: its samples are all the same", remedy="Remove it.")
     frames = np.concatenate([*pieces, stream.finish().astype(np.float16)])
     loudest = float(level_db(frames, audio).max())
     if loudest < settings.min_level_db:
         raise AudioError(
             f"silent: its loudest frame is {loudest:.1f} dB re. full scale, wanted at least "
-            f"{settings.min_level_db:g} dB (prepare.min_level_db)"
+            f"{settings.min_level_db:g} dB",
+            remedy="Raise its level, lower prepare.min_level_db, or remove it.",
         )
     return Extracted(
         recording_id=reader.recording_id(),

@@ -100,6 +100,7 @@ def _duplicate(one: Staged, first: Staged) -> dict[str, Any]:
         "message": f"the same audio as {first.source.uri}, which is kept",
         "bytes": one.source.n_bytes,
         "sha256": None,
+        "remedy": "Nothing needs to be done.",
     }
 
 

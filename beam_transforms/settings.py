@@ -19,6 +19,7 @@ class PrepareSettings:
       chunk_frames: frames of one record; the last record of a recording may be shorter.
       eval_share: share of the recordings that go to the eval split.
       min_seconds: shorter recordings are rejected.
+      max_seconds_per_file: a file that takes longer than this to prepare is rejected.
       min_level_db: recordings whose loudest frame is below this, dB re. full scale, are rejected.
       max_rejected_share: more rejected files than this share of all fail the job.
       shard_bytes: shards are cut at about this size.
@@ -28,6 +29,7 @@ class PrepareSettings:
     eval_share: float = 0.1
     min_seconds: float = 1.0
     min_level_db: float = -60.0
+    max_seconds_per_file: float = 600.0
     max_rejected_share: float = 0.2
     shard_bytes: int = 64_000_000
 
@@ -35,6 +37,12 @@ class PrepareSettings:
         _require("chunk_frames", self.chunk_frames, 2 <= self.chunk_frames <= 65536, "2 to 65536")
         _require("eval_share", self.eval_share, 0 <= self.eval_share < 1, "0 to below 1")
         _require("min_seconds", self.min_seconds, self.min_seconds >= 0, "0 or more")
+        _require(
+            "max_seconds_per_file",
+            self.max_seconds_per_file,
+            self.max_seconds_per_file > 0,
+            "above 0",
+        )
         _require("min_level_db", self.min_level_db, self.min_level_db <= 0, "0 or less")
         _require(
             "max_rejected_share",

@@ -23,6 +23,7 @@ from beam_transforms.extract import extract_recording
 from beam_transforms.settings import PrepareSettings, Source, Staged
 
 FOLDER = ".staging"
+_EMPTY = "Copy or download the file again, or remove it."
 
 
 def records_path(staging: str, key: str) -> str:
@@ -97,15 +98,15 @@ def _open_source(source: Source) -> Iterator[BinaryIO]:
         with storage.open_read(source.uri) as file:
             content = file.read()
         if not content:
-            raise AudioError("empty file")
+            raise AudioError("empty file", remedy=_EMPTY)
         yield io.BytesIO(content)
         return
     status = pathlib.Path(source.uri).stat()
     # Opening a FIFO would wait for a writer for ever.
     if not stat.S_ISREG(status.st_mode):
-        raise AudioError("not a regular file")
+        raise AudioError("not a regular file", remedy="Remove it from the input.")
     if status.st_size == 0:
-        raise AudioError("empty file")
+        raise AudioError("empty file", remedy=_EMPTY)
     with storage.open_read(source.uri) as file:
         yield file
 
@@ -119,6 +120,7 @@ def _rejection(source: Source, error: Exception) -> dict[str, object]:
         "message": message,
         "bytes": source.n_bytes,
         "sha256": _sha256(source),
+        "remedy": getattr(error, "remedy", "") or "Check that it exists and may be read.",
     }
 
 

@@ -157,7 +157,9 @@ def primer_from_file(path: str, model: Model) -> npt.NDArray[np.float32]:
     """
     try:
         with pathlib.Path(path).open("rb") as file:
-            samples = read_mono(file, sample_rate=model.audio.sample_rate)
+            samples = read_mono(
+                file, sample_rate=model.audio.sample_rate, channels=model.audio.channels
+            )
     except (OSError, AudioError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"primer {path}: {reason}. Give a readable audio file.") from error

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio.codec import AudioReader, downmix, encode_wav, read_mono, resample_blocks, to_pcm16
+from audio.codec import AudioReader, encode_wav, read_mono, resample_blocks, to_pcm16
 from audio.errors import AudioError
 from tests import signals
 
@@ -76,8 +76,35 @@ def test_samples_that_no_recording_has_are_refused(value: float) -> None:
 
 
 def test_one_bad_channel_is_not_averaged_away() -> None:
+    samples = np.stack([signals.noise(seconds=1)] * 2, axis=1)
+    samples[100, 1] = np.nan
     with pytest.raises(AudioError, match="finite samples"):
-        downmix(np.array([[0.0, np.nan]], np.float32))
+        read_mono(encoded(samples), sample_rate=22050)
+
+
+def stereo(left_level: float, right_level: float) -> np.ndarray:
+    left, right = signals.sine(440, seconds=1), signals.sine(1000, seconds=1)
+    return np.stack([left_level * left, right_level * right], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("channels", "expected"), [("left", 0), ("right", 1), ("loudest", 1), ("mix", None)]
+)
+def test_channel_policy(channels: str, expected: int | None) -> None:
+    samples = stereo(0.3, 0.9)
+    found = read_mono(encoded(samples), sample_rate=22050, channels=channels)
+    wanted = samples.mean(axis=1) if expected is None else samples[:, expected]
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_channels_that_cancel_are_refused_in_the_mix_alone() -> None:
+    samples = stereo(0.5, 0.0)
+    samples[:, 1] = -samples[:, 0]
+    with pytest.raises(AudioError, match="antiphase") as caught:
+        read_mono(encoded(samples), sample_rate=22050)
+    assert "audio.channels" in caught.value.remedy
+    found = read_mono(encoded(samples), sample_rate=22050, channels="left")
+    np.testing.assert_allclose(found, samples[:, 0], atol=1e-6)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello, this is text", b"RIFF\x00\x00\x00\x00WAVE"])

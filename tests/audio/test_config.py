@@ -18,6 +18,7 @@ def test_defaults_are_the_documented_front_end() -> None:
         "n_mels": 128,
         "fmin": 0.0,
         "fmax": 11025.0,
+        "channels": "mix",
         "log_floor": 1e-10,
     }
     assert config.n_bins == 1025
@@ -36,8 +37,9 @@ def test_fingerprint_is_the_same_in_every_process() -> None:
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(AudioConfig)])
 def test_every_field_changes_the_fingerprint(field: str) -> None:
-    other = {"n_fft": 1024, "fmin": 20.0, "fmax": 8000.0, "log_floor": 1e-9}
-    changed = AudioConfig(**{field: other.get(field, getattr(AudioConfig(), field) - 1)})
+    other = {"channels": "left", "n_fft": 1024, "fmin": 20.0, "fmax": 8000.0, "log_floor": 1e-9}
+    value = other[field] if field in other else getattr(AudioConfig(), field) - 1
+    changed = AudioConfig(**{field: value})
     assert changed.fingerprint != AudioConfig().fingerprint
 
 
@@ -73,6 +75,7 @@ def test_unknown_key_in_json_is_refused() -> None:
         ("fmin", 12000),
         ("fmax", 11026),
         ("log_floor", 0),
+        ("channels", "both"),
         ("log_floor", float("nan")),
     ],
 )
