@@ -23,6 +23,7 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 BLOCK_FRAMES = 32
+_PIECE = 1 << 16  # samples that are looked at together, small enough to stay in the cache
 _N_BANDS = 8
 
 
@@ -77,11 +78,15 @@ class LogMelStream:
         Raises:
           AudioError: samples is not finite.
         """
-        array = np.asarray(samples, dtype=self._kernel.dtype)
+        array = np.asarray(samples)
+        pieces = [self._push(array[at : at + _PIECE]) for at in range(0, array.size, _PIECE)]
+        return pieces[0] if len(pieces) == 1 else np.concatenate([self._take(0), *pieces])
+
+    def _push(self, array: npt.NDArray[np.floating]) -> Float32:
         if not np.isfinite(array).all():
             raise AudioError("wanted finite samples, got NaN or infinity")
         self._n_samples += array.size
-        self._pending = np.concatenate([self._pending, array])
+        self._pending = np.concatenate([self._pending, array], dtype=self._kernel.dtype)
         config = self._config
         complete = max(0, 1 + (self._pending.size - config.n_fft) // config.hop_length)
         return self._take(complete - complete % BLOCK_FRAMES)
@@ -124,6 +129,7 @@ class _Kernel:
         self._mel = np.empty((BLOCK_FRAMES, config.n_mels), self.dtype)
 
     def __call__(self, frames: npt.NDArray[np.floating]) -> Float32:
+        """Returns log-mel of up to BLOCK_FRAMES frames, overwritten by the next call."""
         count = len(frames)
         np.multiply(frames, self._window, out=self._spectra.frames[:count])
         # A short block still runs whole, so that a frame's bits do not hang on its neighbours.
@@ -133,7 +139,7 @@ class _Kernel:
             np.matmul(power[:, bins], weights, out=self._mel[:, mels])
         np.maximum(self._mel, self._floor, out=self._mel)
         np.log(self._mel, out=self._mel)
-        return self._mel[:count].astype(np.float32, copy=True)
+        return self._mel[:count].astype(np.float32, copy=False)
 
 
 _local = threading.local()

@@ -42,9 +42,9 @@ class PowerSpectra:
     def __call__(self) -> Floating:
         """Returns power [n_rows, n_fft // 2 + 1], overwritten by the next call."""
         self._fft.execute()
-        power: Floating = self._power[:, : self._half.shape[1] + 1]
-        _separate(self._half, self._cos, self._sin, self._power.dtype.type(0.25), power)
-        return power
+        # Whole arrays, not slices: numba vectorises what it knows to be contiguous.
+        _separate(self._half, self._cos, self._sin, self._power.dtype.type(0.25), self._power)
+        return self._power[:, : self._half.shape[1] + 1]
 
 
 def _separate_python(
@@ -54,7 +54,7 @@ def _separate_python(
     quarter: np.floating,
     power: Floating,
 ) -> None:
-    """Writes the power of each row's real frame.
+    """Writes the power of each row's real frame into the first m + 1 columns of power.
 
     With Z the half-length transform, E and O those of even and odd samples, m = n / 2:
       2 E[k] = Z[k] + conj Z[m - k],   2 O[k] = -i (Z[k] - conj Z[m - k])
@@ -67,11 +67,15 @@ def _separate_python(
     re_back, im_back = np.empty(top, power.dtype), np.empty(top, power.dtype)
     upper = np.empty(top, power.dtype)
     for row in range(spectrum.shape[0]):
+        half, out = spectrum[row], power[row]
         for k in range(m):
-            re[k], im[k] = spectrum[row, k].real, spectrum[row, k].imag
-        re[m], im[m] = re[0], im[0]
+            re[k] = half[k].real
+            im[k] = half[k].imag
+        re[m] = re[0]
+        im[m] = im[0]
         for k in range(top):
-            re_back[k], im_back[k] = re[m - k], im[m - k]
+            re_back[k] = re[m - k]
+            im_back[k] = im[m - k]
         for k in range(top):
             even_re, even_im = re[k] + re_back[k], im[k] - im_back[k]
             odd_re, odd_im = im[k] + im_back[k], re_back[k] - re[k]
@@ -79,10 +83,10 @@ def _separate_python(
             turned_im = cos[k] * odd_im + sin[k] * odd_re
             low_re, low_im = even_re + turned_re, even_im + turned_im
             high_re, high_im = even_re - turned_re, even_im - turned_im
-            power[row, k] = quarter * (low_re * low_re + low_im * low_im)
+            out[k] = quarter * (low_re * low_re + low_im * low_im)
             upper[k] = quarter * (high_re * high_re + high_im * high_im)
         for k in range(top):
-            power[row, m - k] = upper[k]
+            out[m - k] = upper[k]
 
 
 _separate = numba.njit(_separate_python, cache=True, nogil=True)
