@@ -44,7 +44,8 @@ class PowerSpectra:
         self._fft.execute()
         # Whole arrays, not slices: numba vectorises what it knows to be contiguous.
         _separate(self._half, self._cos, self._sin, self._power.dtype.type(0.25), self._power)
-        return self._power[:, : self._half.shape[1] + 1]
+        power: Floating = self._power[:, : self._half.shape[1] + 1]
+        return power
 
 
 def _separate_python(

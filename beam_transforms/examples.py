@@ -23,12 +23,10 @@ from beam_transforms.extract import Extracted
 _CRC_MASK_DELTA = 0xA282EAD8
 
 
-def to_records(
-    extracted: Extracted, *, source_uri: str, audio: AudioConfig, chunk_frames: int
-) -> Iterator[bytes]:
-    """Yields a recording as serialised records of at most chunk_frames frames each."""
-    for first in range(0, len(extracted.frames), chunk_frames):
-        chunk = extracted.frames[first : first + chunk_frames]
+def to_records(extracted: Extracted, *, source_uri: str, audio: AudioConfig) -> Iterator[bytes]:
+    """Yields a recording as serialised records, one a chunk."""
+    first = 0
+    for chunk in extracted.chunks:
         values: dict[str, bytes | int | float] = {
             contract.RECORDING_ID: extracted.recording_id.encode(),
             contract.SOURCE_URI: source_uri.encode("utf-8", "surrogateescape"),
@@ -39,6 +37,7 @@ def to_records(
             **dataclasses.asdict(figures(chunk.astype(np.float32), audio)),
         }
         yield serialize_example(values)
+        first += len(chunk)
 
 
 def write_tfrecord(file: BinaryIO, record: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -29,14 +30,19 @@ class Extracted:
       sample_rate: of the file, Hz.
       n_channels: of the file.
       duration_seconds: of the recording.
-      frames: natural-log mel, float16 [n_frames, n_mels].
+      chunks: natural-log mel, float16 [chunk_frames, n_mels] each, the last one shorter.
     """
 
     recording_id: str
     sample_rate: int
     n_channels: int
     duration_seconds: float
-    frames: npt.NDArray[np.float16]
+    chunks: tuple[npt.NDArray[np.float16], ...]
+
+    @property
+    def n_frames(self) -> int:
+        """Frames of all chunks."""
+        return sum(len(chunk) for chunk in self.chunks)
 
 
 def extract_recording(
@@ -47,32 +53,16 @@ def extract_recording(
     Raises:
       AudioError: it cannot be decoded, or is too short or silent to learn from.
     """
-    deadline = time.monotonic() + settings.max_seconds_per_file
     reader = AudioReader(file)
-    stream = LogMelStream(audio)
-    pieces = []
-    for block in resample_blocks(
-        reader.mono_blocks(audio.channels),
-        from_rate=reader.sample_rate,
-        to_rate=audio.sample_rate,
-    ):
-        if time.monotonic() > deadline:
-            raise AudioError(
-                f"too slow: not done after {settings.max_seconds_per_file:g} s",
-                remedy="Cut it into pieces, or raise prepare.max_seconds_per_file.",
-            )
-        # float16 halves what a long recording holds here, and is what the record stores.
-        pieces.append(stream.push(block).astype(np.float16))
+    chunks, loudest = _chunks(_frames(reader, audio, settings), audio, settings.chunk_frames)
     duration_seconds = reader.n_samples / reader.sample_rate
-    if duration_seconds < settings.min_seconds or reader.n_samples == 0:
+    if duration_seconds < settings.min_seconds or not chunks:
         raise AudioError(
             f"too short: {duration_seconds:.3f} s, wanted at least {settings.min_seconds:g} s",
             remedy="Lower prepare.min_seconds, or remove it.",
         )
     if reader.highest - reader.lowest < _CONSTANT:
         raise AudioError("silent: its samples are all the same", remedy="Remove it.")
-    frames = np.concatenate([*pieces, stream.finish().astype(np.float16)])
-    loudest = float(level_db(frames, audio).max())
     if loudest < settings.min_level_db:
         raise AudioError(
             f"silent: its loudest frame is {loudest:.1f} dB re. full scale, wanted at least "
@@ -84,5 +74,48 @@ def extract_recording(
         sample_rate=reader.sample_rate,
         n_channels=reader.n_channels,
         duration_seconds=duration_seconds,
-        frames=frames,
+        chunks=chunks,
     )
+
+
+def _frames(
+    reader: AudioReader, audio: AudioConfig, settings: PrepareSettings
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Yields a recording's frames as they become ready."""
+    deadline = time.monotonic() + settings.max_seconds_per_file
+    stream = LogMelStream(audio)
+    for block in resample_blocks(
+        reader.mono_blocks(audio.channels),
+        from_rate=reader.sample_rate,
+        to_rate=audio.sample_rate,
+    ):
+        if time.monotonic() > deadline:
+            raise AudioError(
+                f"too slow: not done after {settings.max_seconds_per_file:g} s",
+                remedy="Cut it into pieces, or raise prepare.max_seconds_per_file.",
+            )
+        if len(block):
+            yield stream.push(block)
+    if reader.n_samples:
+        yield stream.finish()
+
+
+def _chunks(
+    frames: Iterable[npt.NDArray[np.float32]], audio: AudioConfig, chunk_frames: int
+) -> tuple[tuple[npt.NDArray[np.float16], ...], float]:
+    """Gathers frames into chunks of the stored kind; returns them and the loudest frame's level.
+
+    Only the stored kind is kept: a recording of two hours is 80 MB of it.
+    """
+    chunks, waiting, loudest = [], np.empty((0, audio.n_mels), np.float16), -np.inf
+    for piece in frames:
+        if not len(piece):
+            continue
+        loudest = max(loudest, float(level_db(piece, audio).max()))
+        waiting = np.concatenate([waiting, piece.astype(np.float16)])
+        while len(waiting) >= chunk_frames:
+            chunks.append(waiting[:chunk_frames].copy())
+            waiting = waiting[chunk_frames:]
+    if len(waiting):
+        chunks.append(waiting)
+    return tuple(chunks), loudest

@@ -66,12 +66,7 @@ def _stage_records(
     extracted = extract_recording(file, audio=audio, settings=settings)
     n_records = n_bytes = 0
     with storage.write_whole(path) as target:
-        for record in to_records(
-            extracted,
-            source_uri=source.uri,
-            audio=audio,
-            chunk_frames=settings.chunk_frames,
-        ):
+        for record in to_records(extracted, source_uri=source.uri, audio=audio):
             write_tfrecord(target, record)
             n_records += 1
             n_bytes += len(record) + 16
@@ -80,7 +75,7 @@ def _stage_records(
         "sample_rate": extracted.sample_rate,
         "n_channels": extracted.n_channels,
         "duration_seconds": extracted.duration_seconds,
-        "n_frames": len(extracted.frames),
+        "n_frames": extracted.n_frames,
         "n_records": n_records,
         "n_bytes": n_bytes,
     }

@@ -40,11 +40,15 @@ def test_records_hold_the_frames_once_and_in_order() -> None:
     audio = AudioConfig(n_mels=8)
     frames = np.random.default_rng(0).normal(-5, 2, (25, 8)).astype(np.float16)
     extracted = Extracted(
-        recording_id="ab" * 32, sample_rate=22050, n_channels=1, duration_seconds=1, frames=frames
+        recording_id="ab" * 32,
+        sample_rate=22050,
+        n_channels=1,
+        duration_seconds=1,
+        chunks=(frames[:10], frames[10:20], frames[20:]),
     )
     records = [
         tf.train.Example.FromString(record).features.feature
-        for record in to_records(extracted, source_uri="/a b", audio=audio, chunk_frames=10)
+        for record in to_records(extracted, source_uri="/a b", audio=audio)
     ]
     assert [one[contract.FIRST_FRAME].int64_list.value[0] for one in records] == [0, 10, 20]
     assert [one[contract.N_FRAMES].int64_list.value[0] for one in records] == [10, 10, 5]

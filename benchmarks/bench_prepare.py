@@ -1,0 +1,164 @@
+"""File to records, on one core: ours against the original script's way and a careful plain loop.
+
+Then the Beam job against our own loop, and what a dataset costs on disk.
+"""
+
+from __future__ import annotations
+
+import io
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import harness
+
+harness.one_core()
+
+import librosa  # noqa: E402
+import numpy as np  # noqa: E402
+import soundfile  # noqa: E402
+import soxr  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+from audio.config import AudioConfig  # noqa: E402
+from beam_transforms import prepare, staging  # noqa: E402
+from beam_transforms.examples import write_tfrecord  # noqa: E402
+from beam_transforms.settings import PrepareSettings  # noqa: E402
+from beam_transforms.sources import find_sources  # noqa: E402
+
+CONFIG, SETTINGS = AudioConfig(), PrepareSettings()
+MINUTES, ORIGINAL_SECONDS, WINDOW = 10, 20, 50
+
+
+def main() -> None:
+    options = harness.parser(__doc__).parse_args()
+    paths, seconds = [], 0.0
+    for path in harness.recordings(options.audio):
+        paths.append(path)
+        seconds += soundfile.info(str(path)).duration
+        if seconds > MINUTES * 60:
+            break
+    medians = harness.in_turn(
+        {
+            "decoding alone": lambda: [decode(path) for path in paths],
+            "ours": lambda: ours(paths),
+            "plain loop": lambda: [plain(path) for path in paths],
+            "Beam, FnApiRunner": lambda: beam_job(paths),
+            "original (20 s)": lambda: original(paths[0]),
+        },
+        rounds=options.rounds,
+        clock=harness.cpu_time,
+    )
+    speed = {name: seconds / each for name, each in medians.items()}
+    speed["original (20 s)"] = ORIGINAL_SECONDS / medians["original (20 s)"]
+    info = beam_job(paths)
+    stored = sum(split["bytes"] for split in info["splits"].values())
+    kept = sum(split["seconds"] for split in info["splits"].values())
+    print(f"{seconds / 60:.1f} minutes of {paths[0].suffix}, one core, median of {options.rounds}")
+    harness.table(
+        ["", "times real time", "share of it that is decoding"],
+        [[name, each, f"{each / speed['decoding alone']:.0%}"] for name, each in speed.items()],
+    )
+    print(f"{stored / kept / 1000:.2f} kB on disk for each second of audio")
+    ours_cpu = medians["ours"]
+    harness.report(
+        [
+            ("prepare_original", speed["ours"] / speed["original (20 s)"], "original script", 35),
+            ("prepare_plain_loop", medians["plain loop"] / ours_cpu, "soundfile+soxr+librosa", 1.2),
+            ("prepare_beam", 1.3 * ours_cpu / medians["Beam, FnApiRunner"], "1.3 x our loop", 1.0),
+            ("prepare_disk", 12.0 / (stored / kept / 1000), "12 kB a second", 1.0),
+            ("prepare_flat_memory", flat_memory(), "200 MB for two hours", 1.0),
+        ]
+    )
+
+
+def decode(path: pathlib.Path) -> None:
+    with soundfile.SoundFile(path) as sound:
+        while len(sound.read(1 << 16, dtype="float32")):
+            pass
+
+
+def ours(paths: list[pathlib.Path]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for source in find_sources([str(path) for path in paths]):
+            staging.stage_recording(source, staging=folder, audio=CONFIG, settings=SETTINGS)
+
+
+def beam_job(paths: list[pathlib.Path]) -> dict:
+    with tempfile.TemporaryDirectory() as folder:
+        return prepare.run(
+            sources=find_sources([str(path) for path in paths]),
+            output=f"{folder}/dataset",
+            audio=CONFIG,
+            settings=SETTINGS,
+        )
+
+
+def plain(path: pathlib.Path) -> None:
+    """What a good engineer writes: the right libraries, one chunk a record."""
+    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    mono = soxr.resample(samples.mean(axis=1), rate, CONFIG.sample_rate)
+    power = librosa.feature.melspectrogram(y=mono, sr=CONFIG.sample_rate)
+    frames = librosa.power_to_db(power, top_db=None).T.astype(np.float16)
+    file = io.BytesIO()
+    for first in range(0, len(frames), SETTINGS.chunk_frames):
+        chunk = frames[first : first + SETTINGS.chunk_frames].tobytes()
+        value = tf.train.Feature(bytes_list=tf.train.BytesList(value=[chunk]))
+        example = tf.train.Example(features=tf.train.Features(feature={"log_mel": value}))
+        write_tfrecord(file, example.SerializeToString())
+
+
+def original(path: pathlib.Path) -> None:
+    """create_tfrecord.py's way, as the seed describes it: every start index, input and target."""
+    samples, rate = librosa.load(path, sr=CONFIG.sample_rate, duration=ORIGINAL_SECONDS)
+    frames = librosa.power_to_db(librosa.feature.melspectrogram(y=samples, sr=rate)).T
+    file = io.BytesIO()
+    for start in range(len(frames) - 2 * WINDOW):
+        feature = {
+            name: tf.train.Feature(
+                float_list=tf.train.FloatList(value=frames[at : at + WINDOW].flatten())
+            )
+            for name, at in (("input", start), ("target", start + WINDOW))
+        }
+        example = tf.train.Example(features=tf.train.Features(feature=feature))
+        write_tfrecord(file, example.SerializeToString())
+
+
+_MEMORY = """
+import sys
+import numpy as np, soundfile
+from audio.config import AudioConfig
+from beam_transforms import staging
+from beam_transforms.settings import PrepareSettings
+from beam_transforms.sources import find_sources
+def peak(seconds):
+    path = f"{sys.argv[1]}/{seconds}.flac"
+    noise = np.random.default_rng(0).normal(0, 0.1, 44100).astype("float32")
+    with soundfile.SoundFile(path, "w", 44100, 1) as file:
+        for _ in range(seconds):
+            file.write(noise)
+    (source,) = find_sources([path])
+    staging.stage_recording(source, staging=sys.argv[1], audio=AudioConfig(),
+                            settings=PrepareSettings())
+    # Not ru_maxrss: a child starts with its parent's.
+    status = open("/proc/self/status").read()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1000
+first = peak(60)
+print(peak(7200) - first)
+"""
+
+
+def flat_memory() -> float:
+    """Returns 200 MB over what a two-hour file adds to a one-minute file's peak memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, "-c", _MEMORY, folder], capture_output=True, text=True, check=True
+        )
+    added = float(done.stdout)
+    print(f"a two-hour file adds {added:.0f} MB")
+    return 200 / max(added, 1.0)
+
+
+if __name__ == "__main__":
+    main()
