@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +28,18 @@ def level_db(frames: Floating, config: AudioConfig) -> Float64:
       frames: natural-log mel [n_frames, n_mels].
       config: the front end that made them.
     """
-    edges = mel_edges(config)
-    power = np.exp(frames.astype(np.float64)) @ ((edges[2:] - edges[:-2]) / 2)
-    # Twice the one-sided sum of |X|² over n_fft * sum(window²) is the mean square; a sine's is 1/2.
-    mean_square = 2 * power / (config.n_fft * float(np.sum(hann_window(config) ** 2)))
+    mean_square = np.exp(frames.astype(np.float64)) @ _mean_square_weights(config)
     return np.asarray(10 * np.log10(np.maximum(2 * mean_square, 1e-20)))
+
+
+@functools.lru_cache(maxsize=16)
+def _mean_square_weights(config: AudioConfig) -> Float64:
+    """Returns what each band's power adds to the samples' mean square, float64 [n_mels]."""
+    edges = mel_edges(config)
+    energy = config.n_fft * float(np.sum(hann_window(config) ** 2))
+    # Twice the one-sided sum of |X|² over n_fft * sum(window²) is the mean square; a sine's is 1/2.
+    weights: Float64 = (edges[2:] - edges[:-2]) / energy
+    return weights
 
 
 def flux(frames: Floating) -> float:
