@@ -20,6 +20,7 @@ class Shard:
     split: str
     name: str
     keys: tuple[str, ...]
+    n_bytes: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,19 +76,21 @@ def plan_dataset(
             if first is not one:
                 rejected.append(_duplicate(one, first))
     splits = assign_splits(kept, eval_share=settings.eval_share, previous=previous)
-    recordings = tuple(
+    rows = [
         {
             **(kept[name].recording or {}),
             "source_uri": kept[name].source.uri,
             "source_bytes": kept[name].source.n_bytes,
             "split": splits[name],
+            "key": kept[name].key,
         }
         for name in sorted(kept)
-    )
+    ]
+    shards = tuple(_assign_shards(rows, settings.shard_bytes))
     return Plan(
-        recordings=recordings,
+        recordings=tuple(rows),
         rejected=tuple(sorted(rejected, key=lambda row: row["uri"])),
-        shards=tuple(_shards(recordings, kept, settings.shard_bytes)),
+        shards=shards,
         n_sources=len(outcomes),
     )
 
@@ -104,24 +107,29 @@ def _duplicate(one: Staged, first: Staged) -> dict[str, Any]:
     }
 
 
-def _shards(
-    recordings: Iterable[dict[str, Any]], kept: Mapping[str, Staged], shard_bytes: int
-) -> Iterable[Shard]:
+def _assign_shards(rows: Iterable[dict[str, Any]], shard_bytes: int) -> Iterable[Shard]:
+    """Yields the shards of all splits; writes `shard` and `offset` into the rows."""
     for split in contract.SPLITS:
         # An empty split still has a file: readers of all splits need not know.
-        groups: list[list[str]] = [[]]
-        room = shard_bytes
-        for row in recordings:
+        groups: list[list[dict[str, Any]]] = [[]]
+        filled = 0
+        for row in rows:
             if row["split"] != split:
                 continue
             # A recording is never cut over two shards.
-            if room <= 0:
+            if filled >= shard_bytes:
                 groups.append([])
-                room = shard_bytes
-            groups[-1].append(kept[row["recording_id"]].key)
-            room -= row["n_bytes"]
-        for index, keys in enumerate(groups):
-            yield Shard(split=split, name=contract.shard_name(index, len(groups)), keys=tuple(keys))
+                filled = 0
+            row["offset"] = filled
+            groups[-1].append(row)
+            filled += row["n_bytes"]
+        for index, group in enumerate(groups):
+            name = contract.shard_name(index, len(groups))
+            for row in group:
+                row["shard"] = name
+            keys = tuple(row["key"] for row in group)
+            n_bytes = sum(row["n_bytes"] for row in group)
+            yield Shard(split=split, name=name, keys=keys, n_bytes=n_bytes)
 
 
 def dataset_info(plan: Plan, *, audio: Any, settings: PrepareSettings) -> dict[str, Any]:

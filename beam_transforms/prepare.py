@@ -14,7 +14,7 @@ import dataclasses
 import json
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -24,7 +24,7 @@ from audio.config import AudioConfig
 from audio.errors import InputError, OutputExistsError, TooManyRejectedError
 from beam_transforms import staging, storage
 from beam_transforms.plan import Plan, Shard, dataset_info, plan_dataset
-from beam_transforms.settings import PrepareSettings, Source, Staged
+from beam_transforms.settings import PrepareSettings, Reuse, Source, Staged
 
 _SOURCES = "sources.jsonl"
 
@@ -42,11 +42,11 @@ class PrepareDataset(beam.PTransform):
         output: str,
         audio: AudioConfig,
         settings: PrepareSettings,
-        previous: Mapping[str, str] | None = None,
+        previous: str | None = None,
     ) -> None:
         super().__init__()
         self._output, self._audio, self._settings = output, audio, settings
-        self._previous = dict(previous or {})
+        self._previous = previous
 
     def expand(self, root: Any) -> Any:
         """Wires the job onto a pipeline's root."""
@@ -64,7 +64,7 @@ class PrepareDataset(beam.PTransform):
                 settings=settings,
             )
             | "GatherOutcomes" >> beam.combiners.ToList()
-            | "Plan" >> beam.Map(plan_dataset, settings=settings, previous=self._previous)
+            | "Plan" >> beam.Map(plan_after, settings=settings, previous=self._previous)
         )
         written = (
             plan
@@ -83,13 +83,36 @@ class PrepareDataset(beam.PTransform):
 
 
 def stage_counted(
-    source: Source, *, staging_folder: str, audio: AudioConfig, settings: PrepareSettings
+    listed: tuple[Source, Reuse | None],
+    *,
+    staging_folder: str,
+    audio: AudioConfig,
+    settings: PrepareSettings,
 ) -> Staged:
     """stage_recording, with Beam counters."""
-    staged = staging.stage_recording(source, staging=staging_folder, audio=audio, settings=settings)
+    source, reuse = listed
+    staged = staging.stage_recording(
+        source, staging=staging_folder, audio=audio, settings=settings, reuse=reuse
+    )
     name = "recordings" if staged.recording else "rejected"
     beam.metrics.Metrics.counter("prepare", name).inc()
     return staged
+
+
+def plan_after(
+    staged: Iterable[Staged], *, settings: PrepareSettings, previous: str | None
+) -> Plan:
+    """plan_dataset, with the splits of an earlier version of the dataset."""
+    splits = {row["recording_id"]: row["split"] for row in read_recordings(previous)}
+    return plan_dataset(staged, settings=settings, previous=splits)
+
+
+def read_recordings(dataset: str | None) -> list[dict[str, Any]]:
+    """Returns the rows of a finished dataset's recordings; none for None."""
+    if dataset is None:
+        return []
+    text = storage.read_text(storage.join(dataset, contract.RECORDINGS))
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def acceptable(plan: Plan, settings: PrepareSettings) -> bool:
@@ -127,6 +150,7 @@ def finish(
     if not acceptable(plan, settings):
         storage.write_text(storage.join(output, staging.FOLDER, "failed.json"), json.dumps(info))
         return 0
+    audit(plan, output)
     storage.write_text(storage.join(output, contract.RECORDINGS), _json_lines(plan.recordings))
     text = json.dumps(info, indent=2, sort_keys=True) + "\n"
     storage.write_text(storage.join(output, contract.DATASET_INFO), text)
@@ -134,16 +158,61 @@ def finish(
     return len(written)
 
 
+def audit(plan: Plan, output: str) -> None:
+    """Checks what was written before it is called finished.
+
+    Raises:
+      RuntimeError: a recording stands twice or in two splits, or a shard is not as long as its
+        records; that is a fault of ours, and the dataset stays without its marker.
+    """
+    ids = [row["recording_id"] for row in plan.recordings]
+    if len(set(ids)) != len(ids):
+        raise RuntimeError("leakage: a recording stands in the dataset twice")
+    for shard in plan.shards:
+        path = storage.join(output, contract.split_folder(shard.split), shard.name)
+        found = storage.size(path)
+        if found != shard.n_bytes:
+            raise RuntimeError(f"{path}: wanted {shard.n_bytes} bytes, found {found}")
+
+
 def _json_lines(rows: Sequence[Mapping[str, Any]]) -> str:
     return "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
 
 
-def _read_sources(path: str) -> Iterator[Source]:
+def _read_sources(path: str) -> Iterator[tuple[Source, Reuse | None]]:
     for line in storage.read_text(path).splitlines():
-        yield Source(**json.loads(line))
+        row = json.loads(line)
+        yield Source(**row["source"]), Reuse(**row["reuse"]) if row["reuse"] else None
 
 
-def start(output: str, sources: Sequence[Source], *, effective_config: str) -> None:
+def _reusable(
+    previous: str | None, sources: Sequence[Source], audio: AudioConfig, settings: PrepareSettings
+) -> list[dict[str, Any]]:
+    """Returns the lines of the list of sources: each with what an earlier version has of it."""
+    rows = {row["key"]: row for row in read_recordings(previous)}
+    lines = []
+    for source in sources:
+        row, reuse = rows.get(source.staging_key(audio, settings)), None
+        if row and previous:
+            split = contract.split_folder(row["split"])
+            reuse = {
+                "shard": storage.join(previous, split, row["shard"]),
+                "offset": row["offset"],
+                "recording": {name: row[name] for name in staging.RECORDING_FIELDS},
+            }
+        lines.append({"source": dataclasses.asdict(source), "reuse": reuse})
+    return lines
+
+
+def start(
+    output: str,
+    sources: Sequence[Source],
+    *,
+    audio: AudioConfig,
+    settings: PrepareSettings,
+    effective_config: str,
+    previous: str | None = None,
+) -> None:
     """Makes an output ready for the job: checks it, clears a killed attempt's shards.
 
     The configuration is written beside what it will make. The list of sources goes into a file,
@@ -151,7 +220,10 @@ def start(output: str, sources: Sequence[Source], *, effective_config: str) -> N
 
     Raises:
       OutputExistsError: the output holds a finished dataset, or files that are not ours.
+      IncompleteError: the earlier version is not finished.
     """
+    if previous:
+        storage.require_dataset(previous)
     if storage.exists(storage.join(output, contract.COMPLETED)):
         raise OutputExistsError(
             f"{output} already holds a finished dataset. Choose another --output, or remove it."
@@ -169,7 +241,7 @@ def start(output: str, sources: Sequence[Source], *, effective_config: str) -> N
         storage.remove_tree(storage.join(output, contract.split_folder(split)))
     storage.write_text(
         storage.join(output, staging.FOLDER, _SOURCES),
-        _json_lines([dataclasses.asdict(source) for source in sources]),
+        _json_lines(_reusable(previous, sources, audio, settings)),
     )
     storage.write_text(storage.join(output, contract.EFFECTIVE_CONFIG), effective_config)
 
@@ -207,9 +279,20 @@ def run(
     audio: AudioConfig,
     settings: PrepareSettings,
     effective_config: str = "",
+    previous: str | None = None,
     beam_args: Sequence[str] = ("--runner=FnApiRunner",),
 ) -> dict[str, Any]:
     """Prepares sources into a dataset at `output`; a killed run is taken up where it stopped.
+
+    Args:
+      sources: the input files.
+      output: a new folder, or one that an unfinished run left.
+      audio: the front end.
+      settings: of the job.
+      effective_config: the whole configuration as YAML, written beside the dataset.
+      previous: an earlier version of the dataset: what it placed stays in its split, and what
+        has not changed is copied from it instead of decoded.
+      beam_args: options of the Beam pipeline.
 
     Returns:
       The content of dataset_info.json.
@@ -219,8 +302,15 @@ def run(
       InputError: no file could be used.
       TooManyRejectedError: too many files could not.
     """
-    start(output, sources, effective_config=effective_config)
+    start(
+        output,
+        sources,
+        audio=audio,
+        settings=settings,
+        effective_config=effective_config,
+        previous=previous,
+    )
     options = beam.options.pipeline_options.PipelineOptions(list(beam_args))
     with beam.Pipeline(options=options) as pipeline:
-        pipeline | PrepareDataset(output=output, audio=audio, settings=settings)
+        pipeline | PrepareDataset(output=output, audio=audio, settings=settings, previous=previous)
     return check_finished(output, settings)

@@ -86,6 +86,21 @@ def inputs_fingerprint(sources: list[Source]) -> str:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Reuse:
+    """Where an earlier version of the dataset holds the records of an unchanged source.
+
+    Attributes:
+      shard: path of the file.
+      offset: of the first record, bytes.
+      recording: the row of the recording, as Staged has it.
+    """
+
+    shard: str
+    offset: int
+    recording: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Staged:
     """What became of one source: a staged file of records, or a reason for rejecting it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import pathlib
 import stat
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from apache_beam.io.filesystems import FileSystems
 
+from audio import contract
 from audio.errors import InputError
 from beam_transforms import storage
 from beam_transforms.settings import Source
@@ -39,6 +41,39 @@ def find_sources(inputs: Iterable[str]) -> list[Source]:
             "MP3 or AIFF files; give a file, a folder, a glob or a gs:// path with --input."
         )
     return [sources[uri] for uri in sorted(sources)]
+
+
+def read_list(path: str) -> list[str]:
+    """Returns the inputs that a file lists: one a line, or separated by NUL characters.
+
+    Raises:
+      InputError: the file cannot be read, or lists nothing.
+    """
+    try:
+        text = storage.read_text(path)
+    except OSError as error:
+        raise InputError(f"list {path}: {error.strerror or error}") from error
+    found = [line for line in text.split("\0" if "\0" in text else "\n") if line.strip()]
+    if not found:
+        raise InputError(f"list {path}: it names no input. Wanted one path a line.")
+    return found
+
+
+def replay_sources(dataset: str) -> list[Source]:
+    """Returns the files that a finished dataset was made of, those that it rejected among them.
+
+    Raises:
+      IncompleteError: the dataset is not finished.
+    """
+    storage.require_dataset(dataset)
+    kept = storage.read_text(storage.join(dataset, contract.RECORDINGS)).splitlines()
+    rejected = storage.read_text(storage.join(dataset, contract.REJECTED)).splitlines()
+    uris = [json.loads(line)["source_uri"] for line in kept]
+    uris += [json.loads(line)["uri"] for line in rejected]
+    found = {uri: [] if storage.is_remote(uri) else [_source(pathlib.Path(uri))] for uri in uris}
+    remote = [source for uri in found if storage.is_remote(uri) for source in _remote(uri)]
+    local = [source for sources in found.values() for source in sources]
+    return sorted([*local, *remote], key=lambda source: source.uri)
 
 
 def _local(given: str) -> Iterator[Source]:

@@ -20,9 +20,19 @@ from audio.errors import AudioError
 from beam_transforms import storage
 from beam_transforms.examples import to_records, write_tfrecord
 from beam_transforms.extract import extract_recording
-from beam_transforms.settings import PrepareSettings, Source, Staged
+from beam_transforms.settings import PrepareSettings, Reuse, Source, Staged
 
 FOLDER = ".staging"
+# What a recording's row has before it is planned.
+RECORDING_FIELDS = (
+    "recording_id",
+    "sample_rate",
+    "n_channels",
+    "duration_seconds",
+    "n_frames",
+    "n_records",
+    "n_bytes",
+)
 _EMPTY = "Copy or download the file again, or remove it."
 
 
@@ -37,9 +47,21 @@ def outcome_path(staging: str, key: str) -> str:
 
 
 def stage_recording(
-    source: Source, *, staging: str, audio: AudioConfig, settings: PrepareSettings
+    source: Source,
+    *,
+    staging: str,
+    audio: AudioConfig,
+    settings: PrepareSettings,
+    reuse: Reuse | None = None,
 ) -> Staged:
     """Prepares one source file, unless that was done before.
+
+    Args:
+      source: the file.
+      staging: the folder for results.
+      audio: the front end.
+      settings: of the job.
+      reuse: an earlier version's records of this very file; they are copied, nothing is decoded.
 
     Returns:
       What became of it; a file that cannot be used is an outcome, not an exception.
@@ -48,6 +70,11 @@ def stage_recording(
     outcome = outcome_path(staging, key)
     if storage.exists(outcome):
         return Staged.from_json(storage.read_text(outcome))
+    if reuse:
+        _copy_records(reuse, records_path(staging, key))
+        staged = Staged(source=source, key=key, recording=reuse.recording)
+        storage.write_text(outcome, staged.to_json())
+        return staged
     try:
         with _open_source(source) as file:
             recording = _stage_records(
@@ -79,6 +106,12 @@ def _stage_records(
         "n_records": n_records,
         "n_bytes": n_bytes,
     }
+
+
+def _copy_records(reuse: Reuse, path: str) -> None:
+    with storage.open_read(reuse.shard) as shard, storage.write_whole(path) as target:
+        shard.seek(reuse.offset)
+        target.write(shard.read(reuse.recording["n_bytes"]))
 
 
 @contextlib.contextmanager

@@ -35,6 +35,13 @@ def exists(path: str) -> bool:
     return FileSystems.exists(path) if is_remote(path) else pathlib.Path(path).exists()
 
 
+def size(path: str) -> int:
+    """Returns a file's size in bytes."""
+    if is_remote(path):
+        return int(FileSystems.match([path])[0].metadata_list[0].size_in_bytes)
+    return pathlib.Path(path).stat().st_size
+
+
 def open_read(path: str) -> BinaryIO:
     """Opens a file for reading bytes."""
     if is_remote(path):

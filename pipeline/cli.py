@@ -52,8 +52,22 @@ Primer = Annotated[str | None, typer.Option(help="An audio file that starts ever
 
 @app.command()
 def prepare(
-    input: Input,
     output: Annotated[str, typer.Option(help="A new folder for the dataset.")],
+    input: Annotated[
+        list[str] | None,
+        typer.Option("--input", help="A file, folder, glob or gs:// path; may be given again."),
+    ] = None,
+    input_list: Annotated[
+        str | None, typer.Option(help="A file of inputs, one a line or NUL-separated.")
+    ] = None,
+    previous: Annotated[
+        str | None,
+        typer.Option(help="An earlier version: splits stay, unchanged files are not decoded."),
+    ] = None,
+    retry_rejected: Annotated[
+        str | None,
+        typer.Option(help="A dataset whose rejected files to try again; the rest is copied."),
+    ] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
@@ -65,7 +79,10 @@ def prepare(
     with _command("prepare") as console:
         from pipeline import commands
 
-        commands.prepare(console, input, output, settings)
+        choice = commands.InputChoice(
+            inputs=tuple(input or ()), listed=input_list, retry_rejected=retry_rejected
+        )
+        commands.prepare(console, choice, output, settings, previous=previous or retry_rejected)
 
 
 @app.command()

@@ -3,28 +3,59 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import glob
 import json
 import pathlib
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from audio import contract
-from audio.errors import NotBlessedError, OutputExistsError
+from audio.errors import NotBlessedError, OutputExistsError, UsageError
 from pipeline.configs import Config
 from pipeline.console import Console, Watcher
 
 
-def prepare(console: Console, inputs: Sequence[str], output: str, config: Config) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InputChoice:
+    """Which files to prepare: those named and listed, or those of an earlier dataset.
+
+    Raises:
+      UsageError: neither or both were given.
+    """
+
+    inputs: tuple[str, ...] = ()
+    listed: str | None = None
+    retry_rejected: str | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.inputs or self.listed) == bool(self.retry_rejected):
+            raise UsageError("wanted --input (or --input-list), or else --retry-rejected DATASET")
+
+    def find(self) -> list[Any]:
+        """Returns the sources."""
+        from beam_transforms.sources import find_sources, read_list, replay_sources
+
+        if self.retry_rejected:
+            return replay_sources(self.retry_rejected)
+        return find_sources([*self.inputs, *(read_list(self.listed) if self.listed else ())])
+
+
+def prepare(
+    console: Console,
+    choice: InputChoice,
+    output: str,
+    config: Config,
+    *,
+    previous: str | None = None,
+) -> dict[str, Any]:
     """Prepares a dataset and prints what became of the files."""
     from beam_transforms import prepare as job
     from beam_transforms import staging
-    from beam_transforms.sources import find_sources
 
     started = time.monotonic()
     with console.stage("find files") as stage:
-        sources = find_sources(inputs)
+        sources = choice.find()
         stage.outcome = f"{len(sources)} files"
     try:
         with console.stage("prepare") as stage:
@@ -40,6 +71,7 @@ def prepare(console: Console, inputs: Sequence[str], output: str, config: Config
                     audio=config.audio,
                     settings=config.prepare,
                     effective_config=config.to_yaml(),
+                    previous=previous,
                     beam_args=config.beam.args,
                 )
     finally:

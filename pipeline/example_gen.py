@@ -56,7 +56,13 @@ class AudioExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
             raise InputError("the input files changed while the pipeline was starting. Run again.")
         audio = AudioConfig.from_json(exec_properties["audio"])
         settings = PrepareSettings(**json.loads(exec_properties["prepare"]))
-        start(examples.uri, sources, effective_config=exec_properties["config_yaml"])
+        start(
+            examples.uri,
+            sources,
+            audio=audio,
+            settings=settings,
+            effective_config=exec_properties["config_yaml"],
+        )
         with self._make_beam_pipeline() as pipeline:
             pipeline | PrepareDataset(output=examples.uri, audio=audio, settings=settings)
         info = check_finished(examples.uri, settings)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import subprocess
+import sys
 from typing import Any
 
 import apache_beam as beam
@@ -14,11 +16,11 @@ import tensorflow as tf
 
 from audio import contract
 from audio.config import AudioConfig
-from audio.errors import InputError, OutputExistsError, TooManyRejectedError
+from audio.errors import IncompleteError, InputError, OutputExistsError, TooManyRejectedError
 from audio.mel import log_mel
 from beam_transforms import prepare, staging
 from beam_transforms.settings import PrepareSettings
-from beam_transforms.sources import find_sources
+from beam_transforms.sources import find_sources, replay_sources
 from tests import signals
 
 AUDIO = AudioConfig(n_mels=32)
@@ -26,7 +28,10 @@ SETTINGS = PrepareSettings(chunk_frames=100, eval_share=0.25, max_rejected_share
 
 
 def run(
-    inputs: pathlib.Path, output: pathlib.Path, settings: PrepareSettings = SETTINGS
+    inputs: pathlib.Path,
+    output: pathlib.Path,
+    settings: PrepareSettings = SETTINGS,
+    previous: pathlib.Path | None = None,
 ) -> dict[str, Any]:
     return prepare.run(
         sources=find_sources([str(inputs)]),
@@ -34,6 +39,7 @@ def run(
         audio=AUDIO,
         settings=settings,
         effective_config="audio: {}\n",
+        previous=str(previous) if previous else None,
     )
 
 
@@ -55,8 +61,29 @@ def rejected(dataset: pathlib.Path) -> dict[str, dict[str, Any]]:
     return {pathlib.Path(row["uri"]).name: row for row in rows}
 
 
+def recordings(dataset: pathlib.Path) -> list[dict[str, Any]]:
+    return [json.loads(row) for row in (dataset / contract.RECORDINGS).read_text().splitlines()]
+
+
+def all_records(dataset: pathlib.Path) -> set[tuple[tuple[str, bytes], ...]]:
+    return {tuple(sorted(row.items())) for rows in records(dataset).values() for row in rows}
+
+
 def tree(folder: pathlib.Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def count_decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Returns a list that the names of files go into as they are decoded."""
+    decoded: list[str] = []
+    extract = staging.extract_recording
+
+    def counted(file: Any, **kwargs: Any) -> Any:
+        decoded.append(file.name)
+        return extract(file, **kwargs)
+
+    monkeypatch.setattr(staging, "extract_recording", counted)
+    return decoded
 
 
 @pytest.fixture
@@ -122,7 +149,9 @@ def test_plain_functions_give_what_the_beam_job_gives(music, tmp_path) -> None:
     run(music, tmp_path / "beam")
     plain = tmp_path / "plain"
     sources = find_sources([str(music)])
-    prepare.start(str(plain), sources, effective_config="audio: {}\n")
+    prepare.start(
+        str(plain), sources, audio=AUDIO, settings=SETTINGS, effective_config="audio: {}\n"
+    )
     staged = [
         staging.stage_recording(
             source, staging=str(plain / staging.FOLDER), audio=AUDIO, settings=SETTINGS
@@ -220,14 +249,7 @@ def test_a_failure_leaves_no_marker_and_the_rerun_decodes_only_the_rest(
             run(music, output)
     assert real is prepare.write_shard
     assert not (output / contract.COMPLETED).exists()
-    decoded = []
-    extract = staging.extract_recording
-
-    def counted(file: Any, **kwargs: Any) -> Any:
-        decoded.append(file.name)
-        return extract(file, **kwargs)
-
-    monkeypatch.setattr(staging, "extract_recording", counted)
+    decoded = count_decoded(monkeypatch)
     signals.write(music / "new.wav", signals.tune(seconds=3, seed=9))
     run(music, output)
     assert decoded == [str(music / "new.wav")]
@@ -253,7 +275,13 @@ def test_an_output_with_other_files_is_left_alone(music, tmp_path) -> None:
 
 def test_the_job_counts_what_it_did(music, tmp_path) -> None:
     (music / "bad.wav").write_text("text")
-    prepare.start(str(tmp_path / "out"), find_sources([str(music)]), effective_config="")
+    prepare.start(
+        str(tmp_path / "out"),
+        find_sources([str(music)]),
+        audio=AUDIO,
+        settings=SETTINGS,
+        effective_config="",
+    )
     pipeline = beam.Pipeline(runner="FnApiRunner")
     pipeline | prepare.PrepareDataset(output=str(tmp_path / "out"), audio=AUDIO, settings=SETTINGS)
     counters = pipeline.run().metrics().query()["counters"]
@@ -268,3 +296,98 @@ def test_one_recording_goes_to_train_and_eval_is_an_empty_file(tmp_path) -> None
     info = run(path, tmp_path / "out")
     assert info["splits"]["eval"]["recordings"] == 0
     assert records(tmp_path / "out")["Split-eval/records-00000-of-00001.tfrecord"] == []
+
+
+def test_a_next_version_costs_only_what_is_new(music, tmp_path, monkeypatch) -> None:
+    small = PrepareSettings(chunk_frames=100, eval_share=0.25, shard_bytes=10_000)
+    run(music, tmp_path / "v1", small)
+    first = {row["source_uri"]: row["split"] for row in recordings(tmp_path / "v1")}
+    for index in range(4):
+        signals.write(music / f"new{index}.wav", signals.tune(seconds=3, seed=50 + index))
+    (music / "0.wav").unlink()
+    decoded = count_decoded(monkeypatch)
+    run(music, tmp_path / "v2", small, previous=tmp_path / "v1")
+    assert sorted(decoded) == [str(music / f"new{index}.wav") for index in range(4)]
+    second = {row["source_uri"]: row["split"] for row in recordings(tmp_path / "v2")}
+    assert str(music / "0.wav") not in second
+    assert {uri: second[uri] for uri in first if uri in second} == {
+        uri: split for uri, split in first.items() if uri in second
+    }
+    # The same records as without an earlier version, but for the split that some stand in.
+    run(music, tmp_path / "fresh", small)
+    assert all_records(tmp_path / "v2") == all_records(tmp_path / "fresh")
+
+
+def test_a_changed_file_or_front_end_is_not_reused(music, tmp_path, monkeypatch) -> None:
+    run(music, tmp_path / "v1")
+    signals.write(music / "0.wav", signals.tune(seconds=3, seed=77), subtype="FLOAT")
+    decoded = count_decoded(monkeypatch)
+    run(music, tmp_path / "v2", previous=tmp_path / "v1")
+    assert decoded == [str(music / "0.wav")]
+    decoded.clear()
+    other = PrepareSettings(chunk_frames=50, eval_share=0.25)
+    run(music, tmp_path / "v3", other, previous=tmp_path / "v2")
+    assert len(decoded) == 4
+
+
+def test_an_unfinished_earlier_version_is_refused(music, tmp_path) -> None:
+    run(music, tmp_path / "v1")
+    (tmp_path / "v1" / contract.COMPLETED).unlink()
+    with pytest.raises(IncompleteError, match="not a finished dataset"):
+        run(music, tmp_path / "v2", previous=tmp_path / "v1")
+
+
+def test_rejected_files_alone_are_tried_again(music, tmp_path, monkeypatch) -> None:
+    (music / "late.wav").write_text("not copied yet")
+    run(music, tmp_path / "v1")
+    assert set(rejected(tmp_path / "v1")) == {"late.wav"}
+    signals.write(music / "late.wav", signals.tune(seconds=3, seed=31))
+    decoded = count_decoded(monkeypatch)
+    prepare.run(
+        sources=replay_sources(str(tmp_path / "v1")),
+        output=str(tmp_path / "v2"),
+        audio=AUDIO,
+        settings=SETTINGS,
+        previous=str(tmp_path / "v1"),
+    )
+    assert decoded == [str(music / "late.wav")]
+    assert len(recordings(tmp_path / "v2")) == 5
+    assert not rejected(tmp_path / "v2")
+
+
+def test_a_shard_that_is_not_whole_is_never_called_finished(music, tmp_path, monkeypatch) -> None:
+    real = prepare.write_shard
+
+    def cut(shard: Any, *, output: str) -> str:
+        path = real(shard, output=output)
+        os.truncate(path, 100)
+        return path
+
+    monkeypatch.setattr(prepare, "write_shard", cut)
+    with pytest.raises(Exception, match=r"wanted \d+ bytes, found 100"):
+        run(music, tmp_path / "out")
+    assert not (tmp_path / "out" / contract.COMPLETED).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("staged", [1, 12, 29])
+def test_a_job_that_was_killed_is_finished_by_a_rerun(tmp_path, staged: int) -> None:
+    """SIGKILL when so many files are staged; the rerun ends in the same records."""
+    for index in range(30):
+        signals.write(tmp_path / "in" / f"{index}.wav", signals.tune(seconds=20, seed=index))
+    code = (
+        "import pathlib, sys\n"
+        "from tests.beam_transforms.test_prepare import run\n"
+        "run(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))\n"
+    )
+    output = tmp_path / "out"
+    command = [sys.executable, "-c", code, str(tmp_path / "in"), str(output)]
+    with subprocess.Popen(command, cwd=pathlib.Path(__file__).parents[2]) as process:
+        while len(list(output.glob(f"{staging.FOLDER}/*.json"))) < staged:
+            assert process.poll() is None
+        process.kill()
+    assert not (output / contract.COMPLETED).exists()
+    run(tmp_path / "in", output)
+    run(tmp_path / "in", tmp_path / "fresh")
+    assert records(output) == records(tmp_path / "fresh")
+    assert tree(output) == tree(tmp_path / "fresh")
