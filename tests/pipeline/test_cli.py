@@ -101,6 +101,25 @@ def test_three_stages_by_themselves_without_tfx(tmp_path, recordings) -> None:
     assert not (tmp_path / "other").exists()
 
 
+def test_a_list_of_inputs_and_a_retry_of_what_was_rejected(tmp_path) -> None:
+    for index in range(3):
+        signals.write(tmp_path / "in" / f"{index}\n.wav", signals.tune(seconds=3, seed=index))
+    (tmp_path / "in" / "late.wav").write_text("not copied yet")
+    names = [str(path) for path in (tmp_path / "in").iterdir()]
+    (tmp_path / "list").write_text("\0".join(names))
+    allow = ["--set", "prepare.max_rejected_share=0.5"]
+    done = nocturne("prepare", "--input-list", "list", "--output", "v1", *allow, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "4 files, 1 rejected" in done.stdout
+    assert "late.wav: not readable as audio" in done.stdout
+    signals.write(tmp_path / "in" / "late.wav", signals.tune(seconds=3, seed=9))
+    done = nocturne("prepare", "--retry-rejected", "v1", "--output", "v2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "4 files, 0 rejected" in done.stdout
+    done = nocturne("prepare", "--output", "v3", cwd=tmp_path)
+    assert_one_line(done, 2, "wanted --input")
+
+
 def test_a_model_and_a_dataset_of_different_front_ends(tmp_path, model, recordings) -> None:
     done = nocturne(
         "prepare", "--input", recordings, "--output", "data", "--set", "audio.n_mels=40",

@@ -1,0 +1,79 @@
+"""A storage server on loopback, and credentials that only it would take."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import pathlib
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+
+class _Tokens(http.server.BaseHTTPRequestHandler):
+    """Gives an access token to whoever asks."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = json.dumps({"access_token": "none", "expires_in": 3600, "token_type": "Bearer"})
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def _service_account(path: pathlib.Path, token_uri: str) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    account = {
+        "type": "service_account",
+        "project_id": "nocturne-test",
+        "private_key_id": "0",
+        "private_key": pem.decode(),
+        "client_email": "test@nocturne-test.invalid",
+        "client_id": "0",
+        "token_uri": token_uri,
+    }
+    path.write_text(json.dumps(account))
+
+
+@contextlib.contextmanager
+def emulator(folder: pathlib.Path, patch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Serves a bucket; yields its gs:// name. Environment variables point clients to it."""
+    from gcp_storage_emulator.server import create_server
+
+    tokens = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Tokens)
+    thread = threading.Thread(target=tokens.serve_forever, daemon=True)
+    thread.start()
+    _service_account(folder / "account.json", f"http://127.0.0.1:{tokens.server_port}/token")
+    port = _free_port()
+    patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+    patch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(folder / "account.json"))
+    patch.setenv("GOOGLE_CLOUD_PROJECT", "nocturne-test")
+    server = create_server("127.0.0.1", port, in_memory=True, default_bucket="songs")
+    server.start()
+    try:
+        yield "gs://songs"
+    finally:
+        server.stop()
+        tokens.shutdown()
+        thread.join()
+        tokens.server_close()
