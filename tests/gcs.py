@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from google.auth import _regional_access_boundary_utils
 
 
 class _Tokens(http.server.BaseHTTPRequestHandler):
@@ -68,6 +69,9 @@ def emulator(folder: pathlib.Path, patch: pytest.MonkeyPatch) -> Iterator[str]:
     patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
     patch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(folder / "account.json"))
     patch.setenv("GOOGLE_CLOUD_PROJECT", "nocturne-test")
+    # google-auth asks Google where an account may be used, in the background; nothing is to leave
+    # this machine.
+    patch.setattr(_regional_access_boundary_utils, "_get_domain", lambda: "127.0.0.1:9")
     server = create_server("127.0.0.1", port, in_memory=True, default_bucket="songs")
     server.start()
     try:
