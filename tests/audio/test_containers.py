@@ -90,6 +90,14 @@ def test_a_flac_file_with_a_hole_is_refused() -> None:
         decoded(holed)
 
 
+def test_an_mp3_that_lacks_a_few_frames_of_its_promise_is_no_truncated_one() -> None:
+    """Encoders count frames that decoders skip: real files are short by some thousand samples."""
+    content = encoded("mp3")
+    whole = len(decoded(content))
+    found = len(decoded(content[:-1500]))
+    assert 2000 < whole - found < 15_000
+
+
 def with_data_size(content: bytes, size: int) -> bytes:
     at = content.index(b"data") + 4
     return content[:at] + struct.pack("<I", size) + content[at + 4 :]
