@@ -285,7 +285,7 @@ def _one_line_errors(log: pathlib.Path | None = None) -> Iterator[None]:
         print(f"nocturne: {error}", file=sys.stderr)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
-        print("nocturne: interrupted. The same command again goes on from here.", file=sys.stderr)
+        print("nocturne: interrupted. Run the same command again; what is finished is kept.", file=sys.stderr)
         raise typer.Exit(130) from None
     except Exception as error:
         where = f" The log says more: {log}" if log else ""
