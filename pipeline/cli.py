@@ -281,16 +281,22 @@ def _command(name: str, log: pathlib.Path | None = None) -> Iterator[Console]:
 def _one_line_errors(log: pathlib.Path | None = None) -> Iterator[None]:
     try:
         yield
-    except NocturneError as error:
-        print(f"nocturne: {error}", file=sys.stderr)
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        print("nocturne: interrupted. Run the same command again; what is finished is kept.", file=sys.stderr)
-        raise typer.Exit(130) from None
-    except Exception as error:
-        where = f" The log says more: {log}" if log else ""
-        print(f"nocturne: internal error, {type(error).__name__}: {error}.{where}", file=sys.stderr)
-        raise typer.Exit(1) from None
+    except typer.Exit:
+        raise
+    except BaseException as error:
+        from pipeline.failures import underlying
+
+        cause = underlying(error)
+        if isinstance(cause, NocturneError):
+            said, code = str(cause), cause.exit_code
+        elif isinstance(cause, KeyboardInterrupt):
+            said, code = "interrupted. Run the same command again; what is finished is kept.", 130
+        else:
+            where = f" The log says more: {log}" if log else ""
+            first = (str(cause).strip().splitlines() or [""])[0]
+            said, code = f"internal error, {type(cause).__name__}: {first}.{where}", 1
+        print(f"nocturne: {said}", file=sys.stderr)
+        raise typer.Exit(code) from None
 
 
 def _default_log(name: str) -> pathlib.Path:

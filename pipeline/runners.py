@@ -20,6 +20,7 @@ from tfx.proto.orchestration import pipeline_pb2
 from audio.errors import NocturneError
 from beam_transforms import staging
 from pipeline.console import Console, Stage, Watcher
+from pipeline.failures import underlying
 from pipeline.layout import Layout
 from trainer import fit
 
@@ -91,11 +92,9 @@ class StagedDagRunner(LocalDagRunner):
         with self._console.stage(name) as stage, _watched(stage, self._layout):
             try:
                 info = component_launcher.launch()
-            except NocturneError:
-                raise
             except Exception as error:
-                cause = _root_cause(error)
-                if isinstance(cause, NocturneError):
+                cause = underlying(error)
+                if isinstance(cause, NocturneError | KeyboardInterrupt):
                     raise cause from error
                 raise NodeFailedError(f"{name} failed: {_first_line(cause)}") from error
             execution = info.execution_id if info else 0
@@ -139,14 +138,6 @@ def _watched(stage: Stage, layout: Layout) -> Watcher:
             stage.update(done, total, "files")
 
     return Watcher(look)
-
-
-def _root_cause(error: BaseException) -> BaseException:
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__ or error
-        if isinstance(error, NocturneError):
-            return error
-    return error
 
 
 def _first_line(error: BaseException) -> str:
