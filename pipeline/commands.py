@@ -75,12 +75,13 @@ def prepare(
                     beam_args=config.beam.args,
                 )
     finally:
-        _print_rejected(console, output)
+        print_rejected(console, output)
     print_dataset(console, info, time.monotonic() - started)
     return info
 
 
-def _print_rejected(console: Console, output: str) -> None:
+def print_rejected(console: Console, output: str) -> None:
+    """Prints what a dataset could not use: counts by class, the first ten with reasons."""
     table = pathlib.Path(output, contract.REJECTED)
     if "://" in output or not table.exists():
         return

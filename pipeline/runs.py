@@ -47,7 +47,7 @@ def training(
 
     find_sources(inputs)  # a missing input is said before TensorFlow is loaded
     with console.stage("load TFX"):
-        from pipeline import results
+        from pipeline import commands, results
         from pipeline.runners import StagedDagRunner
         from pipeline.training import training_pipeline
     folder = layout.run_folder(run_id)
@@ -60,6 +60,7 @@ def training(
     finally:
         runner.write_summary(folder)
     result = results.training_result(layout, runner.nodes)
+    commands.print_rejected(console, result.dataset)
     for anomaly in result.anomalies:
         console.line(f"  data: {anomaly}")
     for reason in result.evaluation["reasons"]:
