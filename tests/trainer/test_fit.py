@@ -144,10 +144,14 @@ def test_a_failed_export_leaves_no_model(dataset, tmp_path, monkeypatch) -> None
     assert not (tmp_path / "m").exists()
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(dataset, tmp_path) -> None:
-    settings = dataclasses.replace(TINY, input_noise=10.0, learning_rate=1.0, clip_norm=1e38)
-    with pytest.raises(fit.TrainingDivergedError, match=r"at step \d+.*train\.learning_rate"):
-        fit._finite(float("nan"), settings.steps)
+def test_a_loss_that_is_not_finite_ends_the_run_without_a_model(
+    dataset, tmp_path, monkeypatch
+) -> None:
+    losses = iter([0.5, 0.4, float("nan")])
+    monkeypatch.setattr(fit._Loop, "train_step", lambda self, batch: next(losses))
+    with pytest.raises(fit.TrainingDivergedError, match=r"at step 3.*train\.learning_rate"):
+        fit.train(dataset_path=str(dataset), model_path=str(tmp_path / "m"), settings=TINY)
+    assert not (tmp_path / "m").exists()
 
 
 @pytest.mark.parametrize("name", ["gpu", "multi_gpu", "tpu"])
