@@ -1,4 +1,4 @@
-"""Decoding in blocks, downmix, resampling; encoding of finished clips.
+"""One channel out of any recording, in blocks; resampling; encoding of finished clips.
 
 Nothing here holds a whole recording: a block is read, mixed to mono, resampled and handed on.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
+import time
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -15,8 +17,9 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from audio.containers import check_whole
+from audio.decoders import open_decoder
 from audio.errors import AudioError
+from audio.loudness import LoudnessMeter, gain_to
 
 Float32 = npt.NDArray[np.float32]
 
@@ -25,39 +28,42 @@ _MAX_CHANNELS = 64
 _MIN_RATE, _MAX_RATE = 1_000, 768_000
 # 40 dB over full scale: float files may be hot, but 1e30 is a broken file.
 _MAX_AMPLITUDE = 100.0
-_MP3_SLACK = 12 * 1152
+# The largest 16 bit sample is 0.99997; what was decoded from a lossy file may lie beyond 1.
+_FULL_SCALE = 0.9999
 # A mix with a thousandth of its loudest channel's energy is what is left of two that cancel.
 _CANCELLED = 1e-3
 
 
 class AudioReader:
-    """One open recording: its format, its samples as one channel, and the hash of what was decoded.
+    """One open recording: its format, its samples as one channel, and what was seen on the way.
 
     Attributes:
       sample_rate: of the file, in Hz.
       n_channels: of the file.
       n_samples: samples per channel decoded so far.
-      lowest, highest: of the samples of the one channel handed out so far.
+      lowest, highest: of the one channel's samples so far, before any gain.
+      peak: largest magnitude so far, over all channels.
+      n_clipped: samples so far at full scale or beyond, over all channels.
+      gain: what the one channel is multiplied by; 1 unless a loudness was asked for.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        """Opens a seekable binary file that libsndfile can read.
+    def __init__(self, file: BinaryIO, *, max_seconds: float = math.inf) -> None:
+        """Opens a seekable binary file.
+
+        Args:
+          file: of any kind that audio/decoders.py knows.
+          max_seconds: reading it to its end may take no longer than this.
 
         Raises:
           AudioError: it is no audio, its header makes no sense, or it is not all there.
         """
-        check_whole(file)
-        try:
-            self._sound = soundfile.SoundFile(file)
-        except soundfile.LibsndfileError as error:
-            raise AudioError(
-                f"not readable as audio: {_reason(error)}",
-                remedy="Wanted WAV, FLAC, Ogg Vorbis, Opus, MP3 or AIFF; convert it, or remove it.",
-            ) from error
-        self.sample_rate = int(self._sound.samplerate)
-        self.n_channels = int(self._sound.channels)
-        self.n_samples = 0
+        self._max_seconds, self._opened = max_seconds, time.monotonic()
+        self._decoder = open_decoder(file)
+        self.sample_rate = self._decoder.sample_rate
+        self.n_channels = self._decoder.n_channels
+        self.n_samples = self.n_clipped = 0
         self.lowest, self.highest = np.inf, -np.inf
+        self.peak, self.gain = 0.0, 1.0
         self._hash = hashlib.sha256()
         if not _MIN_RATE <= self.sample_rate <= _MAX_RATE:
             raise AudioError(
@@ -66,30 +72,36 @@ class AudioReader:
         if not 1 <= self.n_channels <= _MAX_CHANNELS:
             raise AudioError(f"wanted 1 to {_MAX_CHANNELS} channels, got {self.n_channels}")
         self._hash.update(f"{self.sample_rate} {self.n_channels}\n".encode())
+        self._meter = LoudnessMeter(self.sample_rate)
 
-    def mono_blocks(self, channels: str = "mix") -> Iterator[Float32]:
+    def mono_blocks(
+        self, channels: str = "mix", loudness_lufs: float | None = None
+    ) -> Iterator[Float32]:
         """Yields the recording from its start as one channel: float32 [n], at sample_rate.
 
         Args:
           channels: see AudioConfig.channels; `loudest` decodes the recording twice.
+          loudness_lufs: see AudioConfig.loudness_lufs; decodes the recording twice.
 
         Raises:
-          AudioError: a sample is not finite or far beyond full scale, or decoding stops early; or
-            the channels cancel in the mix.
+          AudioError: a sample is not finite or far beyond full scale, or decoding stops early or
+            takes too long; or the channels cancel in the mix.
         """
         chosen = self._choose(channels)
+        if loudness_lufs is not None:
+            meter = LoudnessMeter(self.sample_rate)
+            for block in self._blocks():
+                meter.push(_one(block, chosen))
+            self.gain = gain_to(loudness_lufs, meter.lufs())
         energy = np.zeros(self.n_channels + 1)
         for block in self._blocks():
-            self._hash.update(block.data)
-            self.n_samples += len(block)
-            mono = downmix(block) if chosen is None else block[:, chosen]
+            mono = _one(block, chosen)
+            self._look(block, mono)
             energy[:-1] += _energy(block)
             energy[-1] += mono @ mono
-            self.lowest = min(self.lowest, float(mono.min()))
-            self.highest = max(self.highest, float(mono.max()))
-            yield mono
-        promised = self._sound.frames
-        if promised - self.n_samples > self._slack(promised):
+            yield mono if self.gain == 1 else mono * np.float32(self.gain)
+        promised = self._decoder.promised
+        if promised - self.n_samples > self._decoder.slack:
             raise AudioError(
                 f"truncated: the header promises {promised} samples, {self.n_samples} "
                 "could be decoded",
@@ -101,13 +113,17 @@ class AudioReader:
                 remedy="Set audio.channels to left, right or loudest, or mend the file.",
             )
 
-    def _slack(self, promised: int) -> float:
-        """Returns how many samples may be missing before a file counts as cut short.
-
-        None, but for MP3: its headers count frames that decoders skip (asc-music's three files
-        are short by 5,510 to 8,359 samples, and whole).
-        """
-        return max(_MP3_SLACK, promised / 200) if self._sound.format == "MP3" else 0
+    def _look(self, block: Float32, mono: Float32) -> None:
+        """Notes what a block [n, n_channels] and its one channel [n] add to the figures."""
+        self._hash.update(block.data)
+        self._meter.push(mono)
+        self.n_samples += len(block)
+        self.lowest = min(self.lowest, float(mono.min()))
+        self.highest = max(self.highest, float(mono.max()))
+        block_peak = max(float(block.max()), -float(block.min()))
+        self.peak = max(self.peak, block_peak)
+        if block_peak >= _FULL_SCALE:
+            self.n_clipped += int(np.count_nonzero(np.abs(block) >= _FULL_SCALE))
 
     def _choose(self, channels: str) -> int | None:
         """Returns the channel to take, None for the mix."""
@@ -116,31 +132,36 @@ class AudioReader:
         if channels != "loudest":
             return {"left": 0, "right": 1}[channels]
         energy = sum((_energy(block) for block in self._blocks()), start=np.zeros(1))
-        self._sound.seek(0)
         return int(np.argmax(energy))
 
     def _blocks(self) -> Iterator[Float32]:
-        """Yields float32 [n, n_channels], checked."""
-        while True:
-            try:
-                block = self._sound.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)
-            except soundfile.LibsndfileError as error:
+        """Yields float32 [n, n_channels] from the start, checked."""
+        for block in self._decoder.blocks(BLOCK_SAMPLES):
+            if time.monotonic() - self._opened > self._max_seconds:
                 raise AudioError(
-                    f"decoding failed: {_reason(error)}", remedy="Copy or download the file again."
-                ) from error
-            if not len(block):
-                return
-            # A comparison with NaN is false, so this one test also catches what is not finite.
-            if not (np.abs(block) <= _MAX_AMPLITUDE).all():
+                    f"too slow: not done after {self._max_seconds:g} s",
+                    remedy="Cut it into pieces, or raise prepare.max_seconds_per_file.",
+                )
+            # A comparison with NaN is false, so these also catch what is not finite.
+            if not (block.max() <= _MAX_AMPLITUDE and block.min() >= -_MAX_AMPLITUDE):
                 raise AudioError(
                     f"wanted finite samples within ±{_MAX_AMPLITUDE:g}, got others",
                     remedy="Export the file anew from its source.",
                 )
             yield block
 
+    def lufs(self) -> float | None:
+        """Returns the loudness of the one channel so far, before any gain; None if too short."""
+        return self._meter.lufs()
+
     def recording_id(self) -> str:
         """Returns 64 hex digits: sha256 of rate, channels and the float32 PCM decoded so far."""
         return self._hash.hexdigest()
+
+
+def _one(block: Float32, chosen: int | None) -> Float32:
+    """Returns a channel of [n, n_channels], or the mix for None: float32 [n]."""
+    return downmix(block) if chosen is None else np.ascontiguousarray(block[:, chosen])
 
 
 def downmix(block: Float32) -> Float32:
@@ -170,15 +191,25 @@ def resample_blocks(
     yield stream.resample_chunk(np.empty(0, np.float32), last=True)
 
 
-def read_mono(file: BinaryIO, *, sample_rate: int, channels: str = "mix") -> Float32:
+def read_mono(
+    file: BinaryIO,
+    *,
+    sample_rate: int,
+    channels: str = "mix",
+    loudness_lufs: float | None = None,
+) -> Float32:
     """Returns a whole (short) recording as one channel, at a sample rate: float32 [n_samples].
+
+    The options are those of AudioReader.mono_blocks.
 
     Raises:
       AudioError: as AudioReader.
     """
     reader = AudioReader(file)
     blocks = resample_blocks(
-        reader.mono_blocks(channels), from_rate=reader.sample_rate, to_rate=sample_rate
+        reader.mono_blocks(channels, loudness_lufs),
+        from_rate=reader.sample_rate,
+        to_rate=sample_rate,
     )
     return np.concatenate([np.empty(0, np.float32), *blocks])
 
@@ -193,8 +224,3 @@ def encode_wav(samples: Float32, *, sample_rate: int) -> bytes:
     buffer = io.BytesIO()
     soundfile.write(buffer, to_pcm16(samples), sample_rate, format="WAV", subtype="PCM_16")
     return buffer.getvalue()
-
-
-def _reason(error: Exception) -> str:
-    """The library's words without the Python object that it was reading from."""
-    return str(getattr(error, "error_string", error)).strip().rstrip(".")

@@ -25,6 +25,10 @@ class AudioConfig:
       fmax: upper edge of the highest band, Hz; sample_rate / 2 where it is not given.
       channels: how several become one: `mix` (their mean), `left`, `right`, or `loudest` (the one
         with the most energy).
+      loudness_lufs: integrated loudness that every recording is brought to (BS.1770, measured on
+        the one channel, raised by 40 dB at the most); None leaves levels as they are.
+      trim_silence_db: frames below this level, dB re. full scale, are cut from both ends of every
+        recording; None keeps them.
       log_floor: mel power below which the logarithm is taken of this instead.
 
     Raises:
@@ -38,6 +42,8 @@ class AudioConfig:
     fmin: float = 0.0
     fmax: float | None = None
     channels: str = "mix"
+    loudness_lufs: float | None = None
+    trim_silence_db: float | None = None
     log_floor: float = 1e-10
 
     def __post_init__(self) -> None:
@@ -47,9 +53,10 @@ class AudioConfig:
                 raise UsageError(f"audio.{name}: wanted a whole number, got {value!r}")
         if self.fmax is None:
             object.__setattr__(self, "fmax", self.sample_rate / 2)
-        for name in ("fmin", "fmax", "log_floor"):
+        for name in ("fmin", "fmax", "loudness_lufs", "trim_silence_db", "log_floor"):
             # 8000 and 8000.0 are one configuration, and so must be one fingerprint.
-            object.__setattr__(self, name, float(getattr(self, name)))
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, float(getattr(self, name)))
         _require(
             "sample_rate", self.sample_rate, 1000 <= self.sample_rate <= 384_000, "1000 to 384000"
         )
@@ -75,6 +82,18 @@ class AudioConfig:
         )
         _require(
             "channels", self.channels, self.channels in CHANNELS, f"one of {', '.join(CHANNELS)}"
+        )
+        _require(
+            "loudness_lufs",
+            self.loudness_lufs,
+            self.loudness_lufs is None or -60 <= self.loudness_lufs <= 0,
+            "-60 to 0, or null",
+        )
+        _require(
+            "trim_silence_db",
+            self.trim_silence_db,
+            self.trim_silence_db is None or -120 <= self.trim_silence_db <= 0,
+            "-120 to 0, or null",
         )
         _require("log_floor", self.log_floor, 1e-30 < self.log_floor < 1, "above 1e-30, below 1")
 

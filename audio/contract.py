@@ -6,6 +6,7 @@ DATASET/                      MODEL/ (a SavedModel)         OUTPUT/ (generated c
   recordings.jsonl              assets.extra/history.json     manifest.json
   rejected/rejected.jsonl                                     COMPLETED   (last)
   dataset_info.json             assets.extra/primers.npz
+  data_card.json
   effective_config.yaml
   COMPLETED   (last)
 """
@@ -13,7 +14,7 @@ DATASET/                      MODEL/ (a SavedModel)         OUTPUT/ (generated c
 from typing import Final
 
 # Version of what stands in the files below; raised when a reader of the old form would misread.
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 # Splits. TFX reads examples from folders named Split-<name>, so that is what a dataset has.
 TRAIN: Final = "train"
@@ -43,11 +44,27 @@ LEVEL_DB: Final = "level_db"  # mean level of the frames, dB re. full scale
 PEAK_DB: Final = "peak_db"  # level of the loudest frame, dB re. full scale
 SILENCE_SHARE: Final = "silence_share"  # share of frames below -60 dB re. full scale
 FLUX: Final = "flux"  # mean rise of log-mel from frame to frame, nats
-FIGURES: Final = (LEVEL_DB, PEAK_DB, SILENCE_SHARE, FLUX)
+# Figures of the whole recording as it was found, the same in each of its records.
+DURATION_SECONDS: Final = "duration_seconds"
+LUFS: Final = "lufs"  # integrated loudness of the one channel; absent where nothing is loud enough
+SAMPLE_PEAK_DB: Final = "sample_peak_db"  # largest sample of any channel, dB re. full scale
+CLIPPED_SHARE: Final = "clipped_share"  # share of samples at full scale or beyond
+BANDWIDTH_HZ: Final = "bandwidth_hz"  # where the mean log spectrum is last within 80 dB of its top
+CENTROID_HZ: Final = "centroid_hz"  # of the mean spectrum
+RECORDING_FIGURES: Final = (
+    DURATION_SECONDS,
+    LUFS,
+    SAMPLE_PEAK_DB,
+    CLIPPED_SHARE,
+    BANDWIDTH_HZ,
+    CENTROID_HZ,
+)
+FIGURES: Final = (LEVEL_DB, PEAK_DB, SILENCE_SHARE, FLUX, *RECORDING_FIGURES)
 
 # Files.
 COMPLETED: Final = "COMPLETED"
 DATASET_INFO: Final = "dataset_info.json"
+DATA_CARD: Final = "data_card.json"
 RECORDINGS: Final = "recordings.jsonl"
 REJECTED: Final = "rejected/rejected.jsonl"
 EFFECTIVE_CONFIG: Final = "effective_config.yaml"

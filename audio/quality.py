@@ -69,3 +69,28 @@ def figures(frames: Floating, config: AudioConfig) -> Figures:
         silence_share=float((levels < SILENCE_DB).mean()),
         flux=flux(frames),
     )
+
+
+def bandwidth_hz(mean_log_mel: Floating, config: AudioConfig, *, below_db: float = 80.0) -> float:
+    """Returns up to where a recording has anything to hear, Hz.
+
+    That is the upper edge of the highest band whose density is within below_db of the strongest:
+    material that was upsampled from a lower rate ends at half of that rate. The mean is of
+    logarithms, because one click, or the cut at a recording's end, fills every band of a mean of
+    powers.
+
+    Args:
+      mean_log_mel: natural-log mel averaged over the recording [n_mels].
+      config: the front end that made it.
+      below_db: how far under the strongest band counts as nothing.
+    """
+    least = mean_log_mel.max() - below_db * np.log(10) / 10
+    return float(mel_edges(config)[2:][np.flatnonzero(mean_log_mel >= least)[-1]])
+
+
+def centroid_hz(mean_power: Floating, config: AudioConfig) -> float:
+    """Returns the spectral centroid of a recording's mean mel power [n_mels], Hz."""
+    edges = mel_edges(config)
+    # Filters are of unit area, so power is a density; bands are as wide as their spacing.
+    energy = mean_power.astype(np.float64) * (edges[2:] - edges[:-2])
+    return float(energy @ edges[1:-1] / energy.sum())

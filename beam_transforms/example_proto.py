@@ -30,6 +30,12 @@ def serialize_example(values: Mapping[str, bytes | int | float]) -> bytes:
     return bytes(example.SerializeToString(deterministic=True))
 
 
+def parse_example(record: bytes, name: str) -> bytes:
+    """Returns the single bytes value of a feature of a serialised tf.train.Example."""
+    value: bytes = _example_class().FromString(record).features.feature[name].bytes_list.value[0]
+    return value
+
+
 @functools.cache
 def _example_class() -> Any:
     file = descriptor_pb2.FileDescriptorProto(

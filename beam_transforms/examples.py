@@ -12,12 +12,10 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 import google_crc32c
-import numpy as np
 
 from audio import contract
 from audio.config import AudioConfig
-from audio.quality import figures
-from beam_transforms.example_proto import serialize_example
+from beam_transforms.example_proto import parse_example, serialize_example
 from beam_transforms.extract import Extracted
 
 _CRC_MASK_DELTA = 0xA282EAD8
@@ -32,22 +30,44 @@ def to_records(extracted: Extracted, *, source_uri: str, audio: AudioConfig) -> 
             contract.SOURCE_URI: source_uri.encode("utf-8", "surrogateescape"),
             contract.FINGERPRINT: audio.fingerprint.encode(),
             contract.FIRST_FRAME: first,
-            contract.N_FRAMES: len(chunk),
-            contract.LOG_MEL: chunk.astype("<f2").tobytes(),
-            **dataclasses.asdict(figures(chunk.astype(np.float32), audio)),
+            contract.N_FRAMES: len(chunk.log_mel),
+            contract.LOG_MEL: chunk.log_mel.astype("<f2").tobytes(),
+            **dataclasses.asdict(chunk.figures),
+            **extracted.figures,
         }
         yield serialize_example(values)
-        first += len(chunk)
+        first += len(chunk.log_mel)
 
 
-def write_tfrecord(file: BinaryIO, record: bytes) -> None:
-    """Appends one record to an open TFRecord file.
+def recording_id(record: bytes) -> str:
+    """Returns which recording a serialised record is of."""
+    return str(parse_example(record, contract.RECORDING_ID).decode())
+
+
+def write_tfrecord(file: BinaryIO, record: bytes) -> int:
+    """Appends one record to an open TFRecord file; returns how many bytes that is.
 
     References:
       TensorFlow, "TFRecord and tf.train.Example": length, masked crc32c of it, data, masked crc32c.
     """
     length = struct.pack("<Q", len(record))
-    file.write(length + _masked_crc(length) + record + _masked_crc(record))
+    return file.write(length + _masked_crc(length) + record + _masked_crc(record))
+
+
+def read_tfrecord(file: BinaryIO) -> Iterator[bytes]:
+    """Yields the records of an open TFRecord file.
+
+    Raises:
+      ValueError: it ends within a record, or one is damaged.
+    """
+    while header := file.read(12):
+        length = header[:8]
+        if len(header) < 12 or header[8:] != _masked_crc(length):
+            raise ValueError("not a TFRecord file, or a damaged one")
+        record = file.read(struct.unpack("<Q", length)[0])
+        if file.read(4) != _masked_crc(record):
+            raise ValueError("a record is damaged")
+        yield record
 
 
 def _masked_crc(data: bytes) -> bytes:

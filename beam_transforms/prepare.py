@@ -10,10 +10,10 @@ to a file at once. So memory does not grow with the data, and a rerun decodes no
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 import pathlib
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,10 +23,13 @@ from audio import contract
 from audio.config import AudioConfig
 from audio.errors import InputError, OutputExistsError, TooManyRejectedError
 from beam_transforms import staging, storage
+from beam_transforms.card import data_card
+from beam_transforms.examples import read_tfrecord, recording_id, write_tfrecord
 from beam_transforms.plan import Plan, Shard, dataset_info, plan_dataset
 from beam_transforms.settings import PrepareSettings, Reuse, Source, Staged
 
 _SOURCES = "sources.jsonl"
+_FAILED = "failed.json"
 
 
 class PrepareDataset(beam.PTransform):
@@ -43,23 +46,26 @@ class PrepareDataset(beam.PTransform):
         audio: AudioConfig,
         settings: PrepareSettings,
         previous: str | None = None,
+        staging_folder: str | None = None,
     ) -> None:
         super().__init__()
         self._output, self._audio, self._settings = output, audio, settings
         self._previous = previous
+        self._staging = staging_folder or storage.join(output, staging.FOLDER)
 
     def expand(self, root: Any) -> Any:
         """Wires the job onto a pipeline's root."""
         output, audio, settings = self._output, self._audio, self._settings
+        folder = self._staging
         plan = (
             root
-            | "ListSources" >> beam.Create([storage.join(output, staging.FOLDER, _SOURCES)])
+            | "ListSources" >> beam.Create([storage.join(folder, _SOURCES)])
             | "ReadSources" >> beam.FlatMap(_read_sources)
             | "SpreadSources" >> beam.Reshuffle()
             | "StageRecordings"
             >> beam.Map(
                 stage_counted,
-                staging_folder=storage.join(output, staging.FOLDER),
+                staging_folder=folder,
                 audio=audio,
                 settings=settings,
             )
@@ -70,15 +76,17 @@ class PrepareDataset(beam.PTransform):
             plan
             | "Shards" >> beam.FlatMap(lambda p: p.shards if acceptable(p, settings) else ())
             | "SpreadShards" >> beam.Reshuffle()
-            | "WriteShards" >> beam.Map(write_shard, output=output)
+            | "WriteShards" >> beam.Map(write_shard, output=output, staging_folder=folder)
             | "GatherShards" >> beam.combiners.ToList()
         )
         return written | "Finish" >> beam.Map(
             finish,
             plan=beam.pvalue.AsSingleton(plan),
             output=output,
+            staging_folder=folder,
             audio=audio,
             settings=settings,
+            previous=self._previous,
         )
 
 
@@ -120,26 +128,45 @@ def acceptable(plan: Plan, settings: PrepareSettings) -> bool:
     return bool(plan.recordings) and plan.n_failed <= settings.max_rejected_share * plan.n_sources
 
 
-def write_shard(shard: Shard, *, output: str) -> str:
-    """Writes one shard by laying its staged TFRecord files one after the other."""
-    folder = storage.join(output, staging.FOLDER)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Written:
+    """A shard as it stands in its file.
+
+    Attributes:
+      split: where it is.
+      name: of the file.
+      recording_ids: the recordings whose records were found in it, in the file's order.
+    """
+
+    split: str
+    name: str
+    recording_ids: tuple[str, ...]
+
+
+def write_shard(shard: Shard, *, output: str, staging_folder: str) -> Written:
+    """Writes one shard: its staged TFRecord files one after the other, each record looked at."""
     path = storage.join(output, contract.split_folder(shard.split), shard.name)
+    found: dict[str, None] = {}
     with storage.write_whole(path) as target:
         for key in shard.keys:
-            with storage.open_read(staging.records_path(folder, key)) as records:
-                shutil.copyfileobj(records, target, 1 << 20)
-    return path
+            with storage.open_read(staging.records_path(staging_folder, key)) as records:
+                for record in read_tfrecord(records):
+                    found[recording_id(record)] = None
+                    write_tfrecord(target, record)
+    return Written(split=shard.split, name=shard.name, recording_ids=tuple(found))
 
 
 def finish(
-    written: Sequence[str],
+    written: Sequence[Written],
     *,
     plan: Plan,
     output: str,
+    staging_folder: str,
     audio: AudioConfig,
     settings: PrepareSettings,
+    previous: str | None = None,
 ) -> int:
-    """Writes the tables and, where the dataset is good, its info and its marker.
+    """Writes the tables and, where the dataset is good, its info, its card and its marker.
 
     Returns:
       How many shards the dataset has.
@@ -148,31 +175,45 @@ def finish(
     storage.write_text(rejected, _json_lines(plan.rejected))
     info = dataset_info(plan, audio=audio, settings=settings)
     if not acceptable(plan, settings):
-        storage.write_text(storage.join(output, staging.FOLDER, "failed.json"), json.dumps(info))
+        storage.write_text(storage.join(staging_folder, _FAILED), json.dumps(info))
         return 0
-    audit(plan, output)
+    audit(plan, written, output)
     storage.write_text(storage.join(output, contract.RECORDINGS), _json_lines(plan.recordings))
-    text = json.dumps(info, indent=2, sort_keys=True) + "\n"
-    storage.write_text(storage.join(output, contract.DATASET_INFO), text)
+    before = read_recordings(previous) if previous else None
+    card = data_card(plan.recordings, previous=before)
+    for name, content in ((contract.DATASET_INFO, info), (contract.DATA_CARD, card)):
+        text = json.dumps(content, indent=2, sort_keys=True) + "\n"
+        storage.write_text(storage.join(output, name), text)
     storage.write_text(storage.join(output, contract.COMPLETED), plan.dataset_id + "\n")
     return len(written)
 
 
-def audit(plan: Plan, output: str) -> None:
-    """Checks what was written before it is called finished.
+def audit(plan: Plan, written: Sequence[Written], output: str) -> None:
+    """Holds what was written against what was planned, before it is called finished.
+
+    A recording's id is a hash of its PCM, so one id in two places is the same audio twice.
 
     Raises:
-      RuntimeError: a recording stands twice or in two splits, or a shard is not as long as its
-        records; that is a fault of ours, and the dataset stays without its marker.
+      RuntimeError: a recording stands in two shards or two splits, or not in its own, or a shard is
+        not as long as its records; that is a fault of ours, and the dataset stays without its
+        marker.
     """
-    ids = [row["recording_id"] for row in plan.recordings]
-    if len(set(ids)) != len(ids):
-        raise RuntimeError("leakage: a recording stands in the dataset twice")
+    planned = {(row["split"], row["shard"], row["recording_id"]) for row in plan.recordings}
+    found = [(one.split, one.name, name) for one in written for name in one.recording_ids]
+    places = collections.Counter(name for _, _, name in found)
+    twice = sorted(name for name, count in places.items() if count > 1)
+    if twice:
+        raise RuntimeError(f"leakage: recording {twice[0]} stands in {places[twice[0]]} shards")
+    if planned != set(found):
+        wrong = sorted(planned.symmetric_difference(found))[0]
+        raise RuntimeError(
+            f"leakage: recording {wrong[2]} is not where it was planned: {wrong[:2]}"
+        )
     for shard in plan.shards:
         path = storage.join(output, contract.split_folder(shard.split), shard.name)
-        found = storage.size(path)
-        if found != shard.n_bytes:
-            raise RuntimeError(f"{path}: wanted {shard.n_bytes} bytes, found {found}")
+        size = storage.size(path)
+        if size != shard.n_bytes:
+            raise RuntimeError(f"{path}: wanted {shard.n_bytes} bytes, found {size}")
 
 
 def _json_lines(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -212,11 +253,22 @@ def start(
     settings: PrepareSettings,
     effective_config: str,
     previous: str | None = None,
+    staging_folder: str | None = None,
 ) -> None:
     """Makes an output ready for the job: checks it, clears a killed attempt's shards.
 
     The configuration is written beside what it will make. The list of sources goes into a file,
     because a job's graph has no room for a million names.
+
+    Args:
+      output: the dataset to be.
+      sources: the input files.
+      audio: the front end.
+      settings: of the job.
+      effective_config: the whole configuration as YAML.
+      previous: an earlier version of the dataset.
+      staging_folder: where results of single files are kept until the dataset is finished; below
+        the output unless given.
 
     Raises:
       OutputExistsError: the output holds a finished dataset, or files that are not ours.
@@ -240,27 +292,29 @@ def start(
     for split in contract.SPLITS:
         storage.remove_tree(storage.join(output, contract.split_folder(split)))
     storage.write_text(
-        storage.join(output, staging.FOLDER, _SOURCES),
+        storage.join(staging_folder or storage.join(output, staging.FOLDER), _SOURCES),
         _json_lines(_reusable(previous, sources, audio, settings)),
     )
     storage.write_text(storage.join(output, contract.EFFECTIVE_CONFIG), effective_config)
 
 
-def check_finished(output: str, settings: PrepareSettings) -> dict[str, Any]:
+def check_finished(
+    output: str, settings: PrepareSettings, *, staging_folder: str | None = None
+) -> dict[str, Any]:
     """Returns the dataset's info after the job, and clears the staging folder.
 
     Raises:
       InputError: no file could be used.
       TooManyRejectedError: more than settings.max_rejected_share could not.
     """
-    folder = storage.join(output, staging.FOLDER)
+    folder = staging_folder or storage.join(output, staging.FOLDER)
     if storage.exists(storage.join(output, contract.COMPLETED)):
         storage.remove_tree(folder)
         info: dict[str, Any] = json.loads(
             storage.read_text(storage.join(output, contract.DATASET_INFO))
         )
         return info
-    info = json.loads(storage.read_text(storage.join(folder, "failed.json")))
+    info = json.loads(storage.read_text(storage.join(folder, _FAILED)))
     failed, total = info["rejected"], info["sources"]
     table = storage.join(output, contract.REJECTED)
     if not any(split["recordings"] for split in info["splits"].values()):

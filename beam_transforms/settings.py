@@ -7,6 +7,7 @@ import hashlib
 import json
 from typing import Any
 
+from audio import contract
 from audio.config import AudioConfig
 from audio.errors import UsageError
 
@@ -74,7 +75,12 @@ class Source:
 
     def staging_key(self, audio: AudioConfig, settings: PrepareSettings) -> str:
         """Returns a name for the result of preparing this file this way: 32 hex digits."""
-        relevant = [settings.chunk_frames, settings.min_seconds, settings.min_level_db]
+        relevant = [
+            contract.FORMAT_VERSION,
+            settings.chunk_frames,
+            settings.min_seconds,
+            settings.min_level_db,
+        ]
         text = json.dumps([dataclasses.astuple(self), audio.fingerprint, relevant])
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 

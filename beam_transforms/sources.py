@@ -16,7 +16,7 @@ from audio.errors import InputError
 from beam_transforms import storage
 from beam_transforms.settings import Source
 
-_NAMES = "wav wave flac ogg oga opus mp3 aif aiff aifc au snd caf w64 rf64 m4a"
+_NAMES = "wav wave flac ogg oga opus mp3 aif aiff aifc au snd caf w64 rf64 m4a m4b aac"
 EXTENSIONS = frozenset(f".{name}" for name in _NAMES.split())
 _MAGIC = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff", b"riff")
 
@@ -38,7 +38,7 @@ def find_sources(inputs: Iterable[str]) -> list[Source]:
     if not sources:
         raise InputError(
             f"no audio found in {', '.join(inputs) or 'no input'}. Wanted WAV, FLAC, Ogg, Opus, "
-            "MP3 or AIFF files; give a file, a folder, a glob or a gs:// path with --input."
+            "MP3, AIFF or M4A files; give a file, a folder, a glob or a gs:// path with --input."
         )
     return [sources[uri] for uri in sorted(sources)]
 
@@ -109,8 +109,9 @@ def _sounds_like_audio(path: pathlib.Path) -> bool:
             head = file.read(16)
     except OSError:
         return False
-    # An MPEG frame starts with eleven set bits.
-    return head.startswith(_MAGIC) or (head[:1] == b"\xff" and head[1:2] >= b"\xe0")
+    # An MPEG frame starts with eleven set bits. Of MP4 files only those that say so are audio.
+    mpeg = head[:1] == b"\xff" and head[1:2] >= b"\xe0"
+    return head.startswith(_MAGIC) or mpeg or head[4:11] in (b"ftypM4A", b"ftypM4B")
 
 
 def _source(path: pathlib.Path) -> Source:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import pathlib
 import stat
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from audio import contract
 from audio.config import AudioConfig
 from audio.errors import AudioError
 from beam_transforms import storage
+from beam_transforms.card import summaries
 from beam_transforms.examples import to_records, write_tfrecord
 from beam_transforms.extract import extract_recording
 from beam_transforms.settings import PrepareSettings, Reuse, Source, Staged
@@ -28,12 +29,12 @@ RECORDING_FIELDS = (
     "recording_id",
     "sample_rate",
     "n_channels",
-    "duration_seconds",
     "n_frames",
     "n_records",
     "n_bytes",
+    "stretches",
+    *contract.RECORDING_FIGURES,
 )
-_EMPTY = "Copy or download the file again, or remove it."
 
 
 def records_path(staging: str, key: str) -> str:
@@ -94,17 +95,17 @@ def _stage_records(
     n_records = n_bytes = 0
     with storage.write_whole(path) as target:
         for record in to_records(extracted, source_uri=source.uri, audio=audio):
-            write_tfrecord(target, record)
+            n_bytes += write_tfrecord(target, record)
             n_records += 1
-            n_bytes += len(record) + 16
     return {
         "recording_id": extracted.recording_id,
         "sample_rate": extracted.sample_rate,
         "n_channels": extracted.n_channels,
-        "duration_seconds": extracted.duration_seconds,
         "n_frames": extracted.n_frames,
         "n_records": n_records,
         "n_bytes": n_bytes,
+        "stretches": summaries(extracted),
+        **{name: extracted.figures.get(name) for name in contract.RECORDING_FIGURES},
     }
 
 
@@ -116,26 +117,20 @@ def _copy_records(reuse: Reuse, path: str) -> None:
 
 @contextlib.contextmanager
 def _open_source(source: Source) -> Iterator[BinaryIO]:
-    """Opens a regular file, or a whole remote object in memory.
+    """Opens a regular file, or a copy of a remote object.
 
     Raises:
       AudioError: it is no regular file, or empty.
       OSError: it cannot be opened.
     """
-    if storage.is_remote(source.uri):
-        with storage.open_read(source.uri) as file:
-            content = file.read()
-        if not content:
-            raise AudioError("empty file", remedy=_EMPTY)
-        yield io.BytesIO(content)
-        return
-    status = pathlib.Path(source.uri).stat()
     # Opening a FIFO would wait for a writer for ever.
-    if not stat.S_ISREG(status.st_mode):
+    local = not storage.is_remote(source.uri)
+    if local and not stat.S_ISREG(pathlib.Path(source.uri).stat().st_mode):
         raise AudioError("not a regular file", remedy="Remove it from the input.")
-    if status.st_size == 0:
-        raise AudioError("empty file", remedy=_EMPTY)
-    with storage.open_read(source.uri) as file:
+    with storage.open_local(source.uri) as file:
+        if not file.read(1):
+            raise AudioError("empty file", remedy="Copy or download it again, or remove it.")
+        file.seek(0)
         yield file
 
 

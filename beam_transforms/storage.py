@@ -6,9 +6,11 @@ A file appears whole or not at all, and reading a folder that has no marker is a
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import pathlib
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -85,12 +87,35 @@ def write_text(path: str, text: str) -> None:
         file.write(text.encode("utf-8", "surrogateescape"))
 
 
+def match(pattern: str) -> list[str]:
+    """Returns the paths that a glob pattern names, sorted."""
+    if is_remote(pattern):
+        return sorted(found.path for found in FileSystems.match([pattern])[0].metadata_list)
+    return sorted(glob.glob(pattern))
+
+
+@contextlib.contextmanager
+def open_local(path: str) -> Iterator[BinaryIO]:
+    """Opens a file for reading here and there in it: a remote one as a temporary copy on disk.
+
+    Seeking in an object costs a request each time, and holding it in memory costs its size.
+    """
+    with open_read(path) as file:
+        if not is_remote(path):
+            yield file
+            return
+        with tempfile.TemporaryFile() as copy:
+            shutil.copyfileobj(file, copy, 1 << 20)
+            copy.seek(0)
+            yield copy
+
+
 def remove_tree(path: str) -> None:
     """Removes a folder and all below it, if it is there."""
     if not is_remote(path):
         shutil.rmtree(path, ignore_errors=True)
         return
-    found = [m.path for m in FileSystems.match([join(path, "**")])[0].metadata_list]
+    found = match(join(path, "**"))
     if found:
         FileSystems.delete(found)
 

@@ -158,7 +158,10 @@ def primer_from_file(path: str, model: Model) -> npt.NDArray[np.float32]:
     try:
         with pathlib.Path(path).open("rb") as file:
             samples = read_mono(
-                file, sample_rate=model.audio.sample_rate, channels=model.audio.channels
+                file,
+                sample_rate=model.audio.sample_rate,
+                channels=model.audio.channels,
+                loudness_lufs=model.audio.loudness_lufs,
             )
     except (OSError, AudioError) as error:
         reason = getattr(error, "strerror", None) or str(error)

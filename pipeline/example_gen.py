@@ -19,9 +19,11 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from audio import contract
 from audio.config import AudioConfig
 from audio.errors import InputError
+from beam_transforms import storage
 from beam_transforms.prepare import PrepareDataset, check_finished, start
 from beam_transforms.settings import PrepareSettings, inputs_fingerprint
 from beam_transforms.sources import find_sources
+from beam_transforms.staging import FOLDER
 
 
 class AudioExampleGenSpec(types.ComponentSpec):
@@ -56,16 +58,29 @@ class AudioExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
             raise InputError("the input files changed while the pipeline was starting. Run again.")
         audio = AudioConfig.from_json(exec_properties["audio"])
         settings = PrepareSettings(**json.loads(exec_properties["prepare"]))
+        # Stable over attempts, unlike the artifact's folder: a retry finds what was decoded.
+        folder = storage.join(
+            _node_folder(examples.uri), "staging", exec_properties["inputs_fingerprint"], FOLDER
+        )
+        previous = _previous_version(examples.uri)
         start(
             examples.uri,
             sources,
             audio=audio,
             settings=settings,
             effective_config=exec_properties["config_yaml"],
+            previous=previous,
+            staging_folder=folder,
         )
         with self._make_beam_pipeline() as pipeline:
-            pipeline | PrepareDataset(output=examples.uri, audio=audio, settings=settings)
-        info = check_finished(examples.uri, settings)
+            pipeline | PrepareDataset(
+                output=examples.uri,
+                audio=audio,
+                settings=settings,
+                previous=previous,
+                staging_folder=folder,
+            )
+        info = check_finished(examples.uri, settings, staging_folder=folder)
         examples.split_names = artifact_utils.encode_split_names(list(contract.SPLITS))
         examples.set_string_custom_property(
             example_gen_utils.PAYLOAD_FORMAT_PROPERTY_NAME,
@@ -74,6 +89,23 @@ class AudioExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         examples.set_string_custom_property("dataset_id", info["dataset_id"])
         examples.set_string_custom_property("fingerprint", info["fingerprint"])
         logging.info("Prepared dataset %s at %s", info["dataset_id"], examples.uri)
+
+
+def _node_folder(uri: str) -> str:
+    """Returns the node's folder above NODE/examples/EXECUTION."""
+    return uri.rstrip("/").rsplit("/", 2)[0]
+
+
+def _previous_version(uri: str) -> str | None:
+    """Returns the latest finished dataset that an earlier execution left beside this one.
+
+    It is found by its folder and not asked of ML Metadata as an input: an input is part of the
+    cache's key, and then no run could ever be taken from the cache.
+    """
+    parent, _, own = uri.rstrip("/").rpartition("/")
+    found = [path.split("/")[-2] for path in storage.match(f"{parent}/*/{contract.COMPLETED}")]
+    earlier = sorted(int(name) for name in found if name.isdigit() and int(name) < int(own))
+    return f"{parent}/{earlier[-1]}" if earlier else None
 
 
 class AudioExampleGen(base_beam_component.BaseBeamComponent):

@@ -19,6 +19,8 @@ def test_defaults_are_the_documented_front_end() -> None:
         "fmin": 0.0,
         "fmax": 11025.0,
         "channels": "mix",
+        "loudness_lufs": None,
+        "trim_silence_db": None,
         "log_floor": 1e-10,
     }
     assert config.n_bins == 1025
@@ -37,7 +39,15 @@ def test_fingerprint_is_the_same_in_every_process() -> None:
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(AudioConfig)])
 def test_every_field_changes_the_fingerprint(field: str) -> None:
-    other = {"channels": "left", "n_fft": 1024, "fmin": 20.0, "fmax": 8000.0, "log_floor": 1e-9}
+    other = {
+        "channels": "left",
+        "n_fft": 1024,
+        "fmin": 20.0,
+        "fmax": 8000.0,
+        "loudness_lufs": -20.0,
+        "trim_silence_db": -60.0,
+        "log_floor": 1e-9,
+    }
     value = other[field] if field in other else getattr(AudioConfig(), field) - 1
     changed = AudioConfig(**{field: value})
     assert changed.fingerprint != AudioConfig().fingerprint

@@ -8,8 +8,8 @@ from audio import contract
 from audio.config import AudioConfig
 from audio.quality import figures
 from beam_transforms.example_proto import serialize_example
-from beam_transforms.examples import to_records, write_tfrecord
-from beam_transforms.extract import Extracted
+from beam_transforms.examples import read_tfrecord, recording_id, to_records, write_tfrecord
+from beam_transforms.extract import Chunk, Extracted
 
 
 def test_bytes_are_those_of_tensorflows_own_example() -> None:
@@ -36,6 +36,18 @@ def test_tfrecord_framing_is_what_tensorflow_reads(tmp_path) -> None:
     assert [record.numpy() for record in tf.data.TFRecordDataset(str(path))] == records
 
 
+def test_what_was_framed_reads_back_and_damage_is_seen() -> None:
+    buffer = io.BytesIO()
+    records = [b"", b"one", bytes(range(256)) * 1000]
+    for record in records:
+        write_tfrecord(buffer, record)
+    content = buffer.getvalue()
+    assert list(read_tfrecord(io.BytesIO(content))) == records
+    for damaged in (content[:-1], content[:5], content[:-300] + b"!" + content[-299:]):
+        with pytest.raises(ValueError, match="damaged"):
+            list(read_tfrecord(io.BytesIO(damaged)))
+
+
 def test_records_hold_the_frames_once_and_in_order() -> None:
     audio = AudioConfig(n_mels=8)
     frames = np.random.default_rng(0).normal(-5, 2, (25, 8)).astype(np.float16)
@@ -43,8 +55,11 @@ def test_records_hold_the_frames_once_and_in_order() -> None:
         recording_id="ab" * 32,
         sample_rate=22050,
         n_channels=1,
-        duration_seconds=1,
-        chunks=(frames[:10], frames[10:20], frames[20:]),
+        figures={contract.DURATION_SECONDS: 0.5, contract.LUFS: -20.25},
+        chunks=tuple(
+            Chunk(log_mel=part, figures=figures(part.astype(np.float32), audio))
+            for part in (frames[:10], frames[10:20], frames[20:])
+        ),
     )
     records = [
         tf.train.Example.FromString(record).features.feature
@@ -55,13 +70,21 @@ def test_records_hold_the_frames_once_and_in_order() -> None:
     stored = b"".join(one[contract.LOG_MEL].bytes_list.value[0] for one in records)
     np.testing.assert_array_equal(np.frombuffer(stored, "<f2").reshape(-1, 8), frames)
     last = records[2]
+    serialized = list(to_records(extracted, source_uri="/a b", audio=audio))
+    assert {recording_id(record) for record in serialized} == {"ab" * 32}
     assert last[contract.RECORDING_ID].bytes_list.value[0] == b"ab" * 32
     assert last[contract.SOURCE_URI].bytes_list.value[0] == b"/a b"
     assert last[contract.FINGERPRINT].bytes_list.value[0].decode() == audio.fingerprint
+    assert last[contract.LUFS].float_list.value[0] == -20.25
     expected = figures(frames[20:].astype(np.float32), audio)
     assert last[contract.FLUX].float_list.value[0] == pytest.approx(expected.flux)
     assert set(last) == {
-        *contract.FIGURES,
+        contract.LEVEL_DB,
+        contract.PEAK_DB,
+        contract.SILENCE_SHARE,
+        contract.FLUX,
+        contract.DURATION_SECONDS,
+        contract.LUFS,
         contract.FIRST_FRAME,
         contract.N_FRAMES,
         contract.LOG_MEL,

@@ -96,7 +96,8 @@ def test_nothing_of_the_work_is_left_behind(prepared) -> None:
     found = FileSystems.match([f"{prepared}/**"])[0].metadata_list
     names = sorted(str(pathlib.PurePosixPath(one.path).name) for one in found)
     assert names == [
-        "COMPLETED", "dataset_info.json", "effective_config.yaml", "recordings.jsonl",
+        "COMPLETED", "data_card.json",
+        "dataset_info.json", "effective_config.yaml", "recordings.jsonl",
         contract.shard_name(0, 1), contract.shard_name(0, 1), "rejected.jsonl",
     ]  # fmt: skip
 

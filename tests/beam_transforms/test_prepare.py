@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -101,6 +102,7 @@ def test_the_dataset_holds_each_recordings_frames(music, tmp_path) -> None:
         "COMPLETED",
         "Split-eval/records-00000-of-00001.tfrecord",
         "Split-train/records-00000-of-00001.tfrecord",
+        "data_card.json",
         "dataset_info.json",
         "effective_config.yaml",
         "recordings.jsonl",
@@ -159,10 +161,27 @@ def test_plain_functions_give_what_the_beam_job_gives(music, tmp_path) -> None:
         for source in reversed(sources)
     ]
     plan = prepare.plan_dataset(staged, settings=SETTINGS)
-    written = [prepare.write_shard(shard, output=str(plain)) for shard in plan.shards]
-    prepare.finish(written, plan=plan, output=str(plain), audio=AUDIO, settings=SETTINGS)
+    folder = str(plain / staging.FOLDER)
+    written = [
+        prepare.write_shard(shard, output=str(plain), staging_folder=folder)
+        for shard in plan.shards
+    ]
+    prepare.finish(
+        written,
+        plan=plan,
+        output=str(plain),
+        staging_folder=folder,
+        audio=AUDIO,
+        settings=SETTINGS,
+    )
     assert records(plain) == records(tmp_path / "beam")
-    for name in (contract.DATASET_INFO, contract.RECORDINGS, contract.REJECTED, contract.COMPLETED):
+    for name in (
+        contract.DATASET_INFO,
+        contract.DATA_CARD,
+        contract.RECORDINGS,
+        contract.REJECTED,
+        contract.COMPLETED,
+    ):
         assert (plain / name).read_text() == (tmp_path / "beam" / name).read_text()
 
 
@@ -240,7 +259,7 @@ def test_a_failure_leaves_no_marker_and_the_rerun_decodes_only_the_rest(
     output = tmp_path / "out"
     real = prepare.write_shard
 
-    def broken(shard: Any, *, output: str) -> str:
+    def broken(shard: Any, **kwargs: str) -> None:
         raise OSError("no space left")
 
     with monkeypatch.context() as patch:
@@ -358,13 +377,29 @@ def test_rejected_files_alone_are_tried_again(music, tmp_path, monkeypatch) -> N
 def test_a_shard_that_is_not_whole_is_never_called_finished(music, tmp_path, monkeypatch) -> None:
     real = prepare.write_shard
 
-    def cut(shard: Any, *, output: str) -> str:
-        path = real(shard, output=output)
-        os.truncate(path, 100)
-        return path
+    def cut(shard: Any, *, output: str, **kwargs: str) -> prepare.Written:
+        written = real(shard, output=output, **kwargs)
+        os.truncate(f"{output}/Split-{written.split}/{written.name}", 100)
+        return written
 
     monkeypatch.setattr(prepare, "write_shard", cut)
     with pytest.raises(Exception, match=r"wanted \d+ bytes, found 100"):
+        run(music, tmp_path / "out")
+    assert not (tmp_path / "out" / contract.COMPLETED).exists()
+
+
+def test_a_recording_in_two_splits_fails_the_run(music, tmp_path, monkeypatch) -> None:
+    """The audit looks at what stands in the files, not at what was meant to."""
+    real = prepare.write_shard
+
+    def leaky(shard: Any, *, staging_folder: str, **kwargs: str) -> prepare.Written:
+        keys = sorted(path.stem for path in pathlib.Path(staging_folder).glob("*.tfrecord"))
+        return real(
+            dataclasses.replace(shard, keys=tuple(keys)), staging_folder=staging_folder, **kwargs
+        )
+
+    monkeypatch.setattr(prepare, "write_shard", leaky)
+    with pytest.raises(Exception, match=r"leakage: recording \w{64} stands in 2 shards"):
         run(music, tmp_path / "out")
     assert not (tmp_path / "out" / contract.COMPLETED).exists()
 

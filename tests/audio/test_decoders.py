@@ -1,0 +1,86 @@
+"""AAC, bare and in MP4, and what is said where the optional package is not installed."""
+
+import io
+import pathlib
+import subprocess
+import sys
+
+import av
+import numpy as np
+import pytest
+
+from audio.codec import AudioReader, read_mono
+from audio.decoders import is_aac
+from audio.errors import AudioError
+from tests import signals
+
+RATE = 44100
+TUNE = signals.tune(seconds=5, rate=RATE)
+
+
+def encoded(folder: pathlib.Path, kind: str, **options: str) -> bytes:
+    path = folder / "made"
+    with av.open(str(path), "w", format=kind, options=options) as container:
+        stream = container.add_stream("aac", rate=RATE, layout="mono", bit_rate=128_000)
+        for at in range(0, len(TUNE), 1024):
+            samples = TUNE[None, at : at + 1024]
+            frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+            frame.rate, frame.pts = RATE, at
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+def test_m4a_is_decoded_with_its_start_where_it_belongs(tmp_path) -> None:
+    content = encoded(tmp_path, "ipod")
+    found = read_mono(io.BytesIO(content), sample_rate=RATE)
+    assert 0 <= len(found) - len(TUNE) < 1024
+    assert np.abs(found[: len(TUNE)] - TUNE).mean() < 0.01 * np.abs(TUNE).mean()
+
+
+def test_bare_aac_is_decoded(tmp_path) -> None:
+    content = encoded(tmp_path, "adts")
+    reader = AudioReader(io.BytesIO(content))
+    found = np.concatenate(list(reader.mono_blocks()))
+    # ADTS says nothing of the encoder's 1024 samples of run-up.
+    assert np.abs(found[1024 : 1024 + len(TUNE)] - TUNE).mean() < 0.01 * np.abs(TUNE).mean()
+
+
+def test_a_second_pass_decodes_the_same(tmp_path) -> None:
+    content = encoded(tmp_path, "ipod")
+    once = read_mono(io.BytesIO(content), sample_rate=RATE)
+    reader = AudioReader(io.BytesIO(content))
+    scaled = np.concatenate(list(reader.mono_blocks(loudness_lufs=-30)))
+    assert reader.gain != 1
+    np.testing.assert_array_equal(scaled, once * np.float32(reader.gain))
+
+
+@pytest.mark.parametrize(("kind", "options"), [("ipod", {"movflags": "faststart"}), ("ipod", {})])
+def test_a_file_that_was_cut_short_is_refused(tmp_path, kind: str, options: dict) -> None:
+    content = encoded(tmp_path, kind, **options)
+    with pytest.raises(AudioError, match=r"truncated|not readable|decoding failed"):
+        read_mono(io.BytesIO(content[: len(content) * 2 // 3]), sample_rate=RATE)
+
+
+def test_mp3_and_wav_are_not_taken_for_aac() -> None:
+    assert not is_aac(b"\xff\xfb\x90\x64" + bytes(12))
+    assert not is_aac(b"RIFF\x24\x00\x00\x00WAVEfmt ")
+    assert not is_aac(b"")
+    assert is_aac(b"\xff\xf1\x50\x40" + bytes(12))
+    assert is_aac(b"\x00\x00\x00\x1cftypM4A \x00\x00\x00\x00")
+
+
+def test_without_the_extra_it_is_named(tmp_path) -> None:
+    path = tmp_path / "song.m4a"
+    path.write_bytes(encoded(tmp_path, "ipod"))
+    code = (
+        "import sys; sys.modules['av'] = None\n"
+        "from audio.codec import AudioReader\n"
+        "from audio.errors import AudioError\n"
+        "try: AudioReader(open(sys.argv[1], 'rb'))\n"
+        "except AudioError as error: print(error, '|', error.remedy)\n"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "needs the optional package av" in done.stdout
+    assert "pip install 'nocturne[av]'" in done.stdout
