@@ -17,6 +17,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from audio.channels import Look, look_at
 from audio.decoders import open_decoder
 from audio.errors import AudioError
 from audio.loudness import LoudnessMeter, gain_to
@@ -90,16 +91,14 @@ class AudioReader:
         chosen = self._choose(channels)
         if loudness_lufs is not None:
             meter = LoudnessMeter(self.sample_rate)
-            for block in self._blocks():
-                meter.push(_one(block, chosen))
+            for _, look in self._looks(chosen):
+                meter.push(look.mono)
             self.gain = gain_to(loudness_lufs, meter.lufs())
         energy = np.zeros(self.n_channels + 1)
-        for block in self._blocks():
-            mono = _one(block, chosen)
-            self._look(block, mono)
-            energy[:-1] += _energy(block)
-            energy[-1] += mono @ mono
-            yield mono if self.gain == 1 else mono * np.float32(self.gain)
+        for block, look in self._looks(chosen):
+            self._note(block, look)
+            energy += look.energies
+            yield look.mono if self.gain == 1 else look.mono * np.float32(self.gain)
         promised = self._decoder.promised
         if promised - self.n_samples > self._decoder.slack:
             raise AudioError(
@@ -113,16 +112,16 @@ class AudioReader:
                 remedy="Set audio.channels to left, right or loudest, or mend the file.",
             )
 
-    def _look(self, block: Float32, mono: Float32) -> None:
-        """Notes what a block [n, n_channels] and its one channel [n] add to the figures."""
+    def _note(self, block: Float32, look: Look) -> None:
+        """Adds a block [n, n_channels] to the figures."""
         self._hash.update(block.data)
-        self._meter.push(mono)
+        self._meter.push(look.mono)
         self.n_samples += len(block)
-        self.lowest = min(self.lowest, float(mono.min()))
-        self.highest = max(self.highest, float(mono.max()))
-        block_peak = max(float(block.max()), -float(block.min()))
-        self.peak = max(self.peak, block_peak)
-        if block_peak >= _FULL_SCALE:
+        self.lowest = min(self.lowest, look.mono_lowest)
+        self.highest = max(self.highest, look.mono_highest)
+        peak = max(look.highest, -look.lowest)
+        self.peak = max(self.peak, peak)
+        if peak >= _FULL_SCALE:
             self.n_clipped += int(np.count_nonzero(np.abs(block) >= _FULL_SCALE))
 
     def _choose(self, channels: str) -> int | None:
@@ -131,24 +130,27 @@ class AudioReader:
             return None
         if channels != "loudest":
             return {"left": 0, "right": 1}[channels]
-        energy = sum((_energy(block) for block in self._blocks()), start=np.zeros(1))
-        return int(np.argmax(energy))
+        energy = np.zeros(self.n_channels + 1)
+        for _, look in self._looks(None):
+            energy += look.energies
+        return int(np.argmax(energy[:-1]))
 
-    def _blocks(self) -> Iterator[Float32]:
-        """Yields float32 [n, n_channels] from the start, checked."""
+    def _looks(self, chosen: int | None) -> Iterator[tuple[Float32, Look]]:
+        """Yields blocks [n, n_channels] from the start, and what they hold, checked."""
         for block in self._decoder.blocks(BLOCK_SAMPLES):
             if time.monotonic() - self._opened > self._max_seconds:
                 raise AudioError(
                     f"too slow: not done after {self._max_seconds:g} s",
                     remedy="Cut it into pieces, or raise prepare.max_seconds_per_file.",
                 )
+            look = look_at(block, chosen)
             # A comparison with NaN is false, so these also catch what is not finite.
-            if not (block.max() <= _MAX_AMPLITUDE and block.min() >= -_MAX_AMPLITUDE):
+            if not (look.highest <= _MAX_AMPLITUDE and look.lowest >= -_MAX_AMPLITUDE):
                 raise AudioError(
                     f"wanted finite samples within ±{_MAX_AMPLITUDE:g}, got others",
                     remedy="Export the file anew from its source.",
                 )
-            yield block
+            yield block, look
 
     def lufs(self) -> float | None:
         """Returns the loudness of the one channel so far, before any gain; None if too short."""
@@ -157,25 +159,6 @@ class AudioReader:
     def recording_id(self) -> str:
         """Returns 64 hex digits: sha256 of rate, channels and the float32 PCM decoded so far."""
         return self._hash.hexdigest()
-
-
-def _one(block: Float32, chosen: int | None) -> Float32:
-    """Returns a channel of [n, n_channels], or the mix for None: float32 [n]."""
-    return downmix(block) if chosen is None else np.ascontiguousarray(block[:, chosen])
-
-
-def downmix(block: Float32) -> Float32:
-    """Returns the mean over channels of float32 [n, n_channels], as float32 [n]."""
-    if block.shape[1] == 1:
-        return block[:, 0]
-    # Forty times as fast as block.mean(axis=1), whose inner loop is over two numbers.
-    mono: Float32 = block @ np.full(block.shape[1], 1 / block.shape[1], np.float32)
-    return mono
-
-
-def _energy(block: Float32) -> npt.NDArray[np.float64]:
-    """Returns the energy of each channel of [n, n_channels]."""
-    return np.array([channel @ channel for channel in block.T], np.float64)
 
 
 def resample_blocks(

@@ -36,7 +36,7 @@ class LoudnessMeter:
 
     def __init__(self, sample_rate: int) -> None:
         self._coefficients = _k_weighting(sample_rate)
-        self._state = np.zeros(4)
+        self._state = np.zeros(6)
         self._step = sample_rate / _STEPS_PER_SECOND
         self._n_samples = 0
         self._energies: list[float] = [0.0]  # of each step of 100 ms, the last one still growing
@@ -99,25 +99,22 @@ def _k_weighting(sample_rate: int) -> Float64:
     return np.ascontiguousarray(rows, np.float64)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True, fastmath={"contract"})  # type: ignore[untyped-decorator]
 def _weighted_energy(samples: Float32, sections: Float64, state: Float64) -> float:
-    """Returns the energy of float32 [n] after both sections; state [4] goes on from call to call.
+    """Returns the energy of float32 [n] after both sections; state [6] goes on from call to call.
 
-    Both run in one pass, transposed direct form II: 3 ns a sample where scipy's lfilter, with a
-    pass and an array for each, takes 20.
+    Both run in one pass in direct form I, where only one product and one sum wait for the sample
+    before: 2 ns a sample where scipy's lfilter, with a pass and an array for each, takes 20.
     """
     b0, b1, b2, a1, a2 = sections[0]
     c0, c1, c2, d1, d2 = sections[1]
-    s1, s2, t1, t2 = state
+    x1, x2, y1, y2, z1, z2 = state
     energy = 0.0
     for sample in samples:
         x = float(sample)
-        y = b0 * x + s1
-        s1 = b1 * x - a1 * y + s2
-        s2 = b2 * x - a2 * y
-        z = c0 * y + t1
-        t1 = c1 * y - d1 * z + t2
-        t2 = c2 * y - d2 * z
+        y = (b0 * x + b1 * x1 + b2 * x2 - a2 * y2) - a1 * y1
+        z = (c0 * y + c1 * y1 + c2 * y2 - d2 * z2) - d1 * z1
+        x1, x2, y1, y2, z1, z2 = x, x1, y, y1, z, z1
         energy += z * z
-    state[0], state[1], state[2], state[3] = s1, s2, t1, t2
+    state[0], state[1], state[2], state[3], state[4], state[5] = x1, x2, y1, y2, z1, z2
     return energy

@@ -1,23 +1,26 @@
 """The data card: what a dataset sounds like in figures, and what changed since the one before.
 
 The figures of a split are over its records, which is what TFX's StatisticsGen sees, so the two
-agree; the percentiles are over recordings. Everything here is pure: it takes the rows that stand in
-recordings.jsonl, and a row holds sums, so no record is read again.
+agree; the percentiles are over recordings. A row of recordings.jsonl holds the sums over its
+records, so no record is read again.
 """
 
 from __future__ import annotations
 
+import array
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from audio import contract
 from beam_transforms.extract import Extracted
 
 Row = Mapping[str, Any]
+Values = Sequence[float] | npt.NDArray[np.float64]
 
 STRETCH_FIGURES = tuple(n for n in contract.FIGURES if n not in contract.RECORDING_FIGURES)
 _PERCENTILES = (5, 50, 95)
@@ -36,49 +39,114 @@ def summaries(extracted: Extracted) -> dict[str, list[float]]:
 
 
 def data_card(
-    recordings: Sequence[Row], *, previous: Sequence[Row] | None = None
+    recordings: Iterable[Row], *, previous: Iterable[Row] | None = None
 ) -> dict[str, Any]:
     """Returns the figures of each split, and the drift since an earlier version.
 
     Args:
-      recordings: rows as in recordings.jsonl.
+      recordings: rows as in recordings.jsonl; gone through once, and not kept.
       previous: those of the version before; None where there is none.
     """
-    splits = {}
-    for split in contract.SPLITS:
-        rows = [row for row in recordings if row["split"] == split]
-        splits[split] = {
-            "recordings": len(rows),
-            "records": sum(row["n_records"] for row in rows),
-            "seconds": round(sum(row[contract.DURATION_SECONDS] for row in rows), 3),
-            "figures": {name: _figure(name, rows) for name in contract.FIGURES},
+    now = {split: _Gathered() for split in contract.SPLITS}
+    for row in recordings:
+        now[row["split"]].add(row)
+    splits = {
+        split: {
+            "recordings": len(gathered.ids),
+            "records": gathered.records,
+            "seconds": round(sum(gathered.values(contract.DURATION_SECONDS)), 3),
+            "figures": {name: gathered.figure(name) for name in contract.FIGURES},
         }
-    return {"splits": splits, "drift": None if previous is None else drift(previous, recordings)}
+        for split, gathered in now.items()
+    }
+    return {"splits": splits, "drift": None if previous is None else _drift(previous, now.values())}
 
 
-def drift(before: Sequence[Row], now: Sequence[Row]) -> dict[str, Any]:
+class _Gathered:
+    """Figures of many recordings: sums over records, one value a recording."""
+
+    def __init__(self) -> None:
+        self.ids: set[bytes] = set()
+        self.records = 0
+        self._columns = {name: _Column() for name in contract.FIGURES}
+
+    def add(self, row: Row) -> None:
+        self.ids.add(bytes.fromhex(row["recording_id"]))
+        self.records += row["n_records"]
+        for name, column in self._columns.items():
+            if name in STRETCH_FIGURES and "stretches" in row:
+                column.add(row["n_records"], *row["stretches"][name])
+            elif row.get(name) is not None:
+                # The records hold it in single precision.
+                value, count = float(np.float32(row[name])), row["n_records"]
+                column.add(count, value * count, value * value * count, value, value)
+
+    def values(self, name: str) -> Sequence[float]:
+        """Returns one value a recording: its own, or the mean of its records."""
+        return self._columns[name].values
+
+    def figure(self, name: str) -> dict[str, float] | None:
+        """Returns mean, std, least, largest over records, percentiles over recordings."""
+        column = self._columns[name]
+        if not column.count:
+            return None
+        mean = column.total / column.count
+        variance = column.squares / column.count - mean * mean
+        percentiles = np.percentile(column.values, _PERCENTILES)
+        found = {
+            "mean": mean,
+            "std": math.sqrt(max(0.0, variance)),
+            "min": column.least,
+            "max": column.largest,
+            **{f"p{p}": value for p, value in zip(_PERCENTILES, percentiles, strict=True)},
+        }
+        return {"records": column.count, **{key: _plain(value) for key, value in found.items()}}
+
+
+class _Column:
+    """One figure of many recordings."""
+
+    def __init__(self) -> None:
+        self.values = array.array("d")
+        self.count = 0
+        self.total = self.squares = 0.0
+        self.least, self.largest = math.inf, -math.inf
+
+    def add(self, count: int, total: float, squares: float, least: float, largest: float) -> None:
+        """Takes a recording's count, sum, sum of squares, least and largest over its records."""
+        self.values.append(total / count)
+        self.count += count
+        self.total += total
+        self.squares += squares
+        self.least, self.largest = min(self.least, least), max(self.largest, largest)
+
+
+def _drift(before: Iterable[Row], now: Iterable[_Gathered]) -> dict[str, Any]:
     """Returns how the recordings of two versions differ, figure by figure.
 
     The distance is the two-sample Kolmogorov-Smirnov statistic over recordings: the largest
     difference between the two cumulative distributions, 0 (the same) to 1 (no overlap).
     """
-    old_ids = {row["recording_id"] for row in before}
-    new_ids = {row["recording_id"] for row in now}
+    old = _Gathered()
+    for row in before:
+        old.add(row)
+    splits = list(now)
     figures = {}
     for name in contract.FIGURES:
-        old, new = _values(name, before), _values(name, now)
-        if not old or not new:
+        values = np.concatenate([gathered.values(name) for gathered in splits])
+        if not len(old.values(name)) or not len(values):
             continue
-        distance, p = _distance(old, new)
+        distance, p = _distance(old.values(name), values)
         figures[name] = {
-            "before": _plain(np.median(old)),
-            "now": _plain(np.median(new)),
+            "before": _plain(np.median(old.values(name))),
+            "now": _plain(np.median(values)),
             "distance": _plain(distance),
             "shifted": bool(p < _SHIFT_P and distance > _SHIFT_DISTANCE),
         }
+    ids = set().union(*(gathered.ids for gathered in splits))
     return {
-        "recordings_added": len(new_ids - old_ids),
-        "recordings_removed": len(old_ids - new_ids),
+        "recordings_added": len(ids - old.ids),
+        "recordings_removed": len(old.ids - ids),
         "figures": figures,
     }
 
@@ -101,12 +169,16 @@ def card_lines(card: Mapping[str, Any]) -> list[str]:
 def _cells(cell: Mapping[str, float] | None) -> str:
     if cell is None:
         return f"{'-':>14}{'-':>10}{'-':>10}"
-    return f"{cell['p5']:14.4g}{cell['p50']:10.4g}{cell['p95']:10.4g}"
+    return f"{_short(cell['p5']):>14}{_short(cell['p50']):>10}{_short(cell['p95']):>10}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _drift_lines(found: Mapping[str, Any]) -> list[str]:
     shifted = [
-        f"{name} (median {cell['before']:.4g} -> {cell['now']:.4g}, "
+        f"{name} (median {_short(cell['before'])} -> {_short(cell['now'])}, "
         f"distance {cell['distance']:.2f})"
         for name, cell in found["figures"].items()
         if cell["shifted"]
@@ -117,44 +189,7 @@ def _drift_lines(found: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _figure(name: str, rows: Sequence[Row]) -> dict[str, float] | None:
-    """Returns mean, std, least, largest over records, percentiles over recordings."""
-    sums = [_sums(name, row) for row in rows if _has(name, row)]
-    count = sum(row["n_records"] for row in rows if _has(name, row))
-    if not count:
-        return None
-    mean = math.fsum(one[0] for one in sums) / count
-    variance = math.fsum(one[1] for one in sums) / count - mean * mean
-    found = {
-        "records": count,
-        "mean": mean,
-        "std": math.sqrt(max(0.0, variance)),
-        "min": min(one[2] for one in sums),
-        "max": max(one[3] for one in sums),
-    }
-    percentiles = np.percentile(_values(name, rows), _PERCENTILES)
-    found |= {f"p{p}": value for p, value in zip(_PERCENTILES, percentiles, strict=True)}
-    return {key: value if key == "records" else _plain(value) for key, value in found.items()}
-
-
-def _has(name: str, row: Row) -> bool:
-    return row.get(name) is not None or name in row.get("stretches", ())
-
-
-def _sums(name: str, row: Row) -> Sequence[float]:
-    if name in STRETCH_FIGURES:
-        found: Sequence[float] = row["stretches"][name]
-        return found
-    value, count = float(np.float32(row[name])), row["n_records"]
-    return value * count, value * value * count, value, value
-
-
-def _values(name: str, rows: Iterable[Row]) -> list[float]:
-    """Returns one value a recording: its own, or the mean of its records."""
-    return [_sums(name, row)[0] / row["n_records"] for row in rows if _has(name, row)]
-
-
-def _distance(old: Sequence[float], new: Sequence[float]) -> tuple[float, float]:
+def _distance(old: Values, new: Values) -> tuple[float, float]:
     from scipy import stats
 
     found = stats.ks_2samp(old, new)

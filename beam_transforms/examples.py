@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 import google_crc32c
+import numpy as np
+import numpy.typing as npt
 
 from audio import contract
 from audio.config import AudioConfig
@@ -42,6 +44,12 @@ def to_records(extracted: Extracted, *, source_uri: str, audio: AudioConfig) -> 
 def recording_id(record: bytes) -> str:
     """Returns which recording a serialised record is of."""
     return str(parse_example(record, contract.RECORDING_ID).decode())
+
+
+def log_mel_of(record: bytes, audio: AudioConfig) -> npt.NDArray[np.float16]:
+    """Returns the frames of a serialised record, float16 [n_frames, n_mels]."""
+    stored = parse_example(record, contract.LOG_MEL)
+    return np.frombuffer(stored, "<f2").reshape(-1, audio.n_mels)
 
 
 def write_tfrecord(file: BinaryIO, record: bytes) -> int:

@@ -1,43 +1,88 @@
-"""From what became of each source to what the dataset holds: a pure function."""
+"""From what became of each source to what the dataset holds: a pure function.
+
+Only what the decision needs passes through here, some 300 bytes a file: what else is known of a
+recording stays in its staged file, where the writer of its shard finds it.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from audio import contract
 from beam_transforms.settings import PrepareSettings, Staged
 from beam_transforms.splits import assign_splits
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Shard:
-    """One file of a split: the staged sources whose records it holds, in order."""
+class Outcome(NamedTuple):
+    """What became of one source, in short.
+
+    Attributes:
+      uri: of the source.
+      source_bytes: its size.
+      key: of its staged files.
+      recording_id: of the recording; None where it was rejected.
+      n_bytes: of its records.
+      rejection: the row of the table of rejected files; None where it was prepared.
+    """
+
+    uri: str
+    source_bytes: int
+    key: str
+    recording_id: str | None
+    n_bytes: int
+    rejection: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, staged: Staged) -> Outcome:
+        """Returns the outcome of a staged source."""
+        recording = staged.recording or {"recording_id": None, "n_bytes": 0}
+        return cls(
+            uri=staged.source.uri,
+            source_bytes=staged.source.n_bytes,
+            key=staged.key,
+            recording_id=recording["recording_id"],
+            n_bytes=recording["n_bytes"],
+            rejection=staged.rejection,
+        )
+
+
+class Placed(NamedTuple):
+    """A recording's place in its shard: its staged files, its id, and where its records begin."""
+
+    key: str
+    recording_id: str
+    offset: int
+
+
+class Shard(NamedTuple):
+    """One file of a split: the recordings that it holds, in order."""
 
     split: str
     name: str
-    keys: tuple[str, ...]
+    recordings: tuple[Placed, ...]
     n_bytes: int
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan:
+class Plan(NamedTuple):
     """The dataset to be.
 
     Attributes:
-      recordings: one row a recording that is kept, sorted by id.
-      rejected: one row a file that is not, sorted by uri.
-      shards: all files of all splits.
+      shards: all files of all splits; within a split, recordings are in the order of their ids.
+      rejected: one row a file that is not kept, sorted by uri.
       n_sources: files that were looked at.
     """
 
-    recordings: tuple[dict[str, Any], ...]
-    rejected: tuple[dict[str, Any], ...]
     shards: tuple[Shard, ...]
+    rejected: tuple[dict[str, Any], ...]
     n_sources: int
+
+    @property
+    def n_recordings(self) -> int:
+        """Recordings that are kept."""
+        return sum(len(shard.recordings) for shard in self.shards)
 
     @property
     def n_failed(self) -> int:
@@ -47,7 +92,11 @@ class Plan:
     @property
     def dataset_id(self) -> str:
         """12 hex digits: which recordings, and in which split."""
-        rows = [(row["recording_id"], row["split"]) for row in self.recordings]
+        rows = sorted(
+            (placed.recording_id, shard.split)
+            for shard in self.shards
+            for placed in shard.recordings
+        )
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
 
 
@@ -55,7 +104,7 @@ DUPLICATE = "Duplicate"
 
 
 def plan_dataset(
-    staged: Iterable[Staged],
+    outcomes: Iterable[Outcome],
     *,
     settings: PrepareSettings,
     previous: Mapping[str, str] | None = None,
@@ -63,96 +112,57 @@ def plan_dataset(
     """Decides duplicates, splits and shards from the outcomes of all sources.
 
     Args:
-      staged: the outcomes, in any order.
+      outcomes: in any order.
       settings: eval_share and shard_bytes.
       previous: splits of an earlier version of the dataset, by recording id.
     """
-    outcomes = sorted(staged, key=lambda one: one.source.uri)
-    rejected = [one.rejection for one in outcomes if one.rejection]
-    kept: dict[str, Staged] = {}
-    for one in outcomes:
-        if one.recording:
-            first = kept.setdefault(one.recording["recording_id"], one)
+    ordered = sorted(outcomes, key=lambda one: one.uri)
+    rejected = [one.rejection for one in ordered if one.rejection]
+    kept: dict[str, Outcome] = {}
+    for one in ordered:
+        if one.recording_id is not None:
+            first = kept.setdefault(one.recording_id, one)
             if first is not one:
                 rejected.append(_duplicate(one, first))
     splits = assign_splits(kept, eval_share=settings.eval_share, previous=previous)
-    rows = [
-        {
-            **(kept[name].recording or {}),
-            "source_uri": kept[name].source.uri,
-            "source_bytes": kept[name].source.n_bytes,
-            "split": splits[name],
-            "key": kept[name].key,
-        }
-        for name in sorted(kept)
+    in_order = [kept[name] for name in sorted(kept)]
+    shards = [
+        shard
+        for split in contract.SPLITS
+        for shard in _shards(
+            split, [one for one in in_order if splits[str(one.recording_id)] == split], settings
+        )
     ]
-    shards = tuple(_assign_shards(rows, settings.shard_bytes))
     return Plan(
-        recordings=tuple(rows),
+        shards=tuple(shards),
         rejected=tuple(sorted(rejected, key=lambda row: row["uri"])),
-        shards=shards,
-        n_sources=len(outcomes),
+        n_sources=len(ordered),
     )
 
 
-def _duplicate(one: Staged, first: Staged) -> dict[str, Any]:
+def _duplicate(one: Outcome, first: Outcome) -> dict[str, Any]:
     return {
-        "uri": one.source.uri,
+        "uri": one.uri,
         "stage": "plan",
         "error": DUPLICATE,
-        "message": f"the same audio as {first.source.uri}, which is kept",
-        "bytes": one.source.n_bytes,
+        "message": f"the same audio as {first.uri}, which is kept",
+        "bytes": one.source_bytes,
         "sha256": None,
         "remedy": "Nothing needs to be done.",
     }
 
 
-def _assign_shards(rows: Iterable[dict[str, Any]], shard_bytes: int) -> Iterable[Shard]:
-    """Yields the shards of all splits; writes `shard` and `offset` into the rows."""
-    for split in contract.SPLITS:
-        # An empty split still has a file: readers of all splits need not know.
-        groups: list[list[dict[str, Any]]] = [[]]
-        filled = 0
-        for row in rows:
-            if row["split"] != split:
-                continue
-            # A recording is never cut over two shards.
-            if filled >= shard_bytes:
-                groups.append([])
-                filled = 0
-            row["offset"] = filled
-            groups[-1].append(row)
-            filled += row["n_bytes"]
-        for index, group in enumerate(groups):
-            name = contract.shard_name(index, len(groups))
-            for row in group:
-                row["shard"] = name
-            keys = tuple(row["key"] for row in group)
-            n_bytes = sum(row["n_bytes"] for row in group)
-            yield Shard(split=split, name=name, keys=keys, n_bytes=n_bytes)
-
-
-def dataset_info(plan: Plan, *, audio: Any, settings: PrepareSettings) -> dict[str, Any]:
-    """Returns what dataset_info.json holds: configuration, counts and sums, no clock."""
-    splits = {}
-    for split in contract.SPLITS:
-        rows = [row for row in plan.recordings if row["split"] == split]
-        splits[split] = {
-            "recordings": len(rows),
-            "seconds": round(sum(row["duration_seconds"] for row in rows), 3),
-            "frames": sum(row["n_frames"] for row in rows),
-            "records": sum(row["n_records"] for row in rows),
-            "bytes": sum(row["n_bytes"] for row in rows),
-            "shards": sum(shard.split == split for shard in plan.shards),
-        }
-    return {
-        "format_version": contract.FORMAT_VERSION,
-        "dataset_id": plan.dataset_id,
-        "fingerprint": audio.fingerprint,
-        "audio": json.loads(audio.to_json()),
-        "prepare": dataclasses.asdict(settings),
-        "splits": splits,
-        "sources": plan.n_sources,
-        "rejected": plan.n_failed,
-        "duplicates": len(plan.rejected) - plan.n_failed,
-    }
+def _shards(split: str, kept: Sequence[Outcome], settings: PrepareSettings) -> Iterator[Shard]:
+    # An empty split still has a file: readers of all splits need not know.
+    groups: list[list[Placed]] = [[]]
+    sizes = [0]
+    for one in kept:
+        # A recording is never cut over two shards.
+        if sizes[-1] >= settings.shard_bytes:
+            groups.append([])
+            sizes.append(0)
+        groups[-1].append(Placed(one.key, str(one.recording_id), sizes[-1]))
+        sizes[-1] += one.n_bytes
+    for index, (group, n_bytes) in enumerate(zip(groups, sizes, strict=True)):
+        name = contract.shard_name(index, len(groups))
+        yield Shard(split=split, name=name, recordings=tuple(group), n_bytes=n_bytes)

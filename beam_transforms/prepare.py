@@ -24,9 +24,9 @@ from audio.config import AudioConfig
 from audio.errors import InputError, OutputExistsError, TooManyRejectedError
 from beam_transforms import staging, storage
 from beam_transforms.card import data_card
-from beam_transforms.examples import read_tfrecord, recording_id, write_tfrecord
-from beam_transforms.plan import Plan, Shard, dataset_info, plan_dataset
-from beam_transforms.settings import PrepareSettings, Reuse, Source, Staged
+from beam_transforms.plan import Outcome, Plan, plan_dataset
+from beam_transforms.settings import PrepareSettings, Reuse, Source
+from beam_transforms.shards import Written, rows_of, write_shard
 
 _SOURCES = "sources.jsonl"
 _FAILED = "failed.json"
@@ -60,7 +60,7 @@ class PrepareDataset(beam.PTransform):
         plan = (
             root
             | "ListSources" >> beam.Create([storage.join(folder, _SOURCES)])
-            | "ReadSources" >> beam.FlatMap(_read_sources)
+            | "ReadSources" >> beam.FlatMap(_read_lines).with_output_types(str)
             | "SpreadSources" >> beam.Reshuffle()
             | "StageRecordings"
             >> beam.Map(
@@ -91,69 +91,45 @@ class PrepareDataset(beam.PTransform):
 
 
 def stage_counted(
-    listed: tuple[Source, Reuse | None],
+    line: str,
     *,
     staging_folder: str,
     audio: AudioConfig,
     settings: PrepareSettings,
-) -> Staged:
-    """stage_recording, with Beam counters."""
-    source, reuse = listed
+) -> Outcome:
+    """stage_recording of a line of the list of sources, with Beam counters.
+
+    Lines go through the shuffle and not objects: a runner in one process keeps every element.
+    """
+    row = json.loads(line)
+    source, reuse = Source(**row["source"]), Reuse(**row["reuse"]) if row["reuse"] else None
     staged = staging.stage_recording(
         source, staging=staging_folder, audio=audio, settings=settings, reuse=reuse
     )
     name = "recordings" if staged.recording else "rejected"
     beam.metrics.Metrics.counter("prepare", name).inc()
-    return staged
+    return Outcome.of(staged)
 
 
 def plan_after(
-    staged: Iterable[Staged], *, settings: PrepareSettings, previous: str | None
+    outcomes: Iterable[Outcome], *, settings: PrepareSettings, previous: str | None
 ) -> Plan:
     """plan_dataset, with the splits of an earlier version of the dataset."""
     splits = {row["recording_id"]: row["split"] for row in read_recordings(previous)}
-    return plan_dataset(staged, settings=settings, previous=splits)
+    return plan_dataset(outcomes, settings=settings, previous=splits)
 
 
-def read_recordings(dataset: str | None) -> list[dict[str, Any]]:
-    """Returns the rows of a finished dataset's recordings; none for None."""
-    if dataset is None:
-        return []
-    text = storage.read_text(storage.join(dataset, contract.RECORDINGS))
-    return [json.loads(line) for line in text.splitlines()]
+def read_recordings(dataset: str | None) -> Iterator[dict[str, Any]]:
+    """Yields the rows of a finished dataset's recordings; none for None."""
+    if dataset is not None:
+        with storage.open_read(storage.join(dataset, contract.RECORDINGS)) as file:
+            for line in file:
+                yield json.loads(line)
 
 
 def acceptable(plan: Plan, settings: PrepareSettings) -> bool:
     """Whether a plan may become a dataset: enough files were good."""
-    return bool(plan.recordings) and plan.n_failed <= settings.max_rejected_share * plan.n_sources
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Written:
-    """A shard as it stands in its file.
-
-    Attributes:
-      split: where it is.
-      name: of the file.
-      recording_ids: the recordings whose records were found in it, in the file's order.
-    """
-
-    split: str
-    name: str
-    recording_ids: tuple[str, ...]
-
-
-def write_shard(shard: Shard, *, output: str, staging_folder: str) -> Written:
-    """Writes one shard: its staged TFRecord files one after the other, each record looked at."""
-    path = storage.join(output, contract.split_folder(shard.split), shard.name)
-    found: dict[str, None] = {}
-    with storage.write_whole(path) as target:
-        for key in shard.keys:
-            with storage.open_read(staging.records_path(staging_folder, key)) as records:
-                for record in read_tfrecord(records):
-                    found[recording_id(record)] = None
-                    write_tfrecord(target, record)
-    return Written(split=shard.split, name=shard.name, recording_ids=tuple(found))
+    return bool(plan.n_recordings) and plan.n_failed <= settings.max_rejected_share * plan.n_sources
 
 
 def finish(
@@ -173,19 +149,51 @@ def finish(
     """
     rejected = storage.join(output, contract.REJECTED)
     storage.write_text(rejected, _json_lines(plan.rejected))
-    info = dataset_info(plan, audio=audio, settings=settings)
+    written = sorted(written, key=lambda one: (contract.SPLITS.index(one.split), one.name))
+    info = dataset_info(plan, written, audio=audio, settings=settings)
     if not acceptable(plan, settings):
         storage.write_text(storage.join(staging_folder, _FAILED), json.dumps(info))
         return 0
     audit(plan, written, output)
-    storage.write_text(storage.join(output, contract.RECORDINGS), _json_lines(plan.recordings))
+    with storage.write_whole(storage.join(output, contract.RECORDINGS)) as target:
+        for line in rows_of(written, staging_folder):
+            target.write(line.encode("utf-8", "surrogateescape"))
     before = read_recordings(previous) if previous else None
-    card = data_card(plan.recordings, previous=before)
+    card = data_card(read_recordings(output), previous=before)
     for name, content in ((contract.DATASET_INFO, info), (contract.DATA_CARD, card)):
         text = json.dumps(content, indent=2, sort_keys=True) + "\n"
         storage.write_text(storage.join(output, name), text)
     storage.write_text(storage.join(output, contract.COMPLETED), plan.dataset_id + "\n")
     return len(written)
+
+
+def dataset_info(
+    plan: Plan, written: Sequence[Written], *, audio: AudioConfig, settings: PrepareSettings
+) -> dict[str, Any]:
+    """Returns what dataset_info.json holds: configuration, counts and sums, no clock."""
+    splits = {}
+    for split in contract.SPLITS:
+        shards = [shard for shard in plan.shards if shard.split == split]
+        mine = [one for one in written if one.split == split]
+        splits[split] = {
+            "recordings": sum(len(shard.recordings) for shard in shards),
+            "seconds": round(sum(one.seconds for one in mine), 3),
+            "frames": sum(one.frames for one in mine),
+            "records": sum(one.records for one in mine),
+            "bytes": sum(shard.n_bytes for shard in shards),
+            "shards": len(shards),
+        }
+    return {
+        "format_version": contract.FORMAT_VERSION,
+        "dataset_id": plan.dataset_id,
+        "fingerprint": audio.fingerprint,
+        "audio": json.loads(audio.to_json()),
+        "prepare": dataclasses.asdict(settings),
+        "splits": splits,
+        "sources": plan.n_sources,
+        "rejected": plan.n_failed,
+        "duplicates": len(plan.rejected) - plan.n_failed,
+    }
 
 
 def audit(plan: Plan, written: Sequence[Written], output: str) -> None:
@@ -198,7 +206,11 @@ def audit(plan: Plan, written: Sequence[Written], output: str) -> None:
         not as long as its records; that is a fault of ours, and the dataset stays without its
         marker.
     """
-    planned = {(row["split"], row["shard"], row["recording_id"]) for row in plan.recordings}
+    planned = {
+        (shard.split, shard.name, placed.recording_id)
+        for shard in plan.shards
+        for placed in shard.recordings
+    }
     found = [(one.split, one.name, name) for one in written for name in one.recording_ids]
     places = collections.Counter(name for _, _, name in found)
     twice = sorted(name for name, count in places.items() if count > 1)
@@ -220,10 +232,8 @@ def _json_lines(rows: Sequence[Mapping[str, Any]]) -> str:
     return "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
 
 
-def _read_sources(path: str) -> Iterator[tuple[Source, Reuse | None]]:
-    for line in storage.read_text(path).splitlines():
-        row = json.loads(line)
-        yield Source(**row["source"]), Reuse(**row["reuse"]) if row["reuse"] else None
+def _read_lines(path: str) -> Iterator[str]:
+    yield from storage.read_text(path).splitlines()
 
 
 def _reusable(

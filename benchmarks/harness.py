@@ -13,11 +13,14 @@ import statistics
 import sys
 import tempfile
 import time
+import typing
 from collections.abc import Callable, Mapping, Sequence
 
 # One core, said before numerical libraries start their threads.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+Name = typing.TypeVar("Name")
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
@@ -56,13 +59,35 @@ def recordings(folder: str | None) -> list[pathlib.Path]:
     return made
 
 
+def an_hour(
+    folder: str | None, links: pathlib.Path, *, hours: float = 1.0
+) -> tuple[list[pathlib.Path], float]:
+    """Returns recordings of at least an hour in all, and how many seconds they are.
+
+    Those of a folder are taken again under other names until they are enough.
+    """
+    import itertools
+
+    import soundfile
+
+    made, seconds = [], 0.0
+    for index, path in enumerate(itertools.cycle(recordings(folder))):
+        link = links / f"{index:05d}{path.suffix}"
+        link.symlink_to(path)
+        made.append(link)
+        seconds += soundfile.info(str(path)).duration
+        if seconds >= 3600 * hours:
+            return made, seconds
+    raise SystemExit("no recordings")
+
+
 def in_turn(
-    peers: Mapping[str, Callable[[], object]], *, rounds: int, clock: Callable[[], float]
-) -> dict[str, float]:
+    peers: Mapping[Name, Callable[[], object]], *, rounds: int, clock: Callable[[], float]
+) -> dict[Name, float]:
     """Runs every peer once to warm up, then all in turn; returns median seconds of each."""
     for run in peers.values():
         run()
-    seconds: dict[str, list[float]] = {name: [] for name in peers}
+    seconds: dict[Name, list[float]] = {name: [] for name in peers}
     for _ in range(rounds):
         for name, run in peers.items():
             started = clock()

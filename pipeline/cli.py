@@ -68,6 +68,9 @@ def prepare(
         str | None,
         typer.Option(help="A dataset whose rejected files to try again; the rest is copied."),
     ] = None,
+    pictures: Annotated[
+        int, typer.Option(min=0, help="Draw the log-mel of this many recordings.")
+    ] = 0,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
@@ -82,7 +85,28 @@ def prepare(
         choice = commands.InputChoice(
             inputs=tuple(input or ()), listed=input_list, retry_rejected=retry_rejected
         )
-        commands.prepare(console, choice, output, settings, previous=previous or retry_rejected)
+        commands.prepare(
+            console,
+            choice,
+            output,
+            settings,
+            previous=previous or retry_rejected,
+            pictures=pictures,
+        )
+
+
+@app.command()
+def card(
+    dataset: Annotated[str, typer.Argument(help="A folder that `nocturne prepare` wrote.")],
+) -> None:
+    """Shows what a dataset sounds like in figures, and what changed since the version before.
+
+    Example: nocturne card dataset
+    """
+    with _command("card") as console:
+        from pipeline import commands
+
+        commands.show_card(console, dataset)
 
 
 @app.command()

@@ -48,8 +48,9 @@ def prepare(
     config: Config,
     *,
     previous: str | None = None,
+    pictures: int = 0,
 ) -> dict[str, Any]:
-    """Prepares a dataset and prints what became of the files."""
+    """Prepares a dataset, draws some of its recordings, and prints what became of the files."""
     from beam_transforms import prepare as job
     from beam_transforms import staging
 
@@ -76,8 +77,31 @@ def prepare(
                 )
     finally:
         print_rejected(console, output)
-    print_dataset(console, info, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    if pictures:
+        from pipeline.dataset_pictures import draw_recordings
+
+        with console.stage("draw") as stage:
+            drawn = draw_recordings(output, pictures)
+            stage.outcome = f"{len(drawn)} pictures"
+    print_dataset(console, info, seconds)
+    show_card(console, output)
     return info
+
+
+def show_card(console: Console, dataset: str) -> None:
+    """Prints a finished dataset's card.
+
+    Raises:
+      IncompleteError: the dataset is not finished.
+    """
+    from beam_transforms import storage
+    from beam_transforms.card import card_lines
+
+    storage.require_dataset(dataset)
+    card = json.loads(storage.read_text(storage.join(dataset, contract.DATA_CARD)))
+    for line in card_lines(card):
+        console.line(line)
 
 
 def print_rejected(console: Console, output: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +11,22 @@ import numpy.typing as npt
 from audio.config import AudioConfig
 
 _RANGE_DB = 70.0
+_MAX_COLUMNS = 4000  # more than a picture has pixels
 
 
 def spectrogram_png(
-    path: pathlib.Path, log_mel: npt.NDArray[np.float32], config: AudioConfig, *, title: str = ""
+    path: pathlib.Path | BinaryIO,
+    log_mel: npt.NDArray[np.float32],
+    config: AudioConfig,
+    *,
+    title: str = "",
 ) -> None:
     """Draws log-mel frames [n_frames, n_mels] in dB below the loudest cell."""
     figure, axes = _figure(9.0, 2.4)
-    decibels = log_mel.T * (10 / np.log(10))
+    # Of a long recording the loudest frame of each column is drawn, so that onsets stay.
+    step = -(-len(log_mel) // _MAX_COLUMNS)
+    columns = np.maximum.reduceat(log_mel, np.arange(0, len(log_mel), step))
+    decibels = columns.T * (10 / np.log(10))
     top = float(decibels.max())
     seconds = len(log_mel) / config.frames_per_second
     axes.imshow(
@@ -35,7 +43,7 @@ def spectrogram_png(
     axes.set_ylabel("mel band")
     if title:
         axes.set_title(title, fontsize=9, loc="left")
-    figure.savefig(path)
+    figure.savefig(path, format="png")
 
 
 def loss_png(path: pathlib.Path, history: dict[str, Any]) -> None:
@@ -51,7 +59,7 @@ def loss_png(path: pathlib.Path, history: dict[str, Any]) -> None:
     axes.set_ylabel("loss")
     axes.set_yscale("log")
     axes.legend()
-    figure.savefig(path)
+    figure.savefig(path, format="png")
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:

@@ -63,6 +63,8 @@ def write_report(
             evaluation=evaluation,
             anomalies=anomalies,
             data=_json(dataset, contract.DATASET_INFO),
+            card=_json(dataset, contract.DATA_CARD),
+            figures=contract.FIGURES,
             rejected=_lines(dataset, contract.REJECTED),
             history=history,
             loss_picture=f"{_PICTURES}/loss.png",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from audio.config import AudioConfig
 from beam_transforms import prepare
 from beam_transforms.settings import PrepareSettings
+from tests import signals
 from tests.gcs import emulator
 
 pytestmark = [
@@ -135,6 +137,23 @@ def test_the_package_holds_the_code_and_asks_for_no_tfx(wheel) -> None:
     plain = [line for line in required if "extra ==" not in line]
     assert not [line for line in plain if "tfx" in line or "tensorflow" in line]
     assert [line for line in plain if "apache-beam" in line]
+
+
+def test_the_package_installs_from_a_plain_pip_and_prepares(wheel, tmp_path) -> None:
+    """In an environment of its own, with nothing but what the package asks for."""
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    command = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", str(wheel)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode and "No matching distribution" in done.stderr:
+        reason = f"needs a package index: {done.stderr.strip()[-300:]}"
+        pytest.fail(reason) if os.environ.get("NOCTURNE_CI") else pytest.skip(reason)
+    assert done.returncode == 0, done.stderr[-2000:]
+    signals.write(tmp_path / "music" / "a.ogg", signals.tune(seconds=3), format="OGG")
+    command = [str(python.parent / "nocturne"), "prepare", "--input", "music", "--output", "out"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "out" / "COMPLETED").exists()
 
 
 def test_workers_that_prepare_import_neither_tensorflow_nor_tfx() -> None:

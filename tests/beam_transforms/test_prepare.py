@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -20,6 +19,7 @@ from audio.config import AudioConfig
 from audio.errors import IncompleteError, InputError, OutputExistsError, TooManyRejectedError
 from audio.mel import log_mel
 from beam_transforms import prepare, staging
+from beam_transforms.plan import Placed
 from beam_transforms.settings import PrepareSettings
 from beam_transforms.sources import find_sources, replay_sources
 from tests import signals
@@ -160,7 +160,7 @@ def test_plain_functions_give_what_the_beam_job_gives(music, tmp_path) -> None:
         )
         for source in reversed(sources)
     ]
-    plan = prepare.plan_dataset(staged, settings=SETTINGS)
+    plan = prepare.plan_dataset(map(prepare.Outcome.of, staged), settings=SETTINGS)
     folder = str(plain / staging.FOLDER)
     written = [
         prepare.write_shard(shard, output=str(plain), staging_folder=folder)
@@ -394,9 +394,8 @@ def test_a_recording_in_two_splits_fails_the_run(music, tmp_path, monkeypatch) -
 
     def leaky(shard: Any, *, staging_folder: str, **kwargs: str) -> prepare.Written:
         keys = sorted(path.stem for path in pathlib.Path(staging_folder).glob("*.tfrecord"))
-        return real(
-            dataclasses.replace(shard, keys=tuple(keys)), staging_folder=staging_folder, **kwargs
-        )
+        everything = tuple(Placed(key, "", 0) for key in keys)
+        return real(shard._replace(recordings=everything), staging_folder=staging_folder, **kwargs)
 
     monkeypatch.setattr(prepare, "write_shard", leaky)
     with pytest.raises(Exception, match=r"leakage: recording \w{64} stands in 2 shards"):

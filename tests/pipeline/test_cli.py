@@ -50,7 +50,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["prepare", "train", "evaluate", "generate", "trace", "doctor", "demo", "run training",
+    ["prepare", "card", "train", "evaluate", "generate", "trace", "doctor", "demo", "run training",
      "run generation"],
 )  # fmt: skip
 def test_every_command_has_help(tmp_path, command: str) -> None:
@@ -61,8 +61,15 @@ def test_every_command_has_help(tmp_path, command: str) -> None:
 
 def test_three_stages_by_themselves_without_tfx(tmp_path, recordings) -> None:
     small = ["--set", "audio.n_mels=32", "--set", "prepare.chunk_frames=200"]
-    done = nocturne("prepare", "--input", recordings, "--output", "data", *small, cwd=tmp_path)
+    command = ["prepare", "--input", recordings, "--output", "data", "--pictures", "3", *small]
+    done = nocturne(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    pictures = sorted((tmp_path / "data" / "pictures").iterdir())
+    assert [path.name.split("-")[0] for path in pictures] == ["eval", "train", "train"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
+    card = nocturne("card", "data", cwd=tmp_path)
+    assert "bandwidth_hz" in card.stdout
+    assert card.stdout.strip() in done.stdout
     assert "6 files, 0 rejected, 0 duplicates" in done.stdout
     assert "W0000" not in done.stdout + done.stderr  # TensorFlow's noise is in the log
     tiny = "units=12 window_frames=64 batch_windows=4 steps=6 eval_every=3 primer_frames=16"

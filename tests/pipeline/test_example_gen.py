@@ -16,7 +16,8 @@ from beam_transforms.sources import find_sources
 from tests import signals
 from tests.beam_transforms.test_prepare import count_decoded, recordings, tree
 
-pytestmark = pytest.mark.slow
+# TFX and TFDV warn of their own past when they are loaded.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 
 @pytest.fixture

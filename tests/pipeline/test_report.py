@@ -45,7 +45,15 @@ def test_everything_that_the_page_names_is_there(page) -> None:
 
 def test_the_page_says_what_it_is(page) -> None:
     text = page.read_text()
-    for said in ("What to expect", "not blessed", "too loud", "clip-0001.wav", "4 recordings"):
+    for said in (
+        "How it sounds",
+        "bandwidth_hz",
+        "What to expect",
+        "not blessed",
+        "too loud",
+        "clip-0001.wav",
+        "4 recordings",
+    ):
         assert said in text
     manifest = json.loads((page.parent / "clips" / contract.MANIFEST).read_text())
     assert str(manifest["clips"][1]["seed"]) in text

@@ -1,0 +1,63 @@
+"""Reading a dataset back as shuffled windows, against the training step that eats them."""
+
+from __future__ import annotations
+
+import pathlib
+import tempfile
+
+import harness
+
+harness.one_core()
+
+import tensorflow as tf  # noqa: E402
+
+from audio.config import AudioConfig  # noqa: E402
+from beam_transforms import prepare  # noqa: E402
+from beam_transforms.settings import PrepareSettings  # noqa: E402
+from beam_transforms.sources import find_sources  # noqa: E402
+from trainer import fit  # noqa: E402
+from trainer.dataset import open_dataset, training_windows  # noqa: E402
+from trainer.settings import TrainSettings  # noqa: E402
+from trainer.strategy import resolve_strategy  # noqa: E402
+
+BATCHES, STEPS = 200, 4
+
+
+def main() -> None:
+    options = harness.parser(__doc__).parse_args()
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    settings = TrainSettings()
+    with tempfile.TemporaryDirectory() as folder:
+        hour, _ = harness.an_hour(options.audio, pathlib.Path(folder))
+        prepare.run(
+            sources=find_sources([str(path) for path in hour]),
+            output=f"{folder}/dataset",
+            audio=AudioConfig(),
+            settings=PrepareSettings(),
+        )
+        windows = training_windows(
+            open_dataset(f"{folder}/dataset"),
+            window_frames=settings.window_frames,
+            batch_windows=settings.batch_windows,
+            seed=0,
+        )
+        reading = iter(windows)
+        loop = fit._Loop(resolve_strategy("cpu"), AudioConfig().n_mels, settings)
+        batch = next(reading)
+        medians = harness.in_turn(
+            {
+                "reading": lambda: [next(reading) for _ in range(BATCHES)],
+                "training": lambda: [float(loop.train_step(batch)) for _ in range(STEPS)],
+            },
+            rounds=options.rounds,
+            clock=harness.cpu_time,
+        )
+    read, trained = BATCHES / medians["reading"], STEPS / medians["training"]
+    print(f"batches of {settings.batch_windows} x {settings.window_frames} x 128 a CPU second")
+    harness.table(["", "batches/s"], [["reading", read], ["training step", trained]])
+    harness.report([("read_back", read / trained, "training step", 10)])
+
+
+if __name__ == "__main__":
+    main()
