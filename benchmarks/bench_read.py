@@ -15,8 +15,8 @@ from audio.config import AudioConfig  # noqa: E402
 from beam_transforms import prepare  # noqa: E402
 from beam_transforms.settings import PrepareSettings  # noqa: E402
 from beam_transforms.sources import find_sources  # noqa: E402
-from trainer import fit  # noqa: E402
 from trainer.dataset import open_dataset, training_windows  # noqa: E402
+from trainer.loop import TrainingLoop  # noqa: E402
 from trainer.settings import TrainSettings  # noqa: E402
 from trainer.strategy import resolve_strategy  # noqa: E402
 
@@ -43,12 +43,12 @@ def main() -> None:
             seed=0,
         )
         reading = iter(windows)
-        loop = fit._Loop(resolve_strategy("cpu"), AudioConfig().n_mels, settings)
-        batch = next(reading)
+        loop = TrainingLoop(resolve_strategy("cpu"), AudioConfig().n_mels, settings)
+        batch, one = next(reading), tf.constant(1, tf.int64)
         medians = harness.in_turn(
             {
                 "reading": lambda: [next(reading) for _ in range(BATCHES)],
-                "training": lambda: [float(loop.train_step(batch)) for _ in range(STEPS)],
+                "training": lambda: [float(loop.train_step(batch, one)[0]) for _ in range(STEPS)],
             },
             rounds=options.rounds,
             clock=harness.cpu_time,

@@ -9,13 +9,23 @@ The data needs no file of its own: a batch follows from the seed and the step.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 
+from audio.errors import NocturneError
+
 _STATE = "state.json"
+
+
+class UnwritableError(NocturneError):
+    """What a run has to keep cannot be written."""
+
+    exit_code = 11
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -56,25 +66,28 @@ class Checkpoints:
 
         A run that was not begun, or was killed before its first checkpoint, starts at step 0.
         """
-        try:
-            with tf.io.gfile.GFile(f"{self.folder}/{_STATE}") as file:
-                state = RunState(**json.loads(file.read()))
-        except tf.errors.NotFoundError:
-            return RunState()
+        with _said_plainly(self.folder):
+            try:
+                with tf.io.gfile.GFile(f"{self.folder}/{_STATE}") as file:
+                    state = RunState(**json.loads(file.read()))
+            except tf.errors.NotFoundError:
+                return RunState()
         self._all.read(self._path("step", state.step)).assert_consumed()
         return state
 
     def save(self, state: RunState) -> None:
         """Writes weights, optimiser and state; the state goes last and replaces the one before."""
-        tf.io.gfile.makedirs(self.folder)
-        self._all.write(self._path("step", state.step))
-        self._write_state(state)
-        self._remove_others("step", state.step)
+        with _said_plainly(self.folder):
+            tf.io.gfile.makedirs(self.folder)
+            self._all.write(self._path("step", state.step))
+            self._write_state(state)
+            self._remove_others("step", state.step)
 
     def save_best(self, step: int) -> None:
         """Writes the weights as the best so far; they count once `save` has named them."""
-        tf.io.gfile.makedirs(self.folder)
-        self._weights.write(self._path("best", step))
+        with _said_plainly(self.folder):
+            tf.io.gfile.makedirs(self.folder)
+            self._weights.write(self._path("best", step))
 
     def restore_best(self, state: RunState) -> None:
         """Gives the model the weights of the best evaluation."""
@@ -100,3 +113,15 @@ class Checkpoints:
         for path in tf.io.gfile.glob(f"{self.folder}/{kind}-*"):
             if not path.startswith(self._path(kind, step)):
                 tf.io.gfile.remove(path)
+
+
+@contextlib.contextmanager
+def _said_plainly(folder: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        reason = str(getattr(error, "message", "") or error).splitlines()[0][:200]
+        raise UnwritableError(
+            f"cannot keep the training's state in {folder}: {reason}. Make room or give a folder "
+            "that can be written, and run the same command again; what was saved before is still there."
+        ) from error

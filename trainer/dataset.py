@@ -82,12 +82,14 @@ def chunks(dataset: Dataset, split: str) -> tf.data.Dataset:
 
 
 def training_windows(
-    dataset: Dataset, *, window_frames: int, batch_windows: int, seed: int
+    dataset: Dataset, *, window_frames: int, batch_windows: int, seed: int, part: int = 0
 ) -> tf.data.Dataset:
     """Yields batches of training windows for ever: float32 [batch_windows, window_frames, n_mels].
 
-    Every pass cuts each stored stretch at another phase, drawn from seed and position, so windows
-    fall uniformly over time and a seed repeats them.
+    A run goes through its parts one after the other; each reads the shards in an order of its own
+    and begins at a place of its own, so a run can be taken up at any part without reading what came
+    before. Every stored stretch is cut at another phase each time, so windows fall uniformly over
+    time, not over files. Equal arguments give equal batches.
 
     Raises:
       InputError: no stretch of the training split is as long as a window.
@@ -95,27 +97,35 @@ def training_windows(
     _require_windows(dataset, contract.TRAIN, window_frames)
     spec = {contract.LOG_MEL: tf.io.FixedLenFeature([], tf.string)}
     n_mels = dataset.audio.n_mels
+    chance = np.random.default_rng([seed, part])
+    draw = int(chance.integers(2**31))
 
     def cut(index: tf.Tensor, record: tf.Tensor) -> tf.data.Dataset:
         raw = tf.io.parse_single_example(record, spec)[contract.LOG_MEL]
         frames = tf.reshape(tf.io.decode_raw(raw, tf.float16), [-1, n_mels])
-        # A stretch shorter than a window gives none.
-        spare = tf.shape(frames)[0] % window_frames
+        # Any phase that leaves a window; a stretch shorter than a window gives none.
+        n_frames = tf.shape(frames)[0]
+        phases = tf.clip_by_value(n_frames - window_frames + 1, 1, window_frames)
         phase = tf.random.stateless_uniform(
-            [], seed=tf.stack([tf.cast(seed, tf.int64), index]), maxval=spare + 1, dtype=tf.int32
+            [], seed=tf.stack([tf.cast(draw, tf.int64), index]), maxval=phases, dtype=tf.int32
         )
-        count = tf.shape(frames)[0] // window_frames
+        count = (n_frames - phase) // window_frames
         kept = frames[phase : phase + count * window_frames]
         windows = tf.reshape(kept, [-1, window_frames, n_mels])
         return tf.data.Dataset.from_tensor_slices(windows)
 
-    records = tf.data.TFRecordDataset(dataset.shards(contract.TRAIN)).cache()
+    shards = chance.permutation(dataset.shards(contract.TRAIN))
+    n_records = dataset.info["splits"][contract.TRAIN]["records"]
+    start = int(chance.integers(max(1, n_records // len(shards))))
     windows = (
-        records.shuffle(_SHUFFLE_CHUNKS, seed=seed)
+        tf.data.Dataset.from_tensor_slices(shards)
+        .interleave(tf.data.TFRecordDataset, cycle_length=4)
         .repeat()
+        .skip(start)
+        .shuffle(_SHUFFLE_CHUNKS, seed=draw)
         .enumerate()
         .interleave(cut, cycle_length=16, num_parallel_calls=2, deterministic=True)
-        .shuffle(_SHUFFLE_WINDOWS, seed=seed)
+        .shuffle(_SHUFFLE_WINDOWS, seed=draw)
         .batch(batch_windows, drop_remainder=True)
     )
     return windows.map(lambda batch: tf.cast(batch, tf.float32)).prefetch(4)

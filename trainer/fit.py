@@ -1,7 +1,10 @@
-"""The training loop: a dataset and a Transform graph in, an exported model out."""
+"""A run of training: a dataset and a Transform graph in, an exported model out."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,13 +16,17 @@ import tensorflow as tf
 
 from audio import contract
 from audio.errors import NocturneError, OutputExistsError
+from trainer.checkpoints import Checkpoints
 from trainer.dataset import Dataset, eval_windows, has_windows, open_dataset, training_windows
+from trainer.interrupts import Interrupts, noticed
+from trainer.loop import TrainingLoop
 from trainer.model import NextFrameModel
 from trainer.normalise import Normaliser, from_graph
 from trainer.preprocessing import fit_transform_graph
 from trainer.serving import export_model
 from trainer.settings import TrainSettings
-from trainer.strategy import resolve_strategy
+from trainer.strategy import is_chief, resolve_strategy
+from trainer.watch import Watch
 
 # Called after every optimiser step: steps done, steps in all, the loss of the step.
 Progress = Callable[[int, int, float], None]
@@ -28,8 +35,13 @@ Progress = Callable[[int, int, float], None]
 listener: Progress | None = None
 
 
+LOGS = "tensorboard"
+# No loss here is beyond some hundreds; what is will not come back.
+_EXPLODED = 1e6
+
+
 class TrainingDivergedError(NocturneError):
-    """The loss became NaN or infinite."""
+    """The loss became NaN or infinite, or exploded."""
 
     exit_code = 10
 
@@ -47,8 +59,11 @@ def train(
     transform_graph: str | None = None,
     effective_config: str = "",
     progress: Progress | None = None,
+    work_path: str | None = None,
 ) -> dict[str, Any]:
     """Trains a model on a dataset and exports it to model_path.
+
+    A run that was stopped, by whatever, goes on from its last saved state.
 
     Args:
       dataset_path: a finished dataset.
@@ -57,20 +72,23 @@ def train(
       transform_graph: a fitted Transform graph; fitted here where there is none.
       effective_config: the whole configuration as YAML, kept in the model's folder.
       progress: called after every step.
+      work_path: where the state of unfinished runs is kept; beside the model unless given.
 
     Returns:
-      The content of the model's model_info.json.
+      The content of the model's model_info.json; nothing in workers other than the first.
 
     Raises:
       IncompleteError, ConfigMismatchError, InputError: the dataset cannot be used.
       OutputExistsError: model_path exists.
-      TrainingDivergedError: the loss is no longer finite.
+      TrainingDivergedError, PreemptedError, UnwritableError: see fit.
     """
-    if tf.io.gfile.exists(f"{model_path.rstrip('/')}/saved_model.pb"):
+    model_path = model_path.rstrip("/")
+    if tf.io.gfile.exists(f"{model_path}/saved_model.pb"):
         raise OutputExistsError(
             f"{model_path} already holds a model. Choose another --model, or remove it."
         )
     dataset = open_dataset(dataset_path)
+    work = f"{(work_path or model_path + '.training').rstrip('/')}/{_run_key(dataset, settings)}"
     with tempfile.TemporaryDirectory() as temporary:
         if transform_graph is None:
             transform_graph = f"{temporary}/transform"
@@ -81,8 +99,10 @@ def train(
                 temporary=f"{temporary}/beam",
             )
         normaliser = from_graph(transform_graph, floor=settings.model_floor)
-        model, history = fit(dataset, normaliser, settings, progress=progress)
-        return export_model(
+        model, history = fit(dataset, normaliser, settings, folder=work, progress=progress)
+        if not is_chief():
+            return {}
+        info = export_model(
             model,
             path=model_path,
             dataset=dataset,
@@ -90,7 +110,21 @@ def train(
             settings=settings,
             history=history,
             effective_config=effective_config,
+            logs=f"{work}/{LOGS}",
         )
+    tf.io.gfile.rmtree(work)
+    if work_path is None and not tf.io.gfile.listdir(f"{model_path}.training"):
+        tf.io.gfile.rmtree(f"{model_path}.training")
+    return info
+
+
+def _run_key(dataset: Dataset, settings: TrainSettings) -> str:
+    """Returns 12 hex digits: what may go on from the same state."""
+    fields = dataclasses.asdict(settings)
+    for name in ("strategy", "checkpoint_seconds", "steps_per_execution"):
+        del fields[name]
+    text = json.dumps([dataset.info["dataset_id"], dataset.audio.fingerprint, fields])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def fit(
@@ -98,118 +132,192 @@ def fit(
     normaliser: Normaliser,
     settings: TrainSettings,
     *,
+    folder: str,
     progress: Progress | None = None,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> tuple[NextFrameModel, dict[str, Any]]:
     """Fits a model; returns it with its best weights, and the run's history.
 
-    The history holds `epochs` (one row a stretch of eval_every steps: step, loss, and eval_loss
-    where the eval split has windows) and `best`, the row whose weights the model has.
+    The history holds `epochs` (one row an evaluation: step, loss, and eval_loss where the eval
+    split has windows) and `best`, the row whose weights the model has.
+
+    Args:
+      dataset: what to learn from.
+      normaliser: fitted on its training split.
+      settings: of the run.
+      folder: where its state is kept; a run that finds some goes on from there.
+      progress: called after every step, or every steps_per_execution of them.
+      strategy: the devices; None for what settings.strategy names.
 
     Raises:
       InputError: the training split has no window.
-      TrainingDivergedError: the loss is no longer finite.
+      TrainingDivergedError: the loss is no longer finite, or has exploded.
+      PreemptedError: SIGTERM came; the state is saved.
+      UnwritableError: the state cannot be saved.
     """
     keras.utils.set_random_seed(settings.seed)
-    started = time.perf_counter()
-    windows = {"window_frames": settings.window_frames, "batch_windows": settings.batch_windows}
-    batches = training_windows(dataset, seed=settings.seed, **windows).map(normaliser.apply)
-    held_out = None
-    if has_windows(dataset, contract.EVAL, settings.window_frames):
-        held_out = eval_windows(dataset, split=contract.EVAL, **windows).map(normaliser.apply)
-    loop = _Loop(resolve_strategy(settings.strategy), dataset.audio.n_mels, settings)
-    rows: list[dict[str, float]] = []
-    best: dict[str, float] = {}
-    weights: list[np.ndarray] = []
-    losses: list[float] = []
-    for step, batch in enumerate(loop.distribute(batches), start=1):
-        losses.append(_finite(float(loop.train_step(batch)), step))
-        if progress:
-            progress(step, settings.steps, losses[-1])
-        if step % settings.eval_every and step < settings.steps:
-            continue
-        row = {"step": step, "loss": float(np.mean(losses))}
-        if held_out is not None:
-            row["eval_loss"] = loop.evaluate(held_out)
-        rows.append(row)
-        losses.clear()
-        if not best or _judged(row) <= _judged(best):
-            best, weights = row, loop.model.get_weights()
-        if step == settings.steps:
-            break
-    loop.model.set_weights(weights)
-    loop.model.head.calibrate(_mean_square(loop.model, held_out or batches.take(16)))
-    history = {
-        "epochs": rows,
-        "best": best,
-        "seconds": round(time.perf_counter() - started, 1),
-        "steps": settings.steps,
-        "devices": loop.n_devices,
-    }
-    return loop.model, history
+    loop = TrainingLoop(
+        strategy or resolve_strategy(settings.strategy), dataset.audio.n_mels, settings
+    )
+    checkpoints = Checkpoints(
+        folder if is_chief() else tempfile.mkdtemp(), model=loop.model, optimizer=loop.optimizer
+    )
+    held_out = _held_out(dataset, normaliser, settings)
+    run = _Run(loop, checkpoints, settings, progress)
+    watch = Watch(f"{checkpoints.folder}/{LOGS}", dataset, normaliser) if is_chief() else None
+    with noticed() as interrupts:
+        while not run.finished:
+            part, offset = divmod(run.state.step, settings.eval_every)
+            batches = _windows(dataset, normaliser, settings, part).skip(offset)
+            run.take_part(loop.distribute(batches), (part + 1) * settings.eval_every, interrupts)
+            run.evaluate(held_out, watch)
+    checkpoints.restore_best(run.state)
+    some = held_out or _windows(dataset, normaliser, settings, 0).take(16)
+    loop.model.head.calibrate(_mean_square(loop.model, some))
+    return loop.model, run.history()
 
 
-class _Loop:
-    """The model, its optimiser and the two compiled steps, on the devices of a strategy."""
+def _windows(
+    dataset: Dataset, normaliser: Normaliser, settings: TrainSettings, part: int
+) -> tf.data.Dataset:
+    windows = training_windows(
+        dataset,
+        window_frames=settings.window_frames,
+        batch_windows=settings.batch_windows,
+        seed=settings.seed,
+        part=part,
+    )
+    return windows.map(normaliser.apply)
+
+
+def _held_out(
+    dataset: Dataset, normaliser: Normaliser, settings: TrainSettings
+) -> tf.data.Dataset | None:
+    if not has_windows(dataset, contract.EVAL, settings.window_frames):
+        return None
+    windows = eval_windows(
+        dataset,
+        split=contract.EVAL,
+        window_frames=settings.window_frames,
+        batch_windows=settings.batch_windows,
+    )
+    return windows.map(normaliser.apply)
+
+
+class _Run:
+    """A run under way: its state, and what changes it."""
 
     def __init__(
-        self, strategy: tf.distribute.Strategy, n_mels: int, settings: TrainSettings
+        self,
+        loop: TrainingLoop,
+        checkpoints: Checkpoints,
+        settings: TrainSettings,
+        progress: Progress | None,
     ) -> None:
-        self._strategy, self._input_noise = strategy, settings.input_noise
-        with strategy.scope():
-            self.model = NextFrameModel(n_mels=n_mels, settings=settings)
-            self._optimizer = _optimizer(settings)
-            self._optimizer.build(self.model.trainable_variables)
-        self._eval_step = tf.function(
-            self._eval_losses, input_signature=[tf.TensorSpec([None, None, n_mels], tf.float32)]
-        )
+        self._loop, self._checkpoints = loop, checkpoints
+        self._settings, self._progress = settings, progress
+        self.state = checkpoints.restore()
+        self._started = time.perf_counter() - self.state.seconds
+        self._saved = time.perf_counter()
+        self._waited = 0.0
+        self._norms: list[float] = []
+        self._first_step: float | None = None
 
     @property
-    def n_devices(self) -> int:
-        """Devices that share each batch."""
-        return int(self._strategy.num_replicas_in_sync)
+    def finished(self) -> bool:
+        """Whether all steps are taken, or patience is at an end."""
+        rows, patience = self.state.rows, self._settings.patience
+        if self.state.step >= self._settings.steps:
+            return True
+        late = [row for row in rows if row["step"] > self.state.best.get("step", 0)]
+        return bool(patience and len(late) >= patience)
 
-    def distribute(self, batches: tf.data.Dataset) -> Any:
-        """Returns batches cut for the devices."""
-        if self.n_devices == 1:
-            return batches
-        return self._strategy.experimental_distribute_dataset(batches)
+    def take_part(self, batches: Any, end: int, interrupts: Interrupts) -> None:
+        """Takes the steps up to `end`; saves in between, and when a signal came.
 
-    @tf.function
-    def train_step(self, batch: tf.Tensor) -> tf.Tensor:
-        """Takes one optimiser step on normalised windows; returns the loss."""
-        losses = self._strategy.run(self._train_on_device, args=(batch,))
-        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
+        Raises:
+          TrainingDivergedError, PreemptedError, UnwritableError: see fit.
+        """
+        end = min(end, self._settings.steps)
+        iterator = iter(batches)
+        while self.state.step < end:
+            self._take(iterator, min(self._settings.steps_per_execution, end - self.state.step))
+            if interrupts.received is not None:
+                self._save()
+                interrupts.raise_for(
+                    f"stopped at step {self.state.step} of {self._settings.steps}, which is saved. "
+                    "Run the same command again to go on from there."
+                )
+            due = time.perf_counter() - self._saved > self._settings.checkpoint_seconds
+            if due and self.state.step < end:
+                self._save()
 
-    def _train_on_device(self, batch: tf.Tensor) -> tf.Tensor:
-        variables = self.model.trainable_variables
-        with tf.GradientTape() as tape:
-            heard = batch[:, :-1]
-            heard += self._input_noise * tf.random.normal(tf.shape(heard))
-            outputs = self.model(heard, training=True)
-            loss = tf.reduce_mean(self.model.head.loss(outputs, batch[:, 1:])) / self.n_devices
-        self._optimizer.apply(tape.gradient(loss, variables), variables)
-        return loss
+    def _take(self, iterator: Any, count: int) -> None:
+        first = tf.constant(self.state.step + 1, tf.int64)
+        if count == 1:
+            asked = time.perf_counter()
+            batch = next(iterator)
+            self._waited += time.perf_counter() - asked
+            loss, norm = self._loop.train_step(batch, first)
+            losses, norms = [float(loss)], [float(norm)]
+        else:
+            taken = self._loop.train_steps(iterator, first, tf.constant(count))
+            losses, norms = ([float(x) for x in each] for each in taken)
+        if self._first_step is None:
+            self._first_step = time.perf_counter() - self._started - self.state.seconds
+        for loss in losses:
+            self.state.step += 1
+            self._check(loss)
+            self.state.losses.append(loss)
+        self._norms += norms
+        if self._progress:
+            self._progress(self.state.step, self._settings.steps, losses[-1])
 
-    def _eval_losses(self, batch: tf.Tensor) -> tf.Tensor:
-        """Returns the loss of each window, float32 [batch]."""
-        outputs = self.model(batch[:, :-1])
-        return tf.reduce_mean(self.model.head.loss(outputs, batch[:, 1:]), axis=1)
+    def _check(self, loss: float) -> None:
+        if np.isfinite(loss) and abs(loss) < _EXPLODED:
+            return
+        good = self.state.rows[-1]["step"] if self.state.rows else 0
+        raise TrainingDivergedError(
+            f"the loss became {loss:.4g} at step {self.state.step}. Lower train.learning_rate or "
+            f"train.clip_norm. The last good state, of step {good}, is in "
+            f"{self._checkpoints.folder}."
+        )
 
-    def evaluate(self, batches: tf.data.Dataset) -> float:
-        """Returns the mean loss over normalised windows."""
-        return float(np.mean(np.concatenate([self._eval_step(batch) for batch in batches])))
+    def evaluate(self, held_out: tf.data.Dataset | None, watch: Watch | None) -> None:
+        """Adds a row, keeps the weights where they are the best, and saves."""
+        state = self.state
+        row = {"step": state.step, "loss": float(np.mean(state.losses))}
+        if held_out is not None:
+            row["eval_loss"] = self._loop.evaluate(held_out)
+        state.rows.append(row)
+        state.losses.clear()
+        if not state.best or _judged(row) <= _judged(state.best):
+            state.best = row
+            self._checkpoints.save_best(state.step)
+        if watch:
+            rates = {"gradient_norm": float(np.mean(self._norms))} if self._norms else {}
+            rate = float(self._loop.optimizer.learning_rate)
+            watch.show(self._loop.model, {**row, **rates, "learning_rate": rate})
+        self._norms.clear()
+        self._save()
 
+    def _save(self) -> None:
+        self.state.seconds = time.perf_counter() - self._started
+        self._checkpoints.save(self.state)
+        self._saved = time.perf_counter()
 
-def _optimizer(settings: TrainSettings) -> keras.optimizers.Optimizer:
-    warm_up = max(1, settings.steps // 20)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        decay_steps=max(1, settings.steps - warm_up),
-        warmup_target=settings.learning_rate,
-        warmup_steps=warm_up,
-        alpha=0.02,
-    )
-    return keras.optimizers.Adam(schedule, global_clipnorm=settings.clip_norm)
+    def history(self) -> dict[str, Any]:
+        """Returns what history.json holds."""
+        seconds = time.perf_counter() - self._started
+        return {
+            "epochs": self.state.rows,
+            "best": self.state.best,
+            "seconds": round(seconds, 1),
+            "seconds_to_first_step": round(self._first_step or 0.0, 1),
+            "share_waiting_for_input": round(self._waited / seconds, 4),
+            "steps": self.state.step,
+            "devices": self._loop.n_devices,
+        }
 
 
 def _mean_square(model: NextFrameModel, batches: tf.data.Dataset) -> tf.Tensor:
@@ -220,14 +328,6 @@ def _mean_square(model: NextFrameModel, batches: tf.data.Dataset) -> tf.Tensor:
         total += error.sum(axis=(0, 1), dtype=np.float64)
         count += error.shape[0] * error.shape[1]
     return tf.constant(total / count, tf.float32)
-
-
-def _finite(loss: float, step: int) -> float:
-    if not np.isfinite(loss):
-        raise TrainingDivergedError(
-            f"the loss became {loss} at step {step}. Lower train.learning_rate or train.clip_norm."
-        )
-    return loss
 
 
 def _judged(row: dict[str, float]) -> float:

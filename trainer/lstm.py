@@ -75,7 +75,6 @@ class StackedLSTM(keras.layers.Layer):
         super().__init__(**kwargs)
         self.units, self.n_layers, self.dropout = units, n_layers, dropout
         self.stack = [FusedLSTM(units, name=f"lstm_{index}") for index in range(n_layers)]
-        self.drop = keras.layers.Dropout(dropout)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes the weights for frames of input_shape[-1] features."""
@@ -85,24 +84,30 @@ class StackedLSTM(keras.layers.Layer):
             n = self.units
         self.built = True
 
-    def call(self, frames: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(self, frames: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
         """Returns hidden frames [batch, n_frames, units] for frames [batch, n_frames, n]."""
-        return self.unroll(frames, training=training)[0]
+        return self.unroll(frames, dropout_seed)[0]
 
-    def unroll(self, frames: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, State]:
+    def unroll(
+        self, frames: tf.Tensor, dropout_seed: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, State]:
         """Runs a window from a zero state.
 
         Args:
           frames: float32 [batch, n_frames, n].
-          training: whether dropout acts, on the input of each layer.
+          dropout_seed: int64 [2] that the dropout on each layer's input is drawn from; None for no
+            dropout. Equal seeds drop the same, so that a training step can be taken again.
 
         Returns:
           Hidden frames [batch, n_frames, units], and the state after the last one.
         """
         state = []
         frames = tf.transpose(frames, [1, 0, 2])
-        for layer in self.stack:
-            frames, cell = layer(self.drop(frames, training=training))
+        for index, layer in enumerate(self.stack):
+            if dropout_seed is not None and self.dropout:
+                seed = tf.random.experimental.stateless_fold_in(dropout_seed, index)
+                frames = tf.nn.experimental.stateless_dropout(frames, self.dropout, seed)
+            frames, cell = layer(frames)
             state.append((frames[-1], cell))
         return tf.transpose(frames, [1, 0, 2]), tuple(state)
 

@@ -24,12 +24,12 @@ class NextFrameModel(keras.Model):
         self.head.build((None, None, settings.units))
         self.built = True
 
-    def call(self, frames: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(self, frames: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
         """Returns the head's outputs [batch, n_frames, ...] for frames [batch, n_frames, n_mels].
 
-        Output t speaks of frame t + 1.
+        Output t speaks of frame t + 1. For dropout_seed see StackedLSTM.unroll.
         """
-        return self.head(self.lstm(frames, training=training), frames)
+        return self.head(self.lstm(frames, dropout_seed=dropout_seed), frames)
 
     def step(self, frame: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         """Returns the outputs for one frame [batch, n_mels], and the state after it."""

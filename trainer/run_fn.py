@@ -29,4 +29,6 @@ def run_fn(fn_args: Any) -> None:
         transform_graph=fn_args.transform_output,
         effective_config=config["config_yaml"],
         progress=fit.listener,
+        # NODE/model/EXECUTION/Format-Serving: a retry is another execution of the same node.
+        work_path=fn_args.serving_model_dir.rstrip("/").rsplit("/", 3)[0] + "/training",
     )

@@ -25,6 +25,7 @@ from audio import contract
 from trainer.dataset import Dataset, primers
 from trainer.model import NextFrameModel
 from trainer.normalise import from_layer
+from trainer.rollout import roll_out
 from trainer.settings import TrainSettings
 
 
@@ -55,30 +56,15 @@ class ServingModule(tf.Module):
     def _rollout(
         self, primer: tf.Tensor, n_frames: tf.Tensor, temperature: tf.Tensor, seeds: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        normaliser = from_layer(self.transform, floor=self._floor)
-        head = self.model.head
-        # Drawn for each clip by its own seed alone, so its neighbours in the batch do not matter.
-        noise = tf.map_fn(
-            lambda seed: tf.random.stateless_normal([n_frames, head.n_noise], seed=[seed, 0]),
-            seeds,
-            fn_output_signature=tf.float32,
+        log_mel = roll_out(
+            self.model,
+            from_layer(self.transform, floor=self._floor),
+            primer,
+            n_frames=n_frames,
+            temperature=temperature,
+            seeds=seeds,
         )
-        noise = tf.transpose(noise, [1, 0, 2])
-        outputs, state = self.model.warm_up(normaliser.apply(primer))
-        frames = tf.TensorArray(tf.float32, size=n_frames)
-
-        def body(
-            index: tf.Tensor, outputs: tf.Tensor, state: Any, frames: tf.TensorArray
-        ) -> tuple[Any, ...]:
-            frame = normaliser.limit(head.draw(outputs, noise[index], temperature))
-            outputs, state = self.model.step(frame, state)
-            return index + 1, outputs, state, frames.write(index, frame)
-
-        *_, frames = tf.while_loop(
-            lambda index, *_: index < n_frames, body, (tf.constant(0), outputs, state, frames)
-        )
-        log_mel = normaliser.invert(tf.transpose(frames.stack(), [1, 0, 2]))
-        return {contract.LOG_MEL: tf.ensure_shape(log_mel, [None, None, self.model.n_mels])}
+        return {contract.LOG_MEL: log_mel}
 
     def _score(self, log_mel: tf.Tensor) -> dict[str, tf.Tensor]:
         frames = from_layer(self.transform, floor=self._floor).apply(log_mel)
@@ -107,8 +93,19 @@ def export_model(
     settings: TrainSettings,
     history: dict[str, Any],
     effective_config: str,
+    logs: str | None = None,
 ) -> dict[str, Any]:
     """Writes the SavedModel beside `path`, then moves it there.
+
+    Args:
+      model: trained.
+      path: the model's folder to be.
+      dataset: what it was trained on.
+      transform_graph: the one that it was trained with.
+      settings: of the run.
+      history: of the run, as history.json has it.
+      effective_config: the whole configuration as YAML.
+      logs: a folder of TensorBoard's files that goes into the model's.
 
     Returns:
       The content of its model_info.json.
@@ -145,6 +142,10 @@ def export_model(
         tf.io.gfile.makedirs(f"{beside}/{name.rpartition('/')[0]}")
         with tf.io.gfile.GFile(f"{beside}/{name}", "wb") as file:
             file.write(content)
+    if logs and tf.io.gfile.exists(logs):
+        tf.io.gfile.makedirs(f"{beside}/{contract.TENSORBOARD}")
+        for name in tf.io.gfile.listdir(logs):
+            tf.io.gfile.copy(f"{logs}/{name}", f"{beside}/{contract.TENSORBOARD}/{name}")
     tf.io.gfile.rename(beside, path, overwrite=False)
     return info
 

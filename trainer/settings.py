@@ -7,7 +7,7 @@ import dataclasses
 from audio.errors import UsageError
 
 HEADS = ("mse",)
-STRATEGIES = ("auto", "cpu", "gpu", "multi_gpu", "tpu")
+STRATEGIES = ("auto", "cpu", "gpu", "multi_gpu", "multi_worker", "tpu")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,9 @@ class TrainSettings:
       batch_windows: windows of one step, over all devices.
       steps: optimiser steps.
       eval_every: steps between evaluations on the eval split; one such stretch is an epoch.
+      patience: training stops after this many evaluations without a better one; 0 for never.
+      checkpoint_seconds: a running training is saved this often, and at every evaluation.
+      steps_per_execution: steps between two looks from Python; more for a TPU.
       learning_rate: Adam's, at its peak; it warms up, then falls along a cosine.
       clip_norm: gradients are scaled down to this global norm.
       model_floor: log-mel below this is raised to it before the model sees it, nats; what is
@@ -47,6 +50,9 @@ class TrainSettings:
     batch_windows: int = 32
     steps: int = 800
     eval_every: int = 200
+    patience: int = 0
+    checkpoint_seconds: float = 300.0
+    steps_per_execution: int = 1
     learning_rate: float = 4e-3
     clip_norm: float = 1.0
     model_floor: float = -8.0
@@ -66,6 +72,9 @@ class TrainSettings:
             "batch_windows": (1 <= self.batch_windows <= 65536, "1 to 65536"),
             "steps": (self.steps >= 1, "1 or more"),
             "eval_every": (self.eval_every >= 1, "1 or more"),
+            "patience": (self.patience >= 0, "0 or more"),
+            "checkpoint_seconds": (self.checkpoint_seconds > 0, "above 0"),
+            "steps_per_execution": (1 <= self.steps_per_execution <= 10_000, "1 to 10000"),
             "learning_rate": (0 < self.learning_rate <= 1, "above 0, at most 1"),
             "clip_norm": (self.clip_norm > 0, "above 0"),
             "model_floor": (-80 <= self.model_floor <= 0, "-80 to 0"),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+from typing import Any
+
 import tensorflow as tf
 
 from audio.errors import UsageError
@@ -22,6 +26,8 @@ def resolve_strategy(name: str) -> tf.distribute.Strategy:
         return tf.distribute.OneDeviceStrategy("/cpu:0")
     if name == "tpu":
         return _tpu()
+    if name == "multi_worker":
+        return _multi_worker()
     if not gpus:
         raise UsageError(
             f"train.strategy={name}: wanted a GPU that TensorFlow sees, found none. Install the "
@@ -32,6 +38,27 @@ def resolve_strategy(name: str) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(
         [device.name.split("physical_device:")[-1] for device in gpus]
     )
+
+
+def is_chief() -> bool:
+    """Whether this process writes checkpoints and the model: the only one, or worker 0."""
+    return int(_cluster().get("task", {}).get("index", 0)) == 0
+
+
+def _cluster() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(os.environ.get("TF_CONFIG") or "{}")
+    return found
+
+
+def _multi_worker() -> tf.distribute.Strategy:
+    workers = _cluster().get("cluster", {}).get("worker", [])
+    if len(workers) < 2:
+        raise UsageError(
+            "train.strategy=multi_worker: wanted a cluster of two workers or more, found "
+            f"{len(workers)} in TF_CONFIG. Set TF_CONFIG for every worker (its cluster and task, see "
+            "TensorFlow's guide to multi-worker training), or set train.strategy=auto."
+        )
+    return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 def _tpu() -> tf.distribute.Strategy:

@@ -186,7 +186,7 @@ def test_readme_lists_every_exit_code() -> None:
     table = {int(code) for code in re.findall(r"^\| (\d+) \|", readme, flags=re.MULTILINE)}
     classes = [one for one in vars(errors).values() if isinstance(one, type)]
     assert {one.exit_code for one in classes if issubclass(one, errors.NocturneError)} <= table
-    assert {0, 10, 130} <= table
+    assert {0, 10, 11, 75, 130} <= table
 
 
 def test_the_command_is_the_installed_one() -> None:

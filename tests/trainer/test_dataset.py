@@ -56,6 +56,28 @@ def test_later_passes_cut_at_other_places(dataset) -> None:
     assert len(starts) > 2 * in_one_pass
 
 
+def test_windows_begin_anywhere_in_a_stretch(dataset) -> None:
+    """Stretches are 200 frames here: windows of 100 must not only stand at 0 and 100."""
+    opened = open_dataset(str(dataset))
+    batches = training_windows(opened, window_frames=100, batch_windows=8, seed=0)
+    windows = np.concatenate([np.asarray(batch) for batch in batches.take(40)])
+    stretch = next(np.asarray(c) for c in chunks(opened, contract.TRAIN) if len(c) == 200)
+    first = {frame.tobytes(): at for at, frame in enumerate(stretch)}
+    starts = [first[w[0].tobytes()] for w in windows if w[0].tobytes() in first]
+    assert len(set(starts)) > 10
+    assert max(starts) - min(starts) > 60
+
+
+def test_each_part_of_a_run_has_windows_of_its_own(dataset) -> None:
+    opened = open_dataset(str(dataset))
+
+    def first(part: int) -> np.ndarray:
+        return next(iter(training_windows(opened, seed=0, part=part, **WINDOW))).numpy()
+
+    np.testing.assert_array_equal(first(1), first(1))
+    assert not np.array_equal(first(0), first(1))
+
+
 def test_eval_windows_cover_the_split_once_in_order(dataset) -> None:
     opened = open_dataset(str(dataset))
     found = np.concatenate(

@@ -13,6 +13,7 @@ from audio.errors import OutputExistsError, UsageError
 from tests.tiny import TINY
 from trainer import fit
 from trainer.dataset import eval_windows, open_dataset
+from trainer.loop import TrainingLoop
 from trainer.model import NextFrameModel
 from trainer.strategy import resolve_strategy
 
@@ -144,14 +145,44 @@ def test_a_failed_export_leaves_no_model(dataset, tmp_path, monkeypatch) -> None
     assert not (tmp_path / "m").exists()
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_without_a_model(
-    dataset, tmp_path, monkeypatch
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e9])
+def test_a_loss_that_is_not_finite_or_explodes_ends_the_run_without_a_model(
+    dataset, tmp_path, monkeypatch, bad: float
 ) -> None:
-    losses = iter([0.5, 0.4, float("nan")])
-    monkeypatch.setattr(fit._Loop, "train_step", lambda self, batch: next(losses))
+    losses = iter([(0.5, 1.0), (0.4, 1.0), (bad, 1.0)])
+    monkeypatch.setattr(TrainingLoop, "train_step", lambda self, batch, step: next(losses))
     with pytest.raises(fit.TrainingDivergedError, match=r"at step 3.*train\.learning_rate"):
         fit.train(dataset_path=str(dataset), model_path=str(tmp_path / "m"), settings=TINY)
     assert not (tmp_path / "m").exists()
+
+
+def test_no_cluster_is_named(monkeypatch) -> None:
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(UsageError, match=r"multi_worker: wanted a cluster.*found 0 in TF_CONFIG"):
+        resolve_strategy("multi_worker")
+
+
+def test_training_ends_when_patience_does(dataset, tmp_path, monkeypatch) -> None:
+    held_out = iter([3.0, 2.0, 2.5, 2.4, 1.0])
+    monkeypatch.setattr(TrainingLoop, "evaluate", lambda self, batches: next(held_out))
+    settings = dataclasses.replace(TINY, steps=100, eval_every=2, patience=2)
+    info = fit.train(dataset_path=str(dataset), model_path=str(tmp_path / "m"), settings=settings)
+    assert info["metrics"]["step"] == 4
+    history = json.loads((tmp_path / "m" / contract.HISTORY).read_text())
+    assert history["steps"] == 8
+
+
+def test_a_training_is_watched_in_tensorboard(model) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    seen = EventAccumulator(str(model / contract.TENSORBOARD), size_guidance={"tensors": 0})
+    seen.Reload()
+    names = set(seen.Tags()["tensors"])
+    assert {"loss", "eval_loss", "gradient_norm", "learning_rate"} <= names
+    assert {"real", "next_frame", "free_run"} <= names
+    history = json.loads((model / contract.HISTORY).read_text())
+    losses = [tf.make_ndarray(event.tensor_proto) for event in seen.Tensors("loss")]
+    np.testing.assert_allclose(losses, [row["loss"] for row in history["epochs"]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["gpu", "multi_gpu", "tpu"])

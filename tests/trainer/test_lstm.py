@@ -73,10 +73,14 @@ def test_window_is_its_own_step_repeated(stack, frames) -> None:
         np.testing.assert_allclose(b, d, atol=1e-5)
 
 
-def test_dropout_acts_only_while_training(stack, frames) -> None:
+def test_dropout_acts_only_with_a_seed_and_by_it(stack, frames) -> None:
     quiet = stack(frames)
     np.testing.assert_array_equal(quiet, stack(frames))
-    assert np.abs(stack(frames, training=True) - quiet).max() > 1e-3
+    seed = tf.constant([3, 4], tf.int64)
+    dropped = stack(frames, dropout_seed=seed)
+    assert np.abs(dropped - quiet).max() > 1e-3
+    np.testing.assert_array_equal(dropped, stack(frames, dropout_seed=seed))
+    assert np.abs(dropped - stack(frames, dropout_seed=seed + 1)).max() > 1e-3
 
 
 def test_layer_is_saved_and_loaded_as_a_keras_layer(tmp_path, frames) -> None:

@@ -1,0 +1,137 @@
+"""A training that is stopped, by whatever, and goes on: the same losses, the same model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tensorflow as tf
+
+from audio import contract
+from tests.tiny import TINY
+from trainer import fit
+from trainer.checkpoints import Checkpoints, UnwritableError
+from trainer.interrupts import PreemptedError
+
+ROOT = pathlib.Path(__file__).parents[2]
+# Dropout and noise are on: everything random in a step must come back as well.
+SETTINGS = dataclasses.replace(
+    TINY, steps=40, eval_every=10, dropout=0.2, input_noise=0.1, checkpoint_seconds=0.01
+)
+
+
+def run(dataset: pathlib.Path, model: pathlib.Path, **options: object) -> dict:
+    return fit.train(dataset_path=str(dataset), model_path=str(model), settings=SETTINGS, **options)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(dataset, tmp_path_factory) -> tuple[dict, dict]:
+    path = tmp_path_factory.mktemp("uninterrupted") / "model"
+    info = run(dataset, path)
+    return info, json.loads((path / contract.HISTORY).read_text())
+
+
+def assert_same(model: pathlib.Path, info: dict, uninterrupted: tuple[dict, dict]) -> None:
+    history = json.loads((model / contract.HISTORY).read_text())
+    assert history["epochs"] == uninterrupted[1]["epochs"]
+    assert info["model_id"] == uninterrupted[0]["model_id"]
+    assert not list(model.parent.glob("*.training"))
+
+
+@pytest.mark.parametrize("at", [1, 10, 23])
+def test_a_run_that_broke_goes_on_as_if_it_had_not(
+    dataset, tmp_path, uninterrupted, at: int
+) -> None:
+    def broken(step: int, total: int, loss: float) -> None:
+        if step == at:
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(dataset, tmp_path / "model", progress=broken)
+    taken = []
+    info = run(dataset, tmp_path / "model", progress=lambda step, *_: taken.append(step))
+    assert taken[-1] == 40
+    # The step that broke was not saved; one of the last before it was.
+    assert max(1, at - 3) <= taken[0] <= at
+    assert_same(tmp_path / "model", info, uninterrupted)
+
+
+def test_sigterm_saves_and_says_again(dataset, tmp_path, uninterrupted) -> None:
+    def terminated(step: int, total: int, loss: float) -> None:
+        if step == 17:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(PreemptedError, match="stopped at step 17 of 40, which is saved"):
+        run(dataset, tmp_path / "model", progress=terminated)
+    assert PreemptedError.exit_code == 75
+    assert signal.getsignal(signal.SIGTERM) == handler
+    assert not (tmp_path / "model").exists()
+    taken = []
+    info = run(dataset, tmp_path / "model", progress=lambda step, *_: taken.append(step))
+    assert taken == list(range(18, 41))
+    assert_same(tmp_path / "model", info, uninterrupted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [3, 21])
+def test_sigkill_and_a_rerun(dataset, tmp_path, uninterrupted, steps: int) -> None:
+    """In a process of its own, killed some steps in, wherever that is."""
+    code = (
+        "import pathlib, sys\n"
+        "from tests.trainer.test_resume import run\n"
+        "show = lambda step, *_: print(step, flush=True)\n"
+        "run(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), progress=show)\n"
+    )
+    command = [sys.executable, "-c", code, str(dataset), str(tmp_path / "model")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if line.strip() == str(steps):
+                time.sleep(0.02)
+                process.kill()
+    assert not (tmp_path / "model").exists()
+    taken = []
+    info = run(dataset, tmp_path / "model", progress=lambda step, *_: taken.append(step))
+    assert 1 < taken[0] <= steps + 2 or steps == 3
+    assert_same(tmp_path / "model", info, uninterrupted)
+
+
+def test_other_settings_do_not_go_on_from_this_state(dataset, tmp_path) -> None:
+    def broken(step: int, total: int, loss: float) -> None:
+        if step == 5:
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError):
+        run(dataset, tmp_path / "model", progress=broken)
+    taken = []
+    fit.train(
+        dataset_path=str(dataset),
+        model_path=str(tmp_path / "model"),
+        settings=dataclasses.replace(SETTINGS, steps=10, learning_rate=1e-3),
+        progress=lambda step, *_: taken.append(step),
+    )
+    assert taken[0] == 1
+
+
+def test_a_full_disk_is_said_in_a_line(dataset, tmp_path, monkeypatch) -> None:
+    def full(self: Checkpoints, state: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(Checkpoints, "_write_state", full)
+    with pytest.raises(UnwritableError, match=r"cannot keep the training.*No space left") as error:
+        run(dataset, tmp_path / "model")
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_cannot_be_written_is_said_in_a_line(dataset, tmp_path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(UnwritableError, match="cannot keep the training"):
+        run(dataset, tmp_path / "model", work_path=str(tmp_path / "file"))
