@@ -123,5 +123,5 @@ def _said_plainly(folder: str) -> Iterator[None]:
         reason = str(getattr(error, "message", "") or error).splitlines()[0][:200]
         raise UnwritableError(
             f"cannot keep the training's state in {folder}: {reason}. Make room or give a folder "
-            "that can be written, and run the same command again; what was saved before is still there."
+            "that can be written, and run the same command again; what was saved is still there."
         ) from error

@@ -55,7 +55,7 @@ def _multi_worker() -> tf.distribute.Strategy:
     if len(workers) < 2:
         raise UsageError(
             "train.strategy=multi_worker: wanted a cluster of two workers or more, found "
-            f"{len(workers)} in TF_CONFIG. Set TF_CONFIG for every worker (its cluster and task, see "
+            f"{len(workers)} in TF_CONFIG. Set it for every worker (its cluster and task, see "
             "TensorFlow's guide to multi-worker training), or set train.strategy=auto."
         )
     return tf.distribute.MultiWorkerMirroredStrategy()
