@@ -13,7 +13,7 @@ from typing import Any
 from audio import contract
 from audio.errors import NotBlessedError, OutputExistsError, UsageError
 from pipeline.configs import Config
-from pipeline.console import Console, Watcher
+from pipeline.console import Console, Pace, Watcher
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,12 +137,13 @@ def train(console: Console, dataset: str, model: str, config: Config) -> dict[st
     """Trains a model and prints its losses."""
     with console.stage("load TensorFlow"):
         from trainer import fit
-    started = time.monotonic()
     with console.stage("train") as stage:
+        pace = Pace()
 
         def show(done: int, total: int, loss: float) -> None:
-            rate = done / (time.monotonic() - started)
-            stage.update(done, total, f"loss {loss:.4f}  {rate:.1f} steps/s")
+            if pace.first is None and done > 1:
+                console.line(f"  goes on after step {done - 1} of {total}")
+            stage.update(done, total, f"loss {loss:.4f}  {pace.said(done)}")
 
         info = fit.train(
             dataset_path=dataset,
@@ -155,6 +156,12 @@ def train(console: Console, dataset: str, model: str, config: Config) -> dict[st
     held_out = f", held-out loss {best['eval_loss']:.4f}" if "eval_loss" in best else ""
     console.line(f"  model {info['model_id']} in {model}: {info['parameters']:,} parameters")
     console.line(f"  best at step {best['step']}: loss {best['loss']:.4f}{held_out}")
+    history = json.loads(pathlib.Path(model, contract.HISTORY).read_text())
+    console.line(
+        f"  {history['seconds']:.0f} s, {history['seconds_to_first_step']:.0f} s of them up to the "
+        f"first step, {history['share_waiting_for_input']:.1%} waiting for input; look with "
+        f"`tensorboard --logdir {model}/{contract.TENSORBOARD}`"
+    )
     return info
 
 

@@ -30,6 +30,26 @@ from rich.progress import (
 _PLAIN_INTERVAL_SECONDS = 15.0
 
 
+class Pace:
+    """Steps a second of this attempt: a run that goes on did not take the earlier ones now.
+
+    Attributes:
+      first: the first step that was seen; None before it.
+    """
+
+    def __init__(self) -> None:
+        self.first: int | None = None
+        self._started = 0.0
+
+    def said(self, done: int) -> str:
+        """Returns it as text; nothing can be said after one step."""
+        if self.first is None:
+            self.first, self._started = done, time.monotonic()
+            return ""
+        rate = (done - self.first) / max(time.monotonic() - self._started, 1e-9)
+        return f"{rate:.1f} steps/s"
+
+
 class Stage:
     """One stage that is under way."""
 

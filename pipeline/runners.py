@@ -19,7 +19,7 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from audio.errors import NocturneError
 from beam_transforms import staging
-from pipeline.console import Console, Stage, Watcher
+from pipeline.console import Console, Pace, Stage, Watcher
 from pipeline.failures import underlying
 from pipeline.layout import Layout
 from trainer import fit
@@ -123,9 +123,10 @@ def _outcome(connection: Any, execution_id: int) -> str:
 
 def _watched(stage: Stage, layout: Layout) -> Watcher:
     """Shows how far a node is: the Trainer says, Beam jobs leave files."""
+    pace = Pace()
 
     def steps(done: int, total: int, loss: float) -> None:
-        stage.update(done, total, f"loss {loss:.4f}")
+        stage.update(done, total, f"loss {loss:.4f}  {pace.said(done)}")
 
     fit.listener = steps
     pattern = f"{layout.artifacts}/{stage.name}/*/*/{staging.FOLDER}"
