@@ -169,16 +169,17 @@ def card_lines(card: Mapping[str, Any]) -> list[str]:
 def _cells(cell: Mapping[str, float] | None) -> str:
     if cell is None:
         return f"{'-':>14}{'-':>10}{'-':>10}"
-    return f"{_short(cell['p5']):>14}{_short(cell['p50']):>10}{_short(cell['p95']):>10}"
+    return f"{short(cell['p5']):>14}{short(cell['p50']):>10}{short(cell['p95']):>10}"
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """Returns a figure with the digits that people read."""
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _drift_lines(found: Mapping[str, Any]) -> list[str]:
     shifted = [
-        f"{name} (median {_short(cell['before'])} -> {_short(cell['now'])}, "
+        f"{name} (median {short(cell['before'])} -> {short(cell['now'])}, "
         f"distance {cell['distance']:.2f})"
         for name, cell in found["figures"].items()
         if cell["shifted"]

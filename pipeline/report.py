@@ -13,6 +13,7 @@ from audio import contract
 from audio.codec import read_mono
 from audio.config import AudioConfig
 from audio.mel import log_mel
+from beam_transforms.card import short
 from pipeline import lineage
 from pipeline.pictures import loss_png, spectrogram_png
 
@@ -77,9 +78,11 @@ def write_report(
 
 def _environment() -> jinja2.Environment:
     templates = jinja2.PackageLoader("pipeline", "templates")
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=templates, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
+    environment.filters["short"] = short
+    return environment
 
 
 def _clip(
