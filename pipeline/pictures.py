@@ -57,7 +57,8 @@ def loss_png(path: pathlib.Path, history: dict[str, Any]) -> None:
         axes.plot(steps, held_out, marker="o", markersize=3, label="held out")
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
-    axes.set_yscale("log")
+    if all(row[key] > 0 for row in rows for key in ("loss", "eval_loss") if key in row):
+        axes.set_yscale("log")  # a likelihood's logarithm may be negative
     axes.legend()
     figure.savefig(path, format="png")
 

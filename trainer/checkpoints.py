@@ -111,8 +111,11 @@ class Checkpoints:
 
     def _remove_others(self, kind: str, step: int) -> None:
         for path in tf.io.gfile.glob(f"{self.folder}/{kind}-*"):
-            if not path.startswith(self._path(kind, step)):
-                tf.io.gfile.remove(path)
+            if path.startswith(self._path(kind, step)):
+                continue
+            # A kill while a checkpoint was written leaves a folder, STEP_temp.
+            remove = tf.io.gfile.rmtree if tf.io.gfile.isdir(path) else tf.io.gfile.remove
+            remove(path)
 
 
 @contextlib.contextmanager

@@ -38,6 +38,8 @@ listener: Progress | None = None
 LOGS = "tensorboard"
 # No loss here is beyond some hundreds; what is will not come back.
 _EXPLODED = 1e6
+# What a head is prepared with: at 32 windows of 128 frames, 50 minutes of sound.
+_MEASURED_BATCHES = 32
 
 
 class TrainingDivergedError(NocturneError):
@@ -162,6 +164,8 @@ def fit(
     checkpoints = Checkpoints(
         folder if is_chief() else tempfile.mkdtemp(), model=loop.model, optimizer=loop.optimizer
     )
+    measured = _windows(dataset, normaliser, settings, 0).take(_MEASURED_BATCHES)
+    loop.model.head.prepare(batch.numpy() for batch in measured)
     held_out = _held_out(dataset, normaliser, settings)
     run = _Run(loop, checkpoints, settings, progress)
     watch = Watch(f"{checkpoints.folder}/{LOGS}", dataset, normaliser) if is_chief() else None

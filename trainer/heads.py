@@ -8,15 +8,21 @@ only this.
 from __future__ import annotations
 
 import abc
+from collections.abc import Iterable
 
 import keras
+import numpy as np
 import tensorflow as tf
-
-from trainer.settings import TrainSettings
 
 
 class Head(keras.layers.Layer, abc.ABC):
-    """The last layer of a next-frame model."""
+    """The last layer of a next-frame model.
+
+    Attributes:
+      natural_temperature: what drawing sounds best at.
+    """
+
+    natural_temperature = 1.0
 
     def __init__(self, n_mels: int, **kwargs: object) -> None:
         super().__init__(**kwargs)
@@ -39,6 +45,9 @@ class Head(keras.layers.Layer, abc.ABC):
     def draw(self, outputs: tf.Tensor, noise: tf.Tensor, temperature: tf.Tensor) -> tf.Tensor:
         """Returns a frame [batch, n_mels] drawn with noise [batch, n_noise]."""
 
+    def prepare(self, windows: Iterable[np.ndarray]) -> None:
+        """Takes normalised training windows [batch, n, n_mels] before training, where of use."""
+
     def calibrate(self, mean_square: tf.Tensor) -> None:
         """Takes the mean squared error per band [n_mels] after training, where it is of use."""
 
@@ -58,6 +67,8 @@ class MseHead(Head):
     The squared error is the likelihood of a Gaussian of constant spread. That spread, measured
     after training, is what temperature scales; at temperature 0 the mean itself is the frame.
     """
+
+    natural_temperature = 0.3
 
     def __init__(self, n_mels: int, *, residual: bool = True, **kwargs: object) -> None:
         super().__init__(n_mels, **kwargs)
@@ -102,9 +113,3 @@ class MseHead(Head):
     def get_config(self) -> dict[str, object]:
         """Returns what the constructor wants."""
         return {**super().get_config(), "residual": self.residual}
-
-
-def make_head(settings: TrainSettings, *, n_mels: int) -> Head:
-    """Returns the head that settings name; trainer.settings.HEADS lists the names."""
-    makers = {"mse": lambda: MseHead(n_mels, residual=settings.residual, name="mse_head")}
-    return makers[settings.head]()

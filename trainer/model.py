@@ -5,8 +5,9 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from trainer.heads import make_head
+from trainer.heads import Head, MseHead
 from trainer.lstm import StackedLSTM, State
+from trainer.mixture import MixtureHead
 from trainer.settings import TrainSettings
 
 
@@ -40,3 +41,15 @@ class NextFrameModel(keras.Model):
         """Returns the outputs after a primer [batch, n_frames >= 1, n_mels], and the state."""
         hidden, state = self.lstm.unroll(primer)
         return self.head(hidden[:, -1], primer[:, -1]), state
+
+
+def make_head(settings: TrainSettings, *, n_mels: int) -> Head:
+    """Returns the head that settings name; trainer.settings.HEADS lists the names."""
+    if settings.head == "mixture":
+        return MixtureHead(
+            n_mels,
+            n_components=settings.mixture_components,
+            n_dims=settings.mixture_dims,
+            name="mixture_head",
+        )
+    return MseHead(n_mels, residual=settings.residual, name="mse_head")

@@ -6,7 +6,7 @@ import dataclasses
 
 from audio.errors import UsageError
 
-HEADS = ("mse",)
+HEADS = ("mse", "mixture")
 STRATEGIES = ("auto", "cpu", "gpu", "multi_gpu", "multi_worker", "tpu")
 
 
@@ -18,6 +18,8 @@ class TrainSettings:
       head: what is predicted and how it is scored; see trainer/heads.py.
       residual: whether the mse head predicts the change from the last frame; the original recipe
         predicted the frame itself.
+      mixture_components: Gaussians of the mixture head.
+      mixture_dims: principal components of a frame that it models; the others stay at their mean.
       units: size of each LSTM layer.
       n_layers: LSTM layers, one on top of the other.
       dropout: share of each layer's inputs that is dropped while training.
@@ -42,6 +44,8 @@ class TrainSettings:
 
     head: str = "mse"
     residual: bool = True
+    mixture_components: int = 8
+    mixture_dims: int = 64
     units: int = 256
     n_layers: int = 2
     dropout: float = 0.1
@@ -64,6 +68,8 @@ class TrainSettings:
     def __post_init__(self) -> None:
         checks = {
             "head": (self.head in HEADS, f"one of {', '.join(HEADS)}"),
+            "mixture_components": (1 <= self.mixture_components <= 256, "1 to 256"),
+            "mixture_dims": (1 <= self.mixture_dims <= 1024, "1 to 1024"),
             "units": (1 <= self.units <= 8192, "1 to 8192"),
             "n_layers": (1 <= self.n_layers <= 16, "1 to 16"),
             "dropout": (0 <= self.dropout < 1, "0 to below 1"),

@@ -16,7 +16,7 @@ from trainer.model import NextFrameModel
 from trainer.normalise import Normaliser
 from trainer.rollout import roll_out
 
-_PRIMER_SECONDS, _SECONDS, _TEMPERATURE, _ITERATIONS = 1.5, 4.0, 0.3, 8
+_PRIMER_SECONDS, _SECONDS, _ITERATIONS = 1.5, 4.0, 8
 _RANGE_NATS = 14.0  # of a picture: 60 dB
 
 
@@ -76,7 +76,7 @@ def _free_run(
             normaliser,
             tf.constant(primer),
             n_frames=tf.constant(n_frames),
-            temperature=tf.constant(_TEMPERATURE),
+            temperature=tf.constant(model.head.natural_temperature),
             seeds=tf.zeros([len(primer)], tf.int64),
         )
     )

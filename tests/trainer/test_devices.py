@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -107,7 +108,7 @@ def test_the_training_step_compiles_under_xla_and_gives_the_same(chance: float) 
     batch = tf.random.stateless_normal([4, 64, 32], seed=[1, 2])
     found = []
     for jit in (False, True):
-        tf.keras.utils.set_random_seed(0)
+        keras.utils.set_random_seed(0)
         loop = TrainingLoop(tf.distribute.OneDeviceStrategy("/cpu:0"), 32, settings)
         compiled = tf.function(loop.train_on_device, jit_compile=jit)
         steps = tf.range(1, 4, dtype=tf.int64)
@@ -126,7 +127,7 @@ def test_several_steps_in_one_execution_are_the_steps_one_by_one() -> None:
     )
     found = []
     for together in (False, True):
-        tf.keras.utils.set_random_seed(0)
+        keras.utils.set_random_seed(0)
         loop = TrainingLoop(tf.distribute.OneDeviceStrategy("/cpu:0"), 32, TINY)
         if together:
             first, count = tf.constant(1, tf.int64), tf.constant(5)

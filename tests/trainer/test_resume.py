@@ -17,7 +17,7 @@ import tensorflow as tf
 from audio import contract
 from tests.tiny import TINY
 from trainer import fit
-from trainer.checkpoints import Checkpoints, UnwritableError
+from trainer.checkpoints import Checkpoints, RunState, UnwritableError
 from trainer.interrupts import PreemptedError
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -102,6 +102,19 @@ def test_sigkill_and_a_rerun(dataset, tmp_path, uninterrupted, steps: int) -> No
     info = run(dataset, tmp_path / "model", progress=lambda step, *_: taken.append(step))
     assert 1 < taken[0] <= steps + 2 or steps == 3
     assert_same(tmp_path / "model", info, uninterrupted)
+
+
+def test_what_a_kill_left_half_written_is_in_nobodys_way(tmp_path) -> None:
+    """TensorFlow writes a checkpoint through a folder of its own, and a kill leaves that."""
+    variable = tf.Variable(1.0)
+    checkpoints = Checkpoints(str(tmp_path), model=variable, optimizer=tf.Variable(2.0))
+    (tmp_path / "step-00000003_temp").mkdir()
+    (tmp_path / "step-00000003_temp" / "part-00000-of-00001.data-00000-of-00001").write_text("x")
+    checkpoints.save(RunState(step=4))
+    variable.assign(5.0)
+    assert checkpoints.restore().step == 4
+    assert variable.numpy() == 1
+    assert not list(tmp_path.glob("step-00000003*"))
 
 
 def test_other_settings_do_not_go_on_from_this_state(dataset, tmp_path) -> None:
