@@ -101,6 +101,7 @@ def test_two_workers_train_as_one(dataset, tmp_path, one) -> None:
     assert not (tmp_path / "run1").exists()  # only the chief keeps the run's state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chance", [0.0, 0.1])
 def test_the_training_step_compiles_under_xla_and_gives_the_same(chance: float) -> None:
     """The part of a TPU that can be shown without one: static shapes, no op that XLA lacks."""

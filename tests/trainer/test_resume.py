@@ -45,6 +45,7 @@ def assert_same(model: pathlib.Path, info: dict, uninterrupted: tuple[dict, dict
     assert not list(model.parent.glob("*.training"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [1, 10, 23])
 def test_a_run_that_broke_goes_on_as_if_it_had_not(
     dataset, tmp_path, uninterrupted, at: int
@@ -63,6 +64,7 @@ def test_a_run_that_broke_goes_on_as_if_it_had_not(
     assert_same(tmp_path / "model", info, uninterrupted)
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_says_again(dataset, tmp_path, uninterrupted) -> None:
     def terminated(step: int, total: int, loss: float) -> None:
         if step == 17:
@@ -117,6 +119,7 @@ def test_what_a_kill_left_half_written_is_in_nobodys_way(tmp_path) -> None:
     assert not list(tmp_path.glob("step-00000003*"))
 
 
+@pytest.mark.slow
 def test_other_settings_do_not_go_on_from_this_state(dataset, tmp_path) -> None:
     def broken(step: int, total: int, loss: float) -> None:
         if step == 5:
@@ -134,6 +137,7 @@ def test_other_settings_do_not_go_on_from_this_state(dataset, tmp_path) -> None:
     assert taken[0] == 1
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_in_a_line(dataset, tmp_path, monkeypatch) -> None:
     def full(self: Checkpoints, state: object) -> None:
         raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
@@ -144,6 +148,7 @@ def test_a_full_disk_is_said_in_a_line(dataset, tmp_path, monkeypatch) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_said_in_a_line(dataset, tmp_path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(UnwritableError, match="cannot keep the training"):
