@@ -175,6 +175,7 @@ def fit(
             batches = _windows(dataset, normaliser, settings, part).skip(offset)
             run.take_part(loop.distribute(batches), (part + 1) * settings.eval_every, interrupts)
             run.evaluate(held_out, watch)
+            run.stop_for(interrupts)
     checkpoints.restore_best(run.state)
     some = held_out or _windows(dataset, normaliser, settings, 0).take(16)
     loop.model.head.calibrate(_mean_square(loop.model, some))
@@ -221,7 +222,8 @@ class _Run:
         self._loop, self._checkpoints = loop, checkpoints
         self._settings, self._progress = settings, progress
         self.state = checkpoints.restore()
-        self._started = time.perf_counter() - self.state.seconds
+        self._attempted = time.perf_counter()
+        self._started = self._attempted - self.state.seconds
         self._saved = time.perf_counter()
         self._waited = 0.0
         self._norms: list[float] = []
@@ -246,15 +248,25 @@ class _Run:
         iterator = iter(batches)
         while self.state.step < end:
             self._take(iterator, min(self._settings.steps_per_execution, end - self.state.step))
-            if interrupts.received is not None:
+            # A part's last step is evaluated before anything else: a rerun begins with the next.
+            if interrupts.received is not None and self.state.step < end:
                 self._save()
-                interrupts.raise_for(
-                    f"stopped at step {self.state.step} of {self._settings.steps}, which is saved. "
-                    "Run the same command again to go on from there."
-                )
+                self.stop_for(interrupts)
             due = time.perf_counter() - self._saved > self._settings.checkpoint_seconds
             if due and self.state.step < end:
                 self._save()
+
+    def stop_for(self, interrupts: Interrupts) -> None:
+        """Ends the run where a signal came; its state is saved.
+
+        Raises:
+          PreemptedError, KeyboardInterrupt: as the signal wants.
+        """
+        if interrupts.received is not None:
+            interrupts.raise_for(
+                f"stopped at step {self.state.step} of {self._settings.steps}, which is saved. "
+                "Run the same command again to go on from there."
+            )
 
     def _take(self, iterator: Any, count: int) -> None:
         first = tf.constant(self.state.step + 1, tf.int64)
@@ -268,7 +280,7 @@ class _Run:
             taken = self._loop.train_steps(iterator, first, tf.constant(count))
             losses, norms = ([float(x) for x in each] for each in taken)
         if self._first_step is None:
-            self._first_step = time.perf_counter() - self._started - self.state.seconds
+            self._first_step = time.perf_counter() - self._attempted
         for loss in losses:
             self.state.step += 1
             self._check(loss)
@@ -312,13 +324,13 @@ class _Run:
 
     def history(self) -> dict[str, Any]:
         """Returns what history.json holds."""
-        seconds = time.perf_counter() - self._started
+        now = time.perf_counter()
         return {
             "epochs": self.state.rows,
             "best": self.state.best,
-            "seconds": round(seconds, 1),
+            "seconds": round(now - self._started, 1),
             "seconds_to_first_step": round(self._first_step or 0.0, 1),
-            "share_waiting_for_input": round(self._waited / seconds, 4),
+            "share_waiting_for_input": round(self._waited / (now - self._attempted), 4),
             "steps": self.state.step,
             "devices": self._loop.n_devices,
         }

@@ -41,8 +41,12 @@ def resolve_strategy(name: str) -> tf.distribute.Strategy:
 
 
 def is_chief() -> bool:
-    """Whether this process writes checkpoints and the model: the only one, or worker 0."""
-    return int(_cluster().get("task", {}).get("index", 0)) == 0
+    """Whether this process writes checkpoints and the model: the only one, chief or worker 0."""
+    found = _cluster()
+    task = found.get("task", {})
+    if "chief" in found.get("cluster", {}):
+        return bool(task.get("type") == "chief")
+    return int(task.get("index", 0)) == 0
 
 
 def _cluster() -> dict[str, Any]:
@@ -51,7 +55,8 @@ def _cluster() -> dict[str, Any]:
 
 
 def _multi_worker() -> tf.distribute.Strategy:
-    workers = _cluster().get("cluster", {}).get("worker", [])
+    cluster = _cluster().get("cluster", {})
+    workers = [*cluster.get("chief", []), *cluster.get("worker", [])]
     if len(workers) < 2:
         raise UsageError(
             "train.strategy=multi_worker: wanted a cluster of two workers or more, found "

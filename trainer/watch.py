@@ -64,7 +64,7 @@ class Watch:
             tf.summary.image(name, _picture(frames, top=float(real.max())))
         rng = np.random.default_rng(0)
         samples = vocode(made, self._audio, rng=rng, iterations=_ITERATIONS)
-        tf.summary.audio("free_run", samples[None, :, None], self._audio.sample_rate)
+        tf.summary.audio("free_run_sound", samples[None, :, None], self._audio.sample_rate)
 
 
 def _free_run(

@@ -15,7 +15,7 @@ from trainer import fit
 from trainer.dataset import eval_windows, open_dataset
 from trainer.loop import TrainingLoop
 from trainer.model import NextFrameModel
-from trainer.strategy import resolve_strategy
+from trainer.strategy import is_chief, resolve_strategy
 
 
 def rollout(
@@ -162,6 +162,29 @@ def test_no_cluster_is_named(monkeypatch) -> None:
         resolve_strategy("multi_worker")
 
 
+@pytest.mark.parametrize(
+    ("task", "chief"),
+    [
+        (None, True),
+        ({"type": "worker", "index": 0}, True),
+        ({"type": "worker", "index": 1}, False),
+    ],
+)
+def test_one_process_of_a_cluster_writes(monkeypatch, task: dict | None, chief: bool) -> None:
+    cluster = {"worker": ["a:1", "b:1"]}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task} if task else {}))
+    assert is_chief() == chief
+
+
+def test_with_a_chief_in_the_cluster_worker_0_does_not_write(monkeypatch) -> None:
+    """As Vertex AI sets it."""
+    cluster = {"chief": ["a:1"], "worker": ["b:1"]}
+    for kind in ("chief", "worker"):
+        task = {"type": kind, "index": 0}
+        monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+        assert is_chief() == (kind == "chief")
+
+
 def test_training_ends_when_patience_does(dataset, tmp_path, monkeypatch) -> None:
     held_out = iter([3.0, 2.0, 2.5, 2.4, 1.0])
     monkeypatch.setattr(TrainingLoop, "evaluate", lambda self, batches: next(held_out))
@@ -179,7 +202,12 @@ def test_a_training_is_watched_in_tensorboard(model) -> None:
     seen.Reload()
     names = set(seen.Tags()["tensors"])
     assert {"loss", "eval_loss", "gradient_norm", "learning_rate"} <= names
-    assert {"real", "next_frame", "free_run"} <= names
+    assert {"real", "next_frame", "free_run", "free_run_sound"} <= names
+    (first, *_) = seen.Tensors("free_run_sound")
+    sound, _label = tf.make_ndarray(first.tensor_proto)[0]
+    samples, rate = tf.audio.decode_wav(sound)
+    assert rate == 22050
+    assert float(tf.reduce_max(tf.abs(samples))) > 1e-4
     history = json.loads((model / contract.HISTORY).read_text())
     losses = [tf.make_ndarray(event.tensor_proto) for event in seen.Tensors("loss")]
     np.testing.assert_allclose(losses, [row["loss"] for row in history["epochs"]], rtol=1e-6)

@@ -65,20 +65,23 @@ def test_a_run_that_broke_goes_on_as_if_it_had_not(
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_says_again(dataset, tmp_path, uninterrupted) -> None:
+@pytest.mark.parametrize("at", [17, 20, 40])
+def test_sigterm_saves_and_says_again(dataset, tmp_path, uninterrupted, at: int) -> None:
+    """In the middle of a part, at the end of one, which is still evaluated, and at the very end."""
+
     def terminated(step: int, total: int, loss: float) -> None:
-        if step == 17:
+        if step == at:
             os.kill(os.getpid(), signal.SIGTERM)
 
     handler = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(PreemptedError, match="stopped at step 17 of 40, which is saved"):
+    with pytest.raises(PreemptedError, match=f"stopped at step {at} of 40, which is saved"):
         run(dataset, tmp_path / "model", progress=terminated)
     assert PreemptedError.exit_code == 75
     assert signal.getsignal(signal.SIGTERM) == handler
     assert not (tmp_path / "model").exists()
     taken = []
     info = run(dataset, tmp_path / "model", progress=lambda step, *_: taken.append(step))
-    assert taken == list(range(18, 41))
+    assert taken == list(range(at + 1, 41))
     assert_same(tmp_path / "model", info, uninterrupted)
 
 
