@@ -5,13 +5,13 @@ Nothing here holds a whole recording: a block is read, mixed to mono, resampled 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
 import time
 from collections.abc import Iterator
 from typing import BinaryIO
 
+import blake3
 import numpy as np
 import numpy.typing as npt
 import soundfile
@@ -65,7 +65,7 @@ class AudioReader:
         self.n_samples = self.n_clipped = 0
         self.lowest, self.highest = np.inf, -np.inf
         self.peak, self.gain = 0.0, 1.0
-        self._hash = hashlib.sha256()
+        self._hash = blake3.blake3()
         if not _MIN_RATE <= self.sample_rate <= _MAX_RATE:
             raise AudioError(
                 f"wanted a sample rate of {_MIN_RATE} to {_MAX_RATE} Hz, got {self.sample_rate}"
@@ -114,7 +114,7 @@ class AudioReader:
 
     def _note(self, block: Float32, look: Look) -> None:
         """Adds a block [n, n_channels] to the figures."""
-        self._hash.update(block.data)
+        self._hash.update(block.view(np.uint8).data)
         self._meter.push(look.mono)
         self.n_samples += len(block)
         self.lowest = min(self.lowest, look.mono_lowest)
@@ -157,7 +157,7 @@ class AudioReader:
         return self._meter.lufs()
 
     def recording_id(self) -> str:
-        """Returns 64 hex digits: sha256 of rate, channels and the float32 PCM decoded so far."""
+        """Returns 64 hex digits: BLAKE3 of rate, channels and the float32 PCM decoded so far."""
         return self._hash.hexdigest()
 
 

@@ -14,7 +14,7 @@ DATASET/                      MODEL/ (a SavedModel)         OUTPUT/ (generated c
 from typing import Final
 
 # Version of what stands in the files below; raised when a reader of the old form would misread.
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 
 # Splits. TFX reads examples from folders named Split-<name>, so that is what a dataset has.
 TRAIN: Final = "train"
@@ -33,7 +33,7 @@ def shard_name(index: int, n_shards: int) -> str:
 
 
 # Features of one record: a stretch of one recording's log-mel frames.
-RECORDING_ID: Final = "recording_id"  # bytes, 64 hex digits: sha256 of the decoded PCM
+RECORDING_ID: Final = "recording_id"  # bytes, 64 hex digits: BLAKE3 of the decoded PCM
 SOURCE_URI: Final = "source_uri"  # bytes, utf-8
 FINGERPRINT: Final = "fingerprint"  # bytes, 12 hex digits: AudioConfig.fingerprint
 FIRST_FRAME: Final = "first_frame"  # int64

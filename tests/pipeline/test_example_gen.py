@@ -14,7 +14,7 @@ from beam_transforms import prepare
 from beam_transforms.settings import PrepareSettings, inputs_fingerprint
 from beam_transforms.sources import find_sources
 from tests import signals
-from tests.beam_transforms.test_prepare import count_decoded, recordings, tree
+from tests.prepared import count_decoded, recordings, tree
 
 # TFX and TFDV warn of their own past when they are loaded.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
