@@ -3,7 +3,8 @@
 On a CPU the window call is 1.5 to 2.4 times as fast as Keras's (benchmarks/README.md): the input
 projection of all frames is one matrix product before the loop, and a hand-written gradient keeps
 the gates of the forward pass, so that the weights' gradients are one product each after the loop.
-A test holds forward and gradients against keras.layers.LSTM, whose weights it shares.
+A test holds forward and gradients against keras.layers.LSTM, whose weights it shares. On a GPU
+Keras's own layer runs, and picks cuDNN; on a TPU ours, whose loop XLA compiles.
 """
 
 from __future__ import annotations
@@ -21,27 +22,34 @@ State = tuple[tuple[tf.Tensor, tf.Tensor], ...]
 class FusedLSTM(keras.layers.Layer):
     """One LSTM layer with the weights, gate order and numbers of keras.layers.LSTM.
 
+    Args:
+      units: size of the hidden frame.
+      precision: of the window's matrix products, `float32` or `bfloat16`; everything else, weights
+        among it, is float32, and so is a single step.
+
     References:
       Hochreiter and Schmidhuber, "Long short-term memory", 1997.
       Appleyard et al., "Optimizing performance of recurrent neural networks on GPUs", 2016: the
         input projection outside the loop.
     """
 
-    def __init__(self, units: int, **kwargs: object) -> None:
+    def __init__(self, units: int, *, precision: str = "float32", **kwargs: object) -> None:
         super().__init__(**kwargs)
-        self.units = units
+        self.units, self.precision = units, precision
+        self.keras = keras.layers.LSTM(
+            units, return_sequences=True, return_state=True, name="keras_lstm"
+        )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes the weights for frames of input_shape[-1] features."""
-        gates = 4 * self.units
-        self.kernel = self.add_weight(
-            shape=(input_shape[-1], gates), initializer="glorot_uniform", name="kernel"
-        )
-        self.recurrent_kernel = self.add_weight(
-            shape=(self.units, gates), initializer="orthogonal", name="recurrent_kernel"
-        )
-        self.bias = self.add_weight(shape=(gates,), initializer=_forget_bias, name="bias")
+        self.keras.build((None, None, input_shape[-1]))
         self.built = True
+
+    @property
+    def _weights(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        cell = self.keras.cell
+        kernel, recurrent = (tf.convert_to_tensor(w) for w in (cell.kernel, cell.recurrent_kernel))
+        return kernel, recurrent, tf.convert_to_tensor(cell.bias)
 
     def call(self, frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Runs a window from a zero state.
@@ -52,29 +60,43 @@ class FusedLSTM(keras.layers.Layer):
         Returns:
           Hidden frames [n_frames, batch, units], and the cell after the last one [batch, units].
         """
-        weights = (self.kernel, self.recurrent_kernel, self.bias)
-        return _lstm(frames, *(tf.convert_to_tensor(weight) for weight in weights))
+        if _on_gpu():
+            sequence, _, cell = self.keras(tf.transpose(frames, [1, 0, 2]))
+            return tf.transpose(sequence, [1, 0, 2]), cell
+        return _lstm(frames, *self._weights, precision=self.precision)
 
     def step(
         self, frame: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Runs one frame [batch, n]; returns the new hidden and cell [batch, units]."""
-        gates = tf.matmul(frame, self.kernel) + tf.matmul(hidden, self.recurrent_kernel) + self.bias
+        kernel, recurrent, bias = self._weights
+        gates = tf.matmul(frame, kernel) + tf.matmul(hidden, recurrent) + bias
         return _update(gates, cell)[:2]
 
     def get_config(self) -> dict[str, object]:
         """Returns what the constructor wants."""
-        return {**super().get_config(), "units": self.units}
+        return {**super().get_config(), "units": self.units, "precision": self.precision}
 
 
 @keras.saving.register_keras_serializable(package="nocturne")
 class StackedLSTM(keras.layers.Layer):
     """LSTM layers, one on top of the other; window call and step share weights."""
 
-    def __init__(self, units: int, n_layers: int, *, dropout: float = 0.0, **kwargs: object):
+    def __init__(
+        self,
+        units: int,
+        n_layers: int,
+        *,
+        dropout: float = 0.0,
+        precision: str = "float32",
+        **kwargs: object,
+    ) -> None:
         super().__init__(**kwargs)
         self.units, self.n_layers, self.dropout = units, n_layers, dropout
-        self.stack = [FusedLSTM(units, name=f"lstm_{index}") for index in range(n_layers)]
+        self.precision = precision
+        self.stack = [
+            FusedLSTM(units, precision=precision, name=f"lstm_{index}") for index in range(n_layers)
+        ]
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes the weights for frames of input_shape[-1] features."""
@@ -121,15 +143,22 @@ class StackedLSTM(keras.layers.Layer):
 
     def get_config(self) -> dict[str, object]:
         """Returns what the constructor wants."""
-        own = {"units": self.units, "n_layers": self.n_layers, "dropout": self.dropout}
-        return {**super().get_config(), **own}
+        names = ("units", "n_layers", "dropout", "precision")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
-def _forget_bias(shape: tuple[int, ...], dtype: object) -> tf.Tensor:
-    """Zeros, but ones for the forget gate (Jozefowicz et al., 2015), as Keras does."""
-    units = shape[0] // 4
-    parts = [tf.zeros([units]), tf.ones([units]), tf.zeros([2 * units])]
-    return tf.cast(tf.concat(parts, axis=0), dtype)
+def _on_gpu() -> bool:
+    """Whether what is being built runs on GPUs; an exported model is built for any device."""
+    if not tf.distribute.has_strategy():
+        return False
+    devices = tf.distribute.get_strategy().extended.worker_devices
+    return any("GPU" in device for device in devices)
+
+
+def _product(a: tf.Tensor, b: tf.Tensor, precision: str, **kwargs: bool) -> tf.Tensor:
+    """Returns a matrix product in a precision, as float32."""
+    a, b = tf.cast(a, precision), tf.cast(b, precision)
+    return tf.cast(tf.matmul(a, b, **kwargs), tf.float32)
 
 
 def _update(gates: tf.Tensor, cell: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -140,31 +169,40 @@ def _update(gates: tf.Tensor, cell: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf
     return give * tf.tanh(cell), cell, tf.concat([take, keep, new, give], axis=1)
 
 
-@tf.custom_gradient
 def _lstm(
-    frames: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor
-) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[..., tuple[tf.Tensor, ...]]]:
-    hidden, cells, gates = _forward(frames, kernel, recurrent, bias)
+    frames: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor, *, precision: str
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns hidden frames, time first, and the last cell; with a gradient of its own."""
 
-    def gradient(d_hidden: tf.Tensor, d_last_cell: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        saved = (frames, kernel, recurrent, hidden, cells, gates)
-        return _backward(d_hidden, d_last_cell, *saved)
+    @tf.custom_gradient
+    def run(
+        frames: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor
+    ) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[..., tuple[tf.Tensor, ...]]]:
+        hidden, cells, gates = _forward(frames, kernel, recurrent, bias, precision)
 
-    return (hidden, cells[-1]), gradient
+        def gradient(d_hidden: tf.Tensor, d_last_cell: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            saved = (frames, kernel, recurrent, hidden, cells, gates)
+            return _backward(d_hidden, d_last_cell, *saved, precision=precision)
+
+        return (hidden, cells[-1]), gradient
+
+    last: tuple[tf.Tensor, tf.Tensor] = run(frames, kernel, recurrent, bias)
+    return last
 
 
 def _forward(
-    frames: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor
+    frames: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor, precision: str
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Returns hidden, cells and gates of all frames, time first."""
     units = recurrent.shape[0]
     n_frames, batch = tf.shape(frames)[0], tf.shape(frames)[1]
     flat = tf.reshape(frames, [n_frames * batch, kernel.shape[0]])
-    projected = tf.reshape(tf.matmul(flat, kernel) + bias, [n_frames, batch, 4 * units])
+    projected = _product(flat, kernel, precision) + bias
+    projected = tf.reshape(projected, [n_frames, batch, 4 * units])
     arrays = tuple(tf.TensorArray(tf.float32, n_frames) for _ in range(3))
 
     def body(t: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor, *kept: tf.TensorArray) -> tuple:
-        hidden, cell, gates = _update(projected[t] + tf.matmul(hidden, recurrent), cell)
+        hidden, cell, gates = _update(projected[t] + _product(hidden, recurrent, precision), cell)
         values = (hidden, cell, gates)
         return t + 1, hidden, cell, *(a.write(t, v) for a, v in zip(kept, values, strict=True))
 
@@ -188,6 +226,8 @@ def _backward(
     hidden: tf.Tensor,
     cells: tf.Tensor,
     gates: tf.Tensor,
+    *,
+    precision: str,
 ) -> tuple[tf.Tensor, ...]:
     """Returns the gradients of frames, kernel, recurrent kernel and bias."""
     units = recurrent.shape[0]
@@ -213,7 +253,7 @@ def _backward(
             ],
             axis=1,
         )
-        d_h = tf.matmul(d_gates, recurrent_t)
+        d_h = _product(d_gates, recurrent_t, precision)
         return index + 1, d_h, d_c * keep, kept.write(t, d_gates)
 
     *_, kept = tf.while_loop(
@@ -226,8 +266,8 @@ def _backward(
     hidden_before = tf.reshape(tf.concat([zero, hidden[:-1]], axis=0), [n_frames * batch, units])
     flat = tf.reshape(frames, [n_frames * batch, kernel.shape[0]])
     return (
-        tf.reshape(tf.matmul(d_gates, kernel, transpose_b=True), tf.shape(frames)),
-        tf.matmul(flat, d_gates, transpose_a=True),
-        tf.matmul(hidden_before, d_gates, transpose_a=True),
+        tf.reshape(_product(d_gates, kernel, precision, transpose_b=True), tf.shape(frames)),
+        _product(flat, d_gates, precision, transpose_a=True),
+        _product(hidden_before, d_gates, precision, transpose_a=True),
         tf.reduce_sum(d_gates, axis=0),
     )

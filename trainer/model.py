@@ -18,7 +18,11 @@ class NextFrameModel(keras.Model):
         super().__init__(name="next_frame")
         self.n_mels = n_mels
         self.lstm = StackedLSTM(
-            settings.units, settings.n_layers, dropout=settings.dropout, name="stack"
+            settings.units,
+            settings.n_layers,
+            dropout=settings.dropout,
+            precision=settings.precision,
+            name="stack",
         )
         self.head = make_head(settings, n_mels=n_mels)
         self.lstm.build((None, None, n_mels))

@@ -7,6 +7,7 @@ import dataclasses
 from audio.errors import UsageError
 
 HEADS = ("mse", "mixture")
+PRECISIONS = ("float32", "bfloat16")
 STRATEGIES = ("auto", "cpu", "gpu", "multi_gpu", "multi_worker", "tpu")
 
 
@@ -37,6 +38,7 @@ class TrainSettings:
       model_floor: log-mel below this is raised to it before the model sees it, nats; what is
         quieter cannot be heard, but would rule the statistics.
       strategy: which devices; see trainer/strategy.py.
+      precision: of the LSTM's matrix products while training; `bfloat16` is for a TPU.
       n_primers: primers that travel with the model, cut from the eval split.
       primer_frames: frames of each.
       seed: of weights, windows and their order.
@@ -61,6 +63,7 @@ class TrainSettings:
     clip_norm: float = 1.0
     model_floor: float = -8.0
     strategy: str = "auto"
+    precision: str = "float32"
     n_primers: int = 32
     primer_frames: int = 64
     seed: int = 0
@@ -85,6 +88,7 @@ class TrainSettings:
             "clip_norm": (self.clip_norm > 0, "above 0"),
             "model_floor": (-80 <= self.model_floor <= 0, "-80 to 0"),
             "strategy": (self.strategy in STRATEGIES, f"one of {', '.join(STRATEGIES)}"),
+            "precision": (self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
             "n_primers": (1 <= self.n_primers <= 1024, "1 to 1024"),
             "primer_frames": (1 <= self.primer_frames <= 1024, "1 to 1024"),
             "seed": (0 <= self.seed < 2**31, "0 to below 2**31"),

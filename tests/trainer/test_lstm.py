@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainer import lstm
 from trainer.lstm import FusedLSTM, StackedLSTM
 
 UNITS, N_LAYERS, N_FRAMES, BATCH, N = 24, 2, 33, 3, 10
@@ -94,4 +95,40 @@ def test_layer_is_saved_and_loaded_as_a_keras_layer(tmp_path, frames) -> None:
 def test_forget_gate_starts_open() -> None:
     layer = FusedLSTM(4)
     layer.build((None, None, 2))
-    np.testing.assert_array_equal(layer.bias, [0] * 4 + [1] * 4 + [0] * 8)
+    np.testing.assert_array_equal(layer.get_weights()[2], [0] * 4 + [1] * 4 + [0] * 8)
+
+
+def test_on_a_gpu_keras_runs_its_own_layer_with_the_same_weights(
+    stack, frames, monkeypatch
+) -> None:
+    """Keras takes cuDNN there; that it is Keras's layer can be shown without one."""
+    hidden, state = stack.unroll(frames)
+    called = []
+    real = keras.layers.LSTM.call
+    monkeypatch.setattr(
+        keras.layers.LSTM, "call", lambda self, *a, **k: called.append(1) or real(self, *a, **k)
+    )
+    monkeypatch.setattr(lstm, "_on_gpu", lambda: True)
+    on_gpu, state_on_gpu = stack.unroll(frames)
+    assert len(called) == N_LAYERS
+    np.testing.assert_allclose(on_gpu, hidden, atol=1e-5)
+    np.testing.assert_allclose(state_on_gpu[-1][1], state[-1][1], atol=1e-5)
+
+
+def test_bfloat16_is_near_float32_and_keeps_float32_weights(frames) -> None:
+    found = []
+    for precision in ("float32", "bfloat16"):
+        keras.utils.set_random_seed(1)
+        layer = StackedLSTM(UNITS, N_LAYERS, precision=precision)
+        layer.build((None, None, N))
+        assert {weight.dtype for weight in layer.weights} == {"float32"}
+        with tf.GradientTape() as tape:
+            hidden = layer(frames)
+            loss = tf.reduce_mean(hidden**2)
+        gradients = tape.gradient(loss, [weight.value for weight in layer.trainable_variables])
+        found.append((hidden, gradients))
+    (hidden, gradients), (rough, rough_gradients) = found
+    assert rough.dtype == tf.float32
+    assert 0 < np.abs(rough - hidden).max() < 0.02
+    for wanted, each in zip(gradients, rough_gradients, strict=True):
+        assert 0 < np.abs(each - wanted).max() < 0.05 * np.abs(wanted).max()
