@@ -75,7 +75,7 @@ def roll_out(
     *,
     seeds: Sequence[int],
     n_frames: int,
-    temperature: float,
+    temperature: float | None,
 ) -> npt.NDArray[np.float32]:
     """Runs the model freely after primers, in batches of BATCH_CLIPS.
 
@@ -84,11 +84,13 @@ def roll_out(
       primers: natural-log mel [n_clips, n, n_mels].
       seeds: one a clip; with its primer it decides the clip.
       n_frames: frames to make.
-      temperature: see GenerateSettings.
+      temperature: see GenerateSettings; None for the model's own.
 
     Returns:
       Natural-log mel, float32 [n_clips, n_frames, n_mels].
     """
+    if temperature is None:
+        temperature = model.info["natural_temperature"]
     made = []
     for start in range(0, len(seeds), BATCH_CLIPS):
         count = len(seeds[start : start + BATCH_CLIPS])

@@ -31,14 +31,14 @@ class EvaluateSettings:
         repeating the last frame, must be below this.
       rollouts: free-running rollouts that are looked at.
       rollout_seconds: length of each.
-      temperature: of the rollouts.
+      temperature: of the rollouts; the model's own where none is given.
       max_faulty_share: of the rollouts, at most this share may be silent, diverged or not finite.
     """
 
     max_mse_ratio: float = 1.0
     rollouts: int = 8
     rollout_seconds: float = 10.0
-    temperature: float = 0.3
+    temperature: float | None = None
     max_faulty_share: float = 0.25
 
     def __post_init__(self) -> None:
@@ -46,7 +46,10 @@ class EvaluateSettings:
             "max_mse_ratio": (self.max_mse_ratio > 0, "above 0"),
             "rollouts": (1 <= self.rollouts <= 1000, "1 to 1000"),
             "rollout_seconds": (0.5 <= self.rollout_seconds <= 600, "0.5 to 600"),
-            "temperature": (0 <= self.temperature <= 10, "0 to 10"),
+            "temperature": (
+                self.temperature is None or 0 <= self.temperature <= 10,
+                "0 to 10, or null",
+            ),
             "max_faulty_share": (0 <= self.max_faulty_share <= 1, "0 to 1"),
         }
         for name, (ok, wanted) in checks.items():

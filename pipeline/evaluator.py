@@ -95,13 +95,14 @@ def judge(measured: dict[str, Any], settings: EvaluateSettings) -> Verdict:
 
 def _next_frame_error(model: Model, dataset: Dataset) -> dict[str, float | None]:
     train = model.info["train"]
-    if not has_windows(dataset, contract.EVAL, train["window_frames"]):
+    n_frames = model.info["anchor_frames"] + train["window_frames"]
+    if not has_windows(dataset, contract.EVAL, n_frames):
         return {"mse": None, "repeat_last_mse": None, "mse_ratio": None}
     totals, count = np.zeros(2), 0
     for batch in eval_windows(
         dataset,
         split=contract.EVAL,
-        window_frames=train["window_frames"],
+        window_frames=n_frames,
         batch_windows=train["batch_windows"],
     ):
         scores = model.signatures[contract.SCORE](log_mel=batch)

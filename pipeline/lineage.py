@@ -124,6 +124,11 @@ def _describe(store: Any, execution: Any) -> Row:
     }
 
 
+def _temperature(generate: Row) -> str:
+    given = generate["temperature"]
+    return "of the model" if given is None else f"{given:g}"
+
+
 def render(found: Row) -> list[str]:
     """Returns a traced history as lines of text."""
     clip, model, dataset = found["clip"], found["model"], found["dataset"]
@@ -133,7 +138,7 @@ def render(found: Row) -> list[str]:
         f"clip       {clip['file']}  {clip['duration_seconds']:.1f} s  "
         f"sha256 {clip['sha256'][:16]}",
         f"seed       {clip['seed']}  (run seed {generate['seed']}, clip {clip['index']}, "
-        f"temperature {generate['temperature']:g})",
+        f"temperature {_temperature(generate)})",
         f"primer     {primer.get('file') or primer.get('uri')}"
         + (f"  from frame {primer['first_frame']}" if "first_frame" in primer else ""),
         f"model      {model['model_id']}  {model['path']}",

@@ -58,8 +58,10 @@ class Checkpoints:
 
     def __init__(self, folder: str, *, model: Any, optimizer: Any) -> None:
         self.folder = folder.rstrip("/")
-        self._all = tf.train.Checkpoint(model=model, optimizer=optimizer)
-        self._weights = tf.train.Checkpoint(model=model)
+        # As lists: what Keras tracks of a model leaves out layers that stand in a list.
+        weights, moments = list(model.weights), list(optimizer.variables)
+        self._all = tf.train.Checkpoint(weights=weights, optimizer=moments)
+        self._weights = tf.train.Checkpoint(weights=weights)
 
     def restore(self) -> RunState:
         """Puts weights and optimiser where the last attempt was; returns its state.

@@ -82,9 +82,18 @@ def chunks(dataset: Dataset, split: str) -> tf.data.Dataset:
 
 
 def training_windows(
-    dataset: Dataset, *, window_frames: int, batch_windows: int, seed: int, part: int = 0
+    dataset: Dataset,
+    *,
+    window_frames: int,
+    batch_windows: int,
+    seed: int,
+    part: int = 0,
+    anchor_frames: int = 0,
 ) -> tf.data.Dataset:
-    """Yields batches of training windows for ever: float32 [batch_windows, window_frames, n_mels].
+    """Yields batches of training windows for ever.
+
+    They are float32 [batch_windows, anchor_frames + window_frames, n_mels]: in front of each window
+    a stretch from anywhere in the same stored one, which shows the style of the window.
 
     A run goes through its parts one after the other; each reads the shards in an order of its own
     and begins at a place of its own, so a run can be taken up at any part without reading what came
@@ -94,7 +103,7 @@ def training_windows(
     Raises:
       InputError: no stretch of the training split is as long as a window.
     """
-    _require_windows(dataset, contract.TRAIN, window_frames)
+    _require_windows(dataset, contract.TRAIN, max(window_frames, anchor_frames))
     spec = {contract.LOG_MEL: tf.io.FixedLenFeature([], tf.string)}
     n_mels = dataset.audio.n_mels
     chance = np.random.default_rng([seed, part])
@@ -112,7 +121,18 @@ def training_windows(
         count = (n_frames - phase) // window_frames
         kept = frames[phase : phase + count * window_frames]
         windows = tf.reshape(kept, [-1, window_frames, n_mels])
-        return tf.data.Dataset.from_tensor_slices(windows)
+        if not anchor_frames:
+            return tf.data.Dataset.from_tensor_slices(windows)
+        starts = tf.random.stateless_uniform(
+            [tf.shape(windows)[0]],
+            seed=tf.stack([index, tf.cast(draw, tf.int64)]),
+            maxval=tf.maximum(n_frames - anchor_frames, 0) + 1,
+            dtype=tf.int32,
+        )
+        rows = starts[:, None] + tf.range(anchor_frames)
+        # A stretch shorter than the anchor has no windows, but is asked for rows all the same.
+        anchors = tf.gather(frames, tf.minimum(rows, n_frames - 1))
+        return tf.data.Dataset.from_tensor_slices(tf.concat([anchors, windows], axis=1))
 
     shards = chance.permutation(dataset.shards(contract.TRAIN))
     n_records = dataset.info["splits"][contract.TRAIN]["records"]

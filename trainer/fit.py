@@ -165,7 +165,7 @@ def fit(
         folder if is_chief() else tempfile.mkdtemp(), model=loop.model, optimizer=loop.optimizer
     )
     measured = _windows(dataset, normaliser, settings, 0).take(_MEASURED_BATCHES)
-    loop.model.head.prepare(batch.numpy() for batch in measured)
+    loop.model.prepare(batch.numpy() for batch in measured)
     held_out = _held_out(dataset, normaliser, settings)
     run = _Run(loop, checkpoints, settings, progress)
     watch = Watch(f"{checkpoints.folder}/{LOGS}", dataset, normaliser) if is_chief() else None
@@ -188,6 +188,7 @@ def _windows(
     windows = training_windows(
         dataset,
         window_frames=settings.window_frames,
+        anchor_frames=settings.anchor,
         batch_windows=settings.batch_windows,
         seed=settings.seed,
         part=part,
@@ -198,12 +199,14 @@ def _windows(
 def _held_out(
     dataset: Dataset, normaliser: Normaliser, settings: TrainSettings
 ) -> tf.data.Dataset | None:
-    if not has_windows(dataset, contract.EVAL, settings.window_frames):
+    # The frames before a window are its anchor.
+    n_frames = settings.anchor + settings.window_frames
+    if not has_windows(dataset, contract.EVAL, n_frames):
         return None
     windows = eval_windows(
         dataset,
         split=contract.EVAL,
-        window_frames=settings.window_frames,
+        window_frames=n_frames,
         batch_windows=settings.batch_windows,
     )
     return windows.map(normaliser.apply)
@@ -340,7 +343,8 @@ def _mean_square(model: NextFrameModel, batches: tf.data.Dataset) -> tf.Tensor:
     """Returns the mean squared error of each band, float32 [n_mels]."""
     total, count = np.zeros(model.n_mels), 0
     for batch in batches:
-        error = np.square(model.head.mean(model(batch[:, :-1])) - batch[:, 1:])
+        wanted = batch[:, model.anchor_frames + 1 :]
+        error = np.square(model.head.mean(model(batch[:, :-1])) - wanted)
         total += error.sum(axis=(0, 1), dtype=np.float64)
         count += error.shape[0] * error.shape[1]
     return tf.constant(total / count, tf.float32)

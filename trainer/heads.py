@@ -8,10 +8,8 @@ only this.
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 
@@ -20,9 +18,12 @@ class Head(keras.layers.Layer, abc.ABC):
 
     Attributes:
       natural_temperature: what drawing sounds best at.
+      pull: the share of its recent mean's distance from the primer's mean that is taken off each
+        frame of a rollout; it keeps long ones from drifting away.
     """
 
     natural_temperature = 1.0
+    pull = 0.0
 
     def __init__(self, n_mels: int, **kwargs: object) -> None:
         super().__init__(**kwargs)
@@ -34,8 +35,13 @@ class Head(keras.layers.Layer, abc.ABC):
         """Standard normal numbers that drawing one frame takes."""
 
     @abc.abstractmethod
-    def loss(self, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """Returns the loss of each frame [batch, n_frames]; lower is better."""
+    def loss(self, outputs: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
+        """Returns the loss of each prediction [batch, n_frames]; lower is better.
+
+        Args:
+          outputs: [batch, n_frames, ...].
+          frames: [batch, n_frames + 1, n_mels]: those before, and the last one's next.
+        """
 
     @abc.abstractmethod
     def mean(self, outputs: tf.Tensor) -> tf.Tensor:
@@ -45,18 +51,10 @@ class Head(keras.layers.Layer, abc.ABC):
     def draw(self, outputs: tf.Tensor, noise: tf.Tensor, temperature: tf.Tensor) -> tf.Tensor:
         """Returns a frame [batch, n_mels] drawn with noise [batch, n_noise]."""
 
-    def prepare(self, windows: Iterable[np.ndarray]) -> None:
-        """Takes normalised training windows [batch, n, n_mels] before training, where of use."""
-
     def calibrate(self, mean_square: tf.Tensor) -> None:
         """Takes the mean squared error per band [n_mels] after training, where it is of use."""
 
-    def get_config(self) -> dict[str, object]:
-        """Returns what the constructor wants."""
-        return {**super().get_config(), "n_mels": self.n_mels}
 
-
-@keras.saving.register_keras_serializable(package="nocturne")
 class MseHead(Head):
     """The original recipe: a linear output and the mean squared error.
 
@@ -94,9 +92,9 @@ class MseHead(Head):
         """One number a band."""
         return self.n_mels
 
-    def loss(self, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    def loss(self, outputs: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
         """Returns the mean over bands of the squared error."""
-        return tf.reduce_mean(tf.square(outputs - targets), axis=-1)
+        return tf.reduce_mean(tf.square(outputs - frames[:, 1:]), axis=-1)
 
     def mean(self, outputs: tf.Tensor) -> tf.Tensor:
         """Returns the outputs: they are the mean."""
@@ -109,7 +107,3 @@ class MseHead(Head):
     def calibrate(self, mean_square: tf.Tensor) -> None:
         """Sets the spread to the root of the measured error."""
         self.spread.assign(tf.sqrt(mean_square))
-
-    def get_config(self) -> dict[str, object]:
-        """Returns what the constructor wants."""
-        return {**super().get_config(), "residual": self.residual}

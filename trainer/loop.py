@@ -25,7 +25,9 @@ class TrainingLoop:
         self._strategy, self._settings = strategy, settings
         with strategy.scope():
             self.model = NextFrameModel(n_mels=n_mels, settings=settings)
-            self.optimizer = keras.optimizers.Adam(_schedule(settings))
+            self.optimizer = keras.optimizers.AdamW(
+                _schedule(settings), weight_decay=settings.weight_decay
+            )
             self.optimizer.build(self.model.trainable_variables)
         self._eval_step = tf.function(
             self._eval_losses, input_signature=[tf.TensorSpec([None, None, n_mels], tf.float32)]
@@ -51,7 +53,7 @@ class TrainingLoop:
         """Takes one optimiser step on normalised windows.
 
         Args:
-          batch: float32 [batch, window_frames, n_mels], or what `distribute` yields.
+          batch: float32 [batch, anchor + window_frames, n_mels], or what `distribute` yields.
           step: int64 [], from 1.
 
         Returns:
@@ -92,12 +94,7 @@ class TrainingLoop:
         seed = tf.stack([tf.constant(self._settings.seed, tf.int64), step * self.n_devices + index])
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
-            heard = batch[:, :-1]
-            if self._settings.input_noise:
-                noise = tf.random.stateless_normal(tf.shape(heard), seed=seed)
-                heard += self._settings.input_noise * noise
-            outputs = self.model(heard, dropout_seed=seed)
-            loss = tf.reduce_mean(self.model.head.loss(outputs, batch[:, 1:])) / self.n_devices
+            loss = tf.reduce_mean(self._losses(batch, seed)) / self.n_devices
         gradients = tape.gradient(loss, variables)
         if self.n_devices > 1:
             gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
@@ -107,10 +104,14 @@ class TrainingLoop:
         self.optimizer.apply(shares, variables)
         return loss, norm
 
+    def _losses(self, batch: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        """Returns the loss of each prediction, float32 [batch, n_frames]."""
+        outputs = self.model(batch[:, :-1], seed)
+        return self.model.head.loss(outputs, batch[:, self.model.anchor_frames :])
+
     def _eval_losses(self, batch: tf.Tensor) -> tf.Tensor:
         """Returns the loss of each window, float32 [batch]."""
-        outputs = self.model(batch[:, :-1])
-        return tf.reduce_mean(self.model.head.loss(outputs, batch[:, 1:]), axis=1)
+        return tf.reduce_mean(self._losses(batch, None), axis=1)
 
     def evaluate(self, batches: tf.data.Dataset) -> float:
         """Returns the mean loss over normalised windows."""

@@ -1,31 +1,40 @@
-"""A head that says how the next frame is distributed: a mixture of Gaussians, and not one mean."""
+"""A head that says how the next frame is distributed: first how strong its onset is, then what."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from trainer.heads import Head
+from trainer.onsets import Onsets
+from trainer.whitening import Whitening
 
 # log sigma is squashed into (-3.8, 3.2): a component that narrows on one frame has no bottom.
 _LOG_SIGMA_RANGE, _LOG_SIGMA_CENTRE = 3.5, -0.3
+_CLASS_UNITS = 96
+# Frames that are drawn for the onset that was drawn; the nearest is kept.
+_CANDIDATES = 2
+# Onsets that are drawn as they were learnt have less of a beat than real ones.
+_CLASS_TEMPERATURE = 0.5
 
 
-@keras.saving.register_keras_serializable(package="nocturne")
 class MixtureHead(Head):
-    """Diagonal Gaussians on whitened principal components, as steps that revert to the mean.
+    """An onset class, then diagonal Gaussians on whitened components that revert to the mean.
 
-    With z the whitened components of a frame, the mixture is over
-    (z[t + 1] - rho z[t]) / scale, rho = 1 - var(dz) / (2 var z) and scale its deviation, each per
-    component: what is left when the mixture says nothing is a stationary walk around the training
-    data, which neither freezes nor drifts away.
+    With z the whitened components of a frame, the mixture is over (z[t + 1] - rho z[t]) / scale
+    (see Whitening): what is left when the mixture says nothing is a stationary walk around the
+    training data, which neither freezes nor drifts away.
 
-    Components, rho and scale are measured on the training split (`prepare`) and travel with the
-    weights.
+    The class of the next frame's onset strength is predicted, drawn, and told to the mixture: among
+    the likelihoods of 64 components, when something happens would drown.
+
+    Args:
+      whitening: prepared on the training split.
+      onsets: prepared on the training split.
+      n_components: Gaussians.
+      onset_weight: of the classes' cross-entropy beside the likelihood.
 
     References:
       Bishop, "Mixture density networks", 1994. Graves, "Generating sequences with recurrent neural
@@ -33,102 +42,117 @@ class MixtureHead(Head):
     """
 
     natural_temperature = 1.0
+    pull = 0.1
 
     def __init__(
-        self, n_mels: int, *, n_components: int = 8, n_dims: int = 64, **kwargs: object
+        self,
+        whitening: Whitening,
+        onsets: Onsets,
+        *,
+        n_components: int,
+        onset_weight: float,
+        **kwargs: object,
     ) -> None:
-        super().__init__(n_mels, **kwargs)
-        self.n_components, self.n_dims = n_components, min(n_dims, n_mels)
+        super().__init__(whitening.n_mels, **kwargs)
+        self.whitening, self.onsets = whitening, onsets
+        self.n_components, self.onset_weight = n_components, onset_weight
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes the weights for hidden frames of input_shape[-1] features."""
-        n_outputs = self.n_components * (1 + 2 * self.n_dims)
-        self.linear = keras.layers.Dense(n_outputs, name="linear")
-        self.linear.build((None, None, input_shape[-1]))
-        shapes = {
-            "centre": (self.n_mels,),
-            "basis": (self.n_mels, self.n_dims),
-            "inverse": (self.n_dims, self.n_mels),
-            "rho": (self.n_dims,),
-            "scale": (self.n_dims,),
-        }
-        for name, shape in shapes.items():
-            start = "ones" if name == "scale" else "zeros"
-            weight = self.add_weight(shape=shape, initializer=start, trainable=False, name=name)
-            setattr(self, name, weight)
+        self.units = int(input_shape[-1] or 0)
+        n, k, n_classes = self.whitening.n_dims, self.n_components, self.onsets.n_classes
+        self.classifier = keras.Sequential(
+            [keras.layers.Dense(_CLASS_UNITS, activation="relu"), keras.layers.Dense(n_classes)],
+            name="classifier",
+        )
+        self.classifier.build((None, self.units))
+        self.linear = keras.layers.Dense(k * (1 + 2 * n), name="linear")
+        self.linear.build((None, self.units + n_classes))
         self.built = True
 
-    def prepare(self, windows: Iterable[np.ndarray]) -> None:
-        """Measures principal components and the walk along them on normalised training windows."""
-        frames = np.concatenate([np.asarray(batch) for batch in windows]).astype(np.float64)
-        flat = frames.reshape(-1, self.n_mels)
-        centre = flat.mean(axis=0)
-        variances, vectors = np.linalg.eigh(np.cov(flat - centre, rowvar=False))
-        kept = np.argsort(variances)[::-1][: self.n_dims]
-        deviations = np.sqrt(np.maximum(variances[kept], 1e-6))
-        # An eigenvector's sign is arbitrary: the largest entry is made positive.
-        vectors = vectors[:, kept]
-        vectors *= np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(len(kept))])
-        z = (frames - centre) @ (vectors / deviations)
-        rho = 1 - np.diff(z, axis=1).var(axis=(0, 1)) / (2 * z.var(axis=(0, 1)))
-        innovations = z[:, 1:] - rho * z[:, :-1]
-        self.centre.assign(centre)
-        self.basis.assign(vectors / deviations)
-        self.inverse.assign((vectors * deviations).T)
-        self.rho.assign(rho)
-        self.scale.assign(np.maximum(innovations.std(axis=(0, 1)), 1e-3))
-
     def call(self, hidden: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
-        """Returns [..., n_components * (1 + 2 n_dims) + n_dims]: the mixture, and rho z."""
-        return tf.concat([self.linear(hidden), self.rho * self._whiten(frames)], axis=-1)
+        """Returns [..., units + n_classes + n_mels]: hidden, class logits, and frames as heard."""
+        flat = tf.reshape(hidden, [-1, self.units])
+        logits = tf.reshape(
+            self.classifier(flat),
+            tf.concat([tf.shape(hidden)[:-1], [self.onsets.n_classes]], axis=0),
+        )
+        return tf.concat([hidden, logits, frames], axis=-1)
 
-    def _whiten(self, frames: tf.Tensor) -> tf.Tensor:
-        return tf.matmul(frames - self.centre, tf.convert_to_tensor(self.basis))
+    def _split(self, outputs: tf.Tensor) -> list[tf.Tensor]:
+        """Returns hidden [..., units], class logits [..., n_classes], frames [..., n_mels]."""
+        parts: list[tf.Tensor] = tf.split(
+            outputs, [self.units, self.onsets.n_classes, self.n_mels], axis=-1
+        )
+        return parts
 
-    def _split(self, outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Returns logits [..., k], means and log sigmas [..., k, n_dims], rho z [..., n_dims]."""
-        k, n = self.n_components, self.n_dims
-        logits, means, raw, start = tf.split(outputs, [k, k * n, k * n, n], axis=-1)
+    def mixture(self, hidden: tf.Tensor, shares: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Returns logits [..., k], means and log sigmas [..., k, n_dims] of innovations.
+
+        Args:
+          hidden: [..., units].
+          shares: of the onset classes, [..., n_classes]; one of them is 1 where it is known.
+        """
+        k, n = self.n_components, self.whitening.n_dims
+        outputs = self.linear(tf.concat([hidden, shares], axis=-1))
+        logits, means, raw = tf.split(outputs, [k, k * n, k * n], axis=-1)
         shape = tf.concat([tf.shape(outputs)[:-1], [k, n]], axis=0)
         log_sigmas = _LOG_SIGMA_RANGE * tf.tanh(raw / _LOG_SIGMA_RANGE) + _LOG_SIGMA_CENTRE
-        return logits, tf.reshape(means, shape), tf.reshape(log_sigmas, shape), start
+        return logits, tf.reshape(means, shape), tf.reshape(log_sigmas, shape)
 
     @property
     def n_noise(self) -> int:
-        """One number for the choice of the component, one a dimension."""
-        return 1 + self.n_dims
+        """One number for the class; for each candidate one for its Gaussian, one a component."""
+        return 1 + _CANDIDATES * (1 + self.whitening.n_dims)
 
-    def loss(self, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """Returns the negative log-likelihood of the innovations, nats a dimension."""
-        logits, means, log_sigmas, start = self._split(outputs)
-        innovation = ((self._whiten(targets) - start) / self.scale)[..., None, :]
+    def loss(self, outputs: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
+        """Returns the negative log-likelihood, nats a component, and the weighted cross-entropy."""
+        hidden, class_logits, heard = self._split(outputs)
+        classes = self.onsets.classes(self.onsets.strength(frames[:, :-1], frames[:, 1:]))
+        known = tf.one_hot(classes, self.onsets.n_classes)
+        surprise = -tf.reduce_sum(known * tf.nn.log_softmax(class_logits), axis=-1)
+        logits, means, log_sigmas = self.mixture(hidden, known)
+        walk = self.whitening.rho * self.whitening(heard)
+        innovation = ((self.whitening(frames[:, 1:]) - walk) / self.whitening.scale)[..., None, :]
         distance = tf.square((innovation - means) * tf.exp(-log_sigmas))
         each = -0.5 * (distance + math.log(2 * math.pi)) - log_sigmas
         joint = tf.nn.log_softmax(logits) + tf.reduce_sum(each, axis=-1)
-        return -tf.reduce_logsumexp(joint, axis=-1) / self.n_dims
+        likelihood = tf.reduce_logsumexp(joint, axis=-1) / self.whitening.n_dims
+        return self.onset_weight * surprise - likelihood
 
     def mean(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Returns the mixture's mean as a frame [..., n_mels]."""
-        logits, means, _, start = self._split(outputs)
-        return self._frame(start, tf.reduce_sum(tf.nn.softmax(logits)[..., None] * means, axis=-2))
+        """Returns the mixture's mean as a frame [..., n_mels], with the classes' own shares."""
+        hidden, class_logits, heard = self._split(outputs)
+        logits, means, _ = self.mixture(hidden, tf.nn.softmax(class_logits))
+        return self._frame(heard, tf.reduce_sum(tf.nn.softmax(logits)[..., None] * means, axis=-2))
 
     def draw(self, outputs: tf.Tensor, noise: tf.Tensor, temperature: tf.Tensor) -> tf.Tensor:
-        """Returns a frame of a component drawn at `temperature`, its spread scaled by the same."""
-        logits, means, log_sigmas, start = self._split(outputs)
-        # At temperature 0 the likeliest component; its logit is then far above the others.
-        shares = tf.nn.softmax(logits / tf.maximum(temperature, 1e-4))
-        uniform = 0.5 * tf.math.erfc(-noise[:, :1] / math.sqrt(2))
-        below = tf.cumsum(shares, axis=-1)[:, :-1]
-        chosen = tf.reduce_sum(tf.cast(uniform >= below, tf.int32), axis=-1)
-        mean = tf.gather(means, chosen, axis=1, batch_dims=1)
-        sigma = tf.exp(tf.gather(log_sigmas, chosen, axis=1, batch_dims=1))
-        return self._frame(start, mean + temperature * sigma * noise[:, 1:])
+        """Returns a frame; `temperature` scales the choices and the spread of what is chosen."""
+        hidden, class_logits, heard = self._split(outputs)
+        drawn = _choose(class_logits, noise[:, 0], _CLASS_TEMPERATURE * temperature)
+        known = tf.one_hot(drawn, self.onsets.n_classes)
+        logits, means, log_sigmas = self.mixture(hidden, known)
+        wanted = tf.gather(tf.convert_to_tensor(self.onsets.centres), drawn)
+        frames, misses = [], []
+        for each in tf.split(noise[:, 1:], _CANDIDATES, axis=1):
+            chosen = _choose(logits, each[:, 0], temperature)
+            mean = tf.gather(means, chosen, axis=1, batch_dims=1)
+            sigma = tf.exp(tf.gather(log_sigmas, chosen, axis=1, batch_dims=1))
+            frame = self._frame(heard, mean + temperature * sigma * each[:, 1:])
+            frames.append(frame)
+            misses.append(tf.abs(self.onsets.strength(heard, frame) - wanted))
+        nearest = tf.argmin(tf.stack(misses, axis=1), axis=1)
+        return tf.gather(tf.stack(frames, axis=1), nearest, axis=1, batch_dims=1)
 
-    def _frame(self, start: tf.Tensor, innovation: tf.Tensor) -> tf.Tensor:
-        components = start + self.scale * innovation
-        return tf.matmul(components, tf.convert_to_tensor(self.inverse)) + self.centre
+    def _frame(self, heard: tf.Tensor, innovation: tf.Tensor) -> tf.Tensor:
+        walk = self.whitening.rho * self.whitening(heard)
+        return self.whitening.invert(walk + self.whitening.scale * innovation)
 
-    def get_config(self) -> dict[str, object]:
-        """Returns what the constructor wants."""
-        own = {"n_components": self.n_components, "n_dims": self.n_dims}
-        return {**super().get_config(), **own}
+
+def _choose(logits: tf.Tensor, noise: tf.Tensor, temperature: tf.Tensor) -> tf.Tensor:
+    """Returns int32 [batch]: drawn from logits [batch, n] by a standard normal number each."""
+    # At temperature 0 the likeliest; its logit is then far above the others.
+    shares = tf.nn.softmax(logits / tf.maximum(temperature, 1e-4))
+    uniform = 0.5 * tf.math.erfc(-noise[:, None] / math.sqrt(2))
+    below = tf.cumsum(shares, axis=-1)[:, :-1]
+    return tf.reduce_sum(tf.cast(uniform >= below, tf.int32), axis=-1)

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import keras
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from trainer.heads import Head, MseHead
-from trainer.lstm import StackedLSTM, State
+from trainer.inputs import AnchoredInputs, Inputs, Memory, PlainInputs
+from trainer.lstm import StackedLSTM
+from trainer.lstm import State as LSTMState
 from trainer.mixture import MixtureHead
+from trainer.onsets import Onsets
 from trainer.settings import TrainSettings
+from trainer.whitening import Whitening
+
+State = tuple[LSTMState, Memory]
 
 
 class NextFrameModel(keras.Model):
-    """Stacked LSTM and a head; a window call and a step with the same weights."""
+    """Inputs, stacked LSTM and a head; a window call and a step with the same weights.
+
+    Attributes:
+      anchor_frames: how many frames in front of a window are its anchor: a stretch of the same
+        music that shows its style, and is not continued. 0 where the inputs want none.
+    """
 
     def __init__(self, *, n_mels: int, settings: TrainSettings) -> None:
         super().__init__(name="next_frame")
-        self.n_mels = n_mels
+        self.n_mels, self.anchor_frames = n_mels, settings.anchor
         self.lstm = StackedLSTM(
             settings.units,
             settings.n_layers,
@@ -24,36 +39,75 @@ class NextFrameModel(keras.Model):
             precision=settings.precision,
             name="stack",
         )
-        self.head = make_head(settings, n_mels=n_mels)
-        self.lstm.build((None, None, n_mels))
+        self.features: Inputs
+        self.head: Head
+        self.whitening = self.onsets = None
+        if settings.head == "mixture":
+            self.whitening = Whitening(n_mels, settings.mixture_dims, name="whitening")
+            self.onsets = Onsets(settings.onset_classes, name="onsets")
+            self.features = AnchoredInputs(
+                self.whitening, self.onsets, noise=settings.input_noise, name="inputs"
+            )
+            self.head = MixtureHead(
+                self.whitening,
+                self.onsets,
+                n_components=settings.mixture_components,
+                onset_weight=settings.onset_weight,
+                name="mixture_head",
+            )
+        else:
+            self.features = PlainInputs(n_mels, noise=settings.input_noise, name="inputs")
+            self.head = MseHead(n_mels, residual=settings.residual, name="mse_head")
+        self.lstm.build((None, None, self.features.n_features))
         self.head.build((None, None, settings.units))
         self.built = True
 
-    def call(self, frames: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
-        """Returns the head's outputs [batch, n_frames, ...] for frames [batch, n_frames, n_mels].
+    def prepare(self, windows: Iterable[npt.NDArray[np.float32]]) -> None:
+        """Measures what must be known of the training split before training.
 
-        Output t speaks of frame t + 1. For dropout_seed see StackedLSTM.unroll.
+        Args:
+          windows: normalised batches [batch, anchor_frames + n, n_mels].
         """
-        return self.head(self.lstm(frames, dropout_seed=dropout_seed), frames)
+        if self.whitening is None or self.onsets is None:
+            return
+        frames = np.concatenate([np.asarray(batch)[:, self.anchor_frames :] for batch in windows])
+        self.whitening.prepare(frames)
+        self.onsets.prepare(frames)
+
+    def call(self, frames: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+        """Listens to windows from their start.
+
+        Args:
+          frames: [batch, anchor_frames + n, n_mels].
+          seed: int64 [2] of the noise and dropout of a training step; None for neither.
+
+        Returns:
+          The head's outputs [batch, n, ...]; output t speaks of frame t + 1 of the window.
+        """
+        anchor, window = frames[:, : self.anchor_frames], frames[:, self.anchor_frames :]
+        features, heard, _ = self.features.window(window, anchor, seed)
+        return self.head(self.lstm(features, dropout_seed=seed), heard)
 
     def step(self, frame: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         """Returns the outputs for one frame [batch, n_mels], and the state after it."""
-        hidden, state = self.lstm.step(frame, state)
-        return self.head(hidden, frame), state
+        carried, memory = state
+        features, memory = self.features.step(frame, memory)
+        hidden, carried = self.lstm.step(features, carried)
+        return self.head(hidden, frame), (carried, memory)
 
-    def warm_up(self, primer: tf.Tensor) -> tuple[tf.Tensor, State]:
-        """Returns the outputs after a primer [batch, n_frames >= 1, n_mels], and the state."""
-        hidden, state = self.lstm.unroll(primer)
-        return self.head(hidden[:, -1], primer[:, -1]), state
+    def warm_up(
+        self, primer: tf.Tensor, anchor: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, State]:
+        """Listens to a primer.
 
+        Args:
+          primer: [batch, n_frames >= 1, n_mels].
+          anchor: shows the style; the primer itself unless given.
 
-def make_head(settings: TrainSettings, *, n_mels: int) -> Head:
-    """Returns the head that settings name; trainer.settings.HEADS lists the names."""
-    if settings.head == "mixture":
-        return MixtureHead(
-            n_mels,
-            n_components=settings.mixture_components,
-            n_dims=settings.mixture_dims,
-            name="mixture_head",
-        )
-    return MseHead(n_mels, residual=settings.residual, name="mse_head")
+        Returns:
+          The outputs after its last frame, and the state.
+        """
+        anchor = primer if anchor is None else anchor
+        features, heard, memory = self.features.window(primer, anchor, None)
+        hidden, carried = self.lstm.unroll(features)
+        return self.head(hidden[:, -1], heard[:, -1]), (carried, memory)

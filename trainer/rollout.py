@@ -9,6 +9,9 @@ import tensorflow as tf
 from trainer.model import NextFrameModel
 from trainer.normalise import Normaliser
 
+# Over how many frames the mean is taken that is held near the primer's: 1.5 s at the default hop.
+_RECENT_FRAMES = 64.0
+
 
 def roll_out(
     model: NextFrameModel,
@@ -39,18 +42,22 @@ def roll_out(
         fn_output_signature=tf.float32,
     )
     noise = tf.transpose(noise, [1, 0, 2])
-    outputs, state = model.warm_up(normaliser.apply(primer))
+    heard = normaliser.apply(primer)
+    outputs, state = model.warm_up(heard)
+    usual = tf.reduce_mean(heard, axis=1)
     frames = tf.TensorArray(tf.float32, size=n_frames)
 
     def body(
-        index: tf.Tensor, outputs: tf.Tensor, state: Any, frames: tf.TensorArray
+        index: tf.Tensor, outputs: tf.Tensor, state: Any, recent: tf.Tensor, frames: tf.TensorArray
     ) -> tuple[Any, ...]:
-        frame = normaliser.limit(head.draw(outputs, noise[index], temperature))
+        frame = head.draw(outputs, noise[index], temperature)
+        frame = normaliser.limit(frame - head.pull * (recent - usual))
         outputs, state = model.step(frame, state)
-        return index + 1, outputs, state, frames.write(index, frame)
+        recent += (frame - recent) / _RECENT_FRAMES
+        return index + 1, outputs, state, recent, frames.write(index, frame)
 
     *_, frames = tf.while_loop(
-        lambda index, *_: index < n_frames, body, (tf.constant(0), outputs, state, frames)
+        lambda index, *_: index < n_frames, body, (tf.constant(0), outputs, state, usual, frames)
     )
     log_mel = normaliser.invert(tf.transpose(frames.stack(), [1, 0, 2]))
     return tf.ensure_shape(log_mel, [None, None, model.n_mels])

@@ -4,7 +4,7 @@ Signatures:
   rollout: primer float32 [batch, n, n_mels] (natural-log mel), n_frames int32 [], temperature
     float32 [], seeds int64 [batch] -> log_mel float32 [batch, n_frames, n_mels].
   score: log_mel float32 [batch, n, n_mels] -> mse and repeat_last_mse, float32 [batch], both over
-    normalised next frames.
+    normalised next frames. The first anchor_frames (model_info.json) show the style of the others.
 """
 
 from __future__ import annotations
@@ -69,11 +69,12 @@ class ServingModule(tf.Module):
     def _score(self, log_mel: tf.Tensor) -> dict[str, tf.Tensor]:
         frames = from_layer(self.transform, floor=self._floor).apply(log_mel)
         predicted = self.model.head.mean(self.model(frames[:, :-1]))
+        window = frames[:, self.model.anchor_frames :]
 
         def mean_square(guess: tf.Tensor) -> tf.Tensor:
-            return tf.reduce_mean(tf.square(guess - frames[:, 1:]), axis=[1, 2])
+            return tf.reduce_mean(tf.square(guess - window[:, 1:]), axis=[1, 2])
 
-        return {"mse": mean_square(predicted), "repeat_last_mse": mean_square(frames[:, :-1])}
+        return {"mse": mean_square(predicted), "repeat_last_mse": mean_square(window[:, :-1])}
 
 
 def model_id(model: NextFrameModel, dataset: Dataset) -> str:
@@ -119,6 +120,8 @@ def export_model(
         "train": dataclasses.asdict(settings),
         "dataset": {"path": dataset.path, "dataset_id": dataset.info["dataset_id"]},
         "parameters": int(model.count_params()),
+        "anchor_frames": model.anchor_frames,
+        "natural_temperature": model.head.natural_temperature,
         "metrics": history["best"],
         "versions": {
             "python": platform.python_version(),

@@ -19,13 +19,19 @@ class TrainSettings:
       head: what is predicted and how it is scored; see trainer/heads.py.
       residual: whether the mse head predicts the change from the last frame; the original recipe
         predicted the frame itself.
+      anchor_frames: of the stretch, from elsewhere in the same stored stretch, that shows the
+        mixture head the style of a window.
+      onset_classes: classes of onset strength that the mixture head predicts.
+      onset_weight: of their cross-entropy beside the likelihood.
       mixture_components: Gaussians of the mixture head.
       mixture_dims: principal components of a frame that it models; the others stay at their mean.
       units: size of each LSTM layer.
       n_layers: LSTM layers, one on top of the other.
       dropout: share of each layer's inputs that is dropped while training.
-      input_noise: standard deviation of the noise on the frames that the model sees while training,
-        in normalised units. A rollout feeds on its own errors; this teaches the way back.
+      input_noise: standard deviation of the noise on the frames that the model sees while training:
+        in normalised units for the mse head; for the mixture head the most of it, in units of what
+        a frame brings that the one before did not tell. A rollout feeds on its own errors; this
+        teaches the way back.
       window_frames: frames of one training window; the model sees all but the last.
       batch_windows: windows of one step, over all devices.
       steps: optimiser steps.
@@ -33,7 +39,8 @@ class TrainSettings:
       patience: training stops after this many evaluations without a better one; 0 for never.
       checkpoint_seconds: a running training is saved this often, and at every evaluation.
       steps_per_execution: steps between two looks from Python; more for a TPU.
-      learning_rate: Adam's, at its peak; it warms up, then falls along a cosine.
+      learning_rate: AdamW's, at its peak; it warms up, then falls along a cosine.
+      weight_decay: AdamW's.
       clip_norm: gradients are scaled down to this global norm.
       model_floor: log-mel below this is raised to it before the model sees it, nats; what is
         quieter cannot be heard, but would rule the statistics.
@@ -46,6 +53,9 @@ class TrainSettings:
 
     head: str = "mse"
     residual: bool = True
+    anchor_frames: int = 64
+    onset_classes: int = 12
+    onset_weight: float = 0.25
     mixture_components: int = 8
     mixture_dims: int = 64
     units: int = 256
@@ -60,6 +70,7 @@ class TrainSettings:
     checkpoint_seconds: float = 300.0
     steps_per_execution: int = 1
     learning_rate: float = 4e-3
+    weight_decay: float = 0.0
     clip_norm: float = 1.0
     model_floor: float = -8.0
     strategy: str = "auto"
@@ -68,9 +79,18 @@ class TrainSettings:
     primer_frames: int = 64
     seed: int = 0
 
+    @property
+    def anchor(self) -> int:
+        """Frames of the anchor in front of each window; 0 for a head that takes none."""
+        return self.anchor_frames if self.head == "mixture" else 0
+
     def __post_init__(self) -> None:
         checks = {
             "head": (self.head in HEADS, f"one of {', '.join(HEADS)}"),
+            "anchor_frames": (2 <= self.anchor_frames <= 65536, "2 to 65536"),
+            "onset_classes": (1 <= self.onset_classes <= 256, "1 to 256"),
+            "onset_weight": (0 <= self.onset_weight <= 100, "0 to 100"),
+            "weight_decay": (0 <= self.weight_decay <= 1, "0 to 1"),
             "mixture_components": (1 <= self.mixture_components <= 256, "1 to 256"),
             "mixture_dims": (1 <= self.mixture_dims <= 1024, "1 to 1024"),
             "units": (1 <= self.units <= 8192, "1 to 8192"),

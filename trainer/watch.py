@@ -56,9 +56,9 @@ class Watch:
         heard = self._audio.frames_for(_PRIMER_SECONDS)
         made = _free_run(model, self._normaliser, real[None, :heard], len(real) - heard)[0]
         made = np.concatenate([real[:heard], made])
-        expected = self._normaliser.invert(
-            model.head.mean(model(self._normaliser.apply(real[None, :-1])))
-        )[0]
+        anchor = np.resize(real[:heard], (model.anchor_frames, real.shape[1]))
+        whole = np.concatenate([anchor, real[:-1]])[None]
+        expected = self._normaliser.invert(model.head.mean(model(self._normaliser.apply(whole))))[0]
         pictures = {"real": real, "next_frame": np.asarray(expected), "free_run": made}
         for name, frames in pictures.items():
             tf.summary.image(name, _picture(frames, top=float(real.max())))

@@ -3,6 +3,7 @@ import json
 import pathlib
 import shutil
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,9 +13,11 @@ from audio.config import AudioConfig
 from audio.errors import OutputExistsError, UsageError
 from tests.tiny import TINY
 from trainer import fit
+from trainer.checkpoints import Checkpoints, RunState
 from trainer.dataset import eval_windows, open_dataset
 from trainer.loop import TrainingLoop
 from trainer.model import NextFrameModel
+from trainer.settings import HEADS
 from trainer.strategy import is_chief, resolve_strategy
 
 
@@ -183,6 +186,20 @@ def test_with_a_chief_in_the_cluster_worker_0_does_not_write(monkeypatch) -> Non
         task = {"type": kind, "index": 0}
         monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
         assert is_chief() == (kind == "chief")
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_the_best_weights_are_all_of_the_models(tmp_path, head: str) -> None:
+    keras.utils.set_random_seed(0)
+    model = NextFrameModel(n_mels=8, settings=dataclasses.replace(TINY, head=head))
+    best = [weight.numpy().copy() for weight in model.weights]
+    checkpoints = Checkpoints(str(tmp_path), model=model, optimizer=keras.optimizers.Adam())
+    checkpoints.save_best(3)
+    for weight in model.weights:
+        weight.assign(weight + 1.0)
+    checkpoints.restore_best(RunState(best={"step": 3}))
+    for weight, wanted in zip(model.weights, best, strict=True):
+        np.testing.assert_array_equal(weight, wanted, err_msg=weight.path)
 
 
 def test_training_ends_when_patience_does(dataset, tmp_path, monkeypatch) -> None:

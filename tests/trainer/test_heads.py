@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,8 +11,11 @@ import pytest
 import tensorflow as tf
 
 from tests.tiny import TINY
+from trainer import mixture as mixture_module
 from trainer.mixture import MixtureHead
 from trainer.model import NextFrameModel
+from trainer.normalise import Normaliser
+from trainer.rollout import roll_out
 from trainer.settings import HEADS
 
 N_MELS = 12
@@ -29,29 +33,35 @@ def walk(batch: int = 64, n_frames: int = 50, seed: int = 0) -> np.ndarray:
     return np.stack(frames, axis=1).astype(np.float32)
 
 
-def model(head: str, **settings: int) -> NextFrameModel:
+def model(head: str, **settings: Any) -> NextFrameModel:
     keras.utils.set_random_seed(1)
-    made = NextFrameModel(n_mels=N_MELS, settings=dataclasses.replace(TINY, head=head, **settings))
-    made.head.prepare([walk()])
+    made = NextFrameModel(
+        n_mels=N_MELS, settings=dataclasses.replace(TINY, head=head, anchor_frames=30, **settings)
+    )
+    anchored = np.concatenate([walk()[:, : made.anchor_frames], walk()], axis=1)
+    made.prepare([anchored])
     return made
 
 
 @pytest.mark.parametrize("head", HEADS)
 def test_window_call_and_steps_are_the_same_function(head: str) -> None:
-    made, frames = model(head), tf.constant(walk(batch=3, n_frames=9))
-    window = made(frames)
-    outputs, state = made.warm_up(frames[:, :4])
-    np.testing.assert_allclose(outputs, window[:, 3], atol=1e-5)
-    for index in range(4, 9):
+    """Long enough for a look back by four beats."""
+    made = model(head)
+    frames, anchor = (tf.constant(walk(3, n, seed)) for n, seed in ((230, 0), (30, 7)))
+    window = made(tf.concat([anchor[:, : made.anchor_frames], frames], axis=1))
+    outputs, state = made.warm_up(frames[:, :4], anchor)
+    np.testing.assert_allclose(outputs, window[:, 3], atol=1e-4)
+    for index in range(4, 230):
         outputs, state = made.step(frames[:, index], state)
-        np.testing.assert_allclose(outputs, window[:, index], atol=1e-5)
+        np.testing.assert_allclose(outputs, window[:, index], atol=1e-4)
 
 
 @pytest.mark.parametrize("head", HEADS)
 def test_shapes_are_those_of_the_interface(head: str) -> None:
-    made, frames = model(head), tf.constant(walk(batch=3, n_frames=9))
-    outputs = made(frames)
-    assert made.head.loss(outputs, frames).shape == (3, 9)
+    made = model(head)
+    frames = tf.constant(walk(batch=3, n_frames=10 + made.anchor_frames))
+    outputs = made(frames[:, :-1])
+    assert made.head.loss(outputs, frames[:, made.anchor_frames :]).shape == (3, 9)
     assert made.head.mean(outputs).shape == (3, 9, N_MELS)
     noise = tf.random.stateless_normal([3, made.head.n_noise], seed=[1, 2])
     drawn = made.head.draw(outputs[:, 0], noise, tf.constant(1.0))
@@ -62,45 +72,55 @@ def test_shapes_are_those_of_the_interface(head: str) -> None:
     np.testing.assert_allclose(still[0], still[1], atol=1e-5)
 
 
-def mixture(n_components: int = 3, n_dims: int = N_MELS) -> MixtureHead:
-    head = MixtureHead(N_MELS, n_components=n_components, n_dims=n_dims)
-    head.build((None, None, 7))
-    head.prepare([walk()])
+def mixture() -> MixtureHead:
+    head = model("mixture", mixture_components=3, onset_classes=4).head
+    assert isinstance(head, MixtureHead)
     return head
 
 
 def test_components_are_white_and_invert_to_the_frame() -> None:
-    head, frames = mixture(), walk(seed=5)
-    z = head._whiten(tf.constant(frames)).numpy()
+    whitening, frames = mixture().whitening, walk(seed=5)
+    z = whitening(tf.constant(frames)).numpy()
     covariance = np.cov(z.reshape(-1, N_MELS), rowvar=False)
     np.testing.assert_allclose(covariance, np.eye(N_MELS), atol=0.35)
-    back = z @ head.inverse.numpy() + head.centre.numpy()
-    np.testing.assert_allclose(back, frames, atol=1e-3)
+    np.testing.assert_allclose(whitening.invert(z), frames, atol=1e-3)
 
 
 def test_the_walk_is_measured() -> None:
-    np.testing.assert_allclose(mixture().rho, 0.9, atol=0.04)
-    np.testing.assert_allclose(mixture().scale, np.sqrt(1 - 0.81), atol=0.05)
+    np.testing.assert_allclose(mixture().whitening.rho, 0.9, atol=0.04)
+    np.testing.assert_allclose(mixture().whitening.scale, np.sqrt(1 - 0.81), atol=0.05)
 
 
-def test_the_loss_is_the_likelihood_of_the_mixture() -> None:
+def test_the_loss_is_the_likelihood_of_the_mixture_and_of_the_onset() -> None:
     from scipy import special, stats
 
     head = mixture()
-    rng = np.random.default_rng(3)
-    outputs = rng.normal(0, 1, (2, 4, 3 * (1 + 2 * N_MELS) + N_MELS)).astype(np.float32)
-    targets = walk(batch=2, n_frames=4, seed=9)
-    logits, means, log_sigmas, start = (part.numpy() for part in head._split(outputs))
-    innovation = (head._whiten(targets).numpy() - start) / head.scale.numpy()
+    frames = walk(batch=2, n_frames=5, seed=9)
+    hidden = np.random.default_rng(3).normal(0, 1, (2, 4, TINY.units)).astype(np.float32)
+    outputs = head(hidden, frames[:, :-1])
+    classes = head.onsets.classes(head.onsets.strength(frames[:, :-1], frames[:, 1:])).numpy()
+    logits, means, log_sigmas = (
+        part.numpy() for part in head.mixture(hidden, np.eye(4, dtype=np.float32)[classes])
+    )
+    z, rho, scale = (
+        np.asarray(each)
+        for each in (head.whitening(frames), head.whitening.rho, head.whitening.scale)
+    )
+    innovation = (z[:, 1:] - rho * z[:, :-1]) / scale
     each = stats.norm.logpdf(innovation[..., None, :], means, np.exp(log_sigmas)).sum(axis=-1)
-    expected = -special.logsumexp(special.log_softmax(logits, axis=-1) + each, axis=-1) / N_MELS
-    np.testing.assert_allclose(head.loss(outputs, targets), expected, rtol=1e-4)
+    likelihood = special.logsumexp(special.log_softmax(logits, axis=-1) + each, axis=-1) / N_MELS
+    class_logits = special.log_softmax(outputs[..., TINY.units : TINY.units + 4], axis=-1)
+    surprise = -np.take_along_axis(class_logits, classes[..., None], axis=-1)[..., 0]
+    expected = 0.25 * surprise - likelihood
+    np.testing.assert_allclose(head.loss(outputs, frames), expected, rtol=1e-4)
 
 
-def test_what_is_drawn_has_the_mixtures_mean_and_spread() -> None:
+def test_what_is_drawn_has_the_mixtures_mean_and_spread(monkeypatch) -> None:
+    monkeypatch.setattr(mixture_module, "_CANDIDATES", 1)
     head = mixture()
     rng = np.random.default_rng(4)
-    one = rng.normal(0, 1, (1, 3 * (1 + 2 * N_MELS) + N_MELS)).astype(np.float32)
+    one = rng.normal(0, 1, (1, TINY.units + 4 + N_MELS)).astype(np.float32)
+    one[0, TINY.units : TINY.units + 4] = [0, 0, 50, 0]  # a class that is certain
     many = tf.constant(np.repeat(one, 40_000, axis=0))
     noise = tf.random.stateless_normal([40_000, head.n_noise], seed=[5, 6])
     drawn = head.draw(many, noise, tf.constant(1.0)).numpy()
@@ -110,19 +130,38 @@ def test_what_is_drawn_has_the_mixtures_mean_and_spread() -> None:
     assert (quiet.std(axis=0) < spread).all()
 
 
+def test_of_two_candidates_the_one_with_the_drawn_onset_is_kept() -> None:
+    head = mixture()
+    rng = np.random.default_rng(4)
+    for wanted in range(4):
+        outputs = rng.normal(0, 1, (4000, TINY.units + 4 + N_MELS)).astype(np.float32)
+        outputs[:, TINY.units : TINY.units + 4] = 50 * np.eye(4)[wanted]
+        noise = tf.random.stateless_normal([4000, head.n_noise], seed=[5, 6])
+        half = 1 + N_MELS
+        same = tf.concat([noise[:, :1], noise[:, 1 : 1 + half], noise[:, 1 : 1 + half]], axis=1)
+        heard = tf.constant(outputs[:, -N_MELS:])
+
+        def miss(noise: tf.Tensor) -> float:
+            drawn = head.draw(tf.constant(outputs), noise, tf.constant(1.0))  # noqa: B023
+            strength = head.onsets.strength(heard, drawn)  # noqa: B023
+            return float(np.abs(strength - head.onsets.centres[wanted]).mean())  # noqa: B023
+
+        assert miss(noise) < miss(same)
+
+
 def test_training_a_mixture_beats_knowing_only_the_walk() -> None:
     """Where the next frame is one of two, the mixture learns which two."""
     rng = np.random.default_rng(0)
-    sides = np.sign(rng.normal(size=(32, 24, 1))).astype(np.float32)
-    frames = tf.constant(sides + 0.05 * rng.normal(size=(32, 24, N_MELS)).astype(np.float32))
-    made = model("mixture", mixture_components=2, mixture_dims=1)
-    made.head.prepare([frames.numpy()])
+    sides = np.sign(rng.normal(size=(32, 54, 1))).astype(np.float32)
+    frames = tf.constant(sides + 0.05 * rng.normal(size=(32, 54, N_MELS)).astype(np.float32))
+    made = model("mixture", mixture_components=2, mixture_dims=1, onset_weight=0.0)
+    made.prepare([frames.numpy()])
     optimizer = keras.optimizers.Adam(0.03)
 
     @tf.function
     def step() -> tf.Tensor:
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(made.head.loss(made(frames[:, :-1]), frames[:, 1:]))
+            loss = tf.reduce_mean(made.head.loss(made(frames[:, :-1]), frames[:, 30:]))
         variables = made.trainable_variables
         optimizer.apply(tape.gradient(loss, variables), variables)
         return loss
@@ -130,8 +169,28 @@ def test_training_a_mixture_beats_knowing_only_the_walk() -> None:
     losses = [float(step()) for _ in range(150)]
     one_gaussian = 0.5 * np.log(2 * np.pi * np.e)
     assert losses[-1] < one_gaussian - 0.5
-    outputs = made(frames[:, :4])[:, -1]
-    noise = tf.random.stateless_normal([32, made.head.n_noise], seed=[1, 1])
-    drawn = made.head.draw(outputs, noise, tf.constant(1.0)).numpy().mean(axis=1)
-    assert (np.abs(np.abs(drawn) - 1) < 0.5).mean() > 0.9  # on a side, not in the middle
-    assert 4 < (drawn > 0).sum() < 28
+
+
+def test_a_rollout_is_pulled_back_to_the_level_of_its_primer() -> None:
+    """A model that always wants to go up: what holds it is the pull."""
+    made = model("mse")
+    normaliser = Normaliser(
+        mean=tf.zeros([N_MELS]), std=tf.ones([N_MELS]), highest=tf.fill([N_MELS], 99.0), floor=-99.0
+    )
+    made.head.linear.kernel.assign(tf.zeros_like(made.head.linear.kernel))
+    made.head.linear.bias.assign(tf.fill([N_MELS], 0.1))
+
+    def last(pull: float) -> float:
+        made.head.pull = pull
+        frames = roll_out(
+            made,
+            normaliser,
+            tf.zeros([1, 8, N_MELS]),
+            n_frames=tf.constant(400),
+            temperature=tf.constant(0.0),
+            seeds=tf.zeros([1], tf.int64),
+        )
+        return float(frames[0, -1, 0])
+
+    assert last(0.0) == pytest.approx(40, rel=1e-4)
+    assert 0 < last(0.1) < 10

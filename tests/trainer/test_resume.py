@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import keras
 import pytest
 import tensorflow as tf
 
@@ -111,14 +112,16 @@ def test_sigkill_and_a_rerun(dataset, tmp_path, uninterrupted, steps: int) -> No
 
 def test_what_a_kill_left_half_written_is_in_nobodys_way(tmp_path) -> None:
     """TensorFlow writes a checkpoint through a folder of its own, and a kill leaves that."""
-    variable = tf.Variable(1.0)
-    checkpoints = Checkpoints(str(tmp_path), model=variable, optimizer=tf.Variable(2.0))
+    layer = keras.layers.Dense(1)
+    layer.build((None, 1))
+    layer.bias.assign([1.0])
+    checkpoints = Checkpoints(str(tmp_path), model=layer, optimizer=keras.optimizers.SGD())
     (tmp_path / "step-00000003_temp").mkdir()
     (tmp_path / "step-00000003_temp" / "part-00000-of-00001.data-00000-of-00001").write_text("x")
     checkpoints.save(RunState(step=4))
-    variable.assign(5.0)
+    layer.bias.assign([5.0])
     assert checkpoints.restore().step == 4
-    assert variable.numpy() == 1
+    assert layer.bias.numpy() == 1
     assert not list(tmp_path.glob("step-00000003*"))
 
 
