@@ -20,7 +20,9 @@ Float64 = npt.NDArray[np.float64]
 FLOOR_NATS = -8.0
 _SEGMENT_SECONDS = 3.0
 _SHORTEST_BEAT, _LONGEST_BEAT = 0.2, 1.2  # seconds
+_LONGEST_LOOP = 4.0
 _SMALLEST_RISE = 1e-3
+_BANDWIDTHS = (1.0, 4.0, 16.0, 64.0)
 
 
 def movement(clips: Floating) -> Float64:
@@ -42,9 +44,9 @@ def drift(clips: Floating, config: AudioConfig) -> Float64:
 
 
 def rhythm(clips: Floating, config: AudioConfig) -> Float64:
-    """Returns how regular onsets are: the highest autocorrelation at the distance of a beat, 0 to 1.
+    """Returns how regular onsets are: the highest autocorrelation at a beat's distance, 0 to 1.
 
-    Of the logarithm of spectral flux, over lags of 0.2 to 1.2 s.
+    It is that of the logarithm of spectral flux, over lags of 0.2 to 1.2 s.
     """
     heard = np.maximum(clips, FLOOR_NATS).astype(np.float64)
     strengths = np.log(np.maximum(np.diff(heard, axis=1), 0).mean(axis=2) + _SMALLEST_RISE)
@@ -54,13 +56,15 @@ def rhythm(clips: Floating, config: AudioConfig) -> Float64:
         round(_SHORTEST_BEAT * config.frames_per_second),
         min(round(_LONGEST_BEAT * config.frames_per_second), n_frames - 2) + 1,
     )
+    if not lags:
+        return np.zeros(len(strengths))
     power = np.maximum(np.square(strengths).mean(axis=1), 1e-12)
     found = [(strengths[:, lag:] * strengths[:, :-lag]).mean(axis=1) / power for lag in lags]
-    return np.maximum(np.max(found, axis=0), 0.0)
+    return np.asarray(np.maximum(np.max(found, axis=0), 0.0))
 
 
 def repetition(clips: Floating, config: AudioConfig) -> Float64:
-    """Returns how exactly each clip repeats itself at its best lag over 0.2 s, 0 to 1.
+    """Returns how exactly each clip repeats itself at its best lag of 0.2 to 4 s, 0 to 1.
 
     It is the share of the variance that the frames one lag before explain: a mechanical loop has 1.
     """
@@ -68,7 +72,8 @@ def repetition(clips: Floating, config: AudioConfig) -> Float64:
     total = np.maximum(heard.var(axis=1).mean(axis=1), 1e-12)
     n_frames = heard.shape[1]
     best = np.zeros(len(heard))
-    for lag in range(round(_SHORTEST_BEAT * config.frames_per_second), n_frames // 2):
+    longest = min(round(_LONGEST_LOOP * config.frames_per_second), n_frames // 2)
+    for lag in range(round(_SHORTEST_BEAT * config.frames_per_second), longest + 1):
         error = np.square(heard[:, lag:] - heard[:, :-lag]).mean(axis=(1, 2)) / 2
         best = np.maximum(best, 1 - error / total)
     return best
@@ -87,9 +92,10 @@ def statistics(clips: Floating, config: AudioConfig) -> Float64:
 class KernelDistance:
     """Unbiased squared maximum mean discrepancy from a reference, times 1000.
 
-    A Gaussian kernel whose bandwidth is the median distance within the reference, on features that
-    are standardised by the reference: fixed for all that is held against it. The same distribution
-    has 0 on average, which includes values below; 2000 is the most.
+    The kernel is the mean of Gaussians whose bandwidths are multiples of the median distance within
+    the reference, on features that are standardised by the reference: fixed for all that is held
+    against it. With one bandwidth alone, everything that is far would be equally far. The same
+    distribution has 0 on average, which includes values below; 2000 is the most.
 
     Args:
       reference: features of real clips, [n, n_features].
@@ -115,7 +121,8 @@ class KernelDistance:
         return float(1000 * (self._within + self._mean_of_pairs(others) - 2 * across))
 
     def _kernel(self, a: Floating, b: Floating) -> Float64:
-        return np.asarray(np.exp(-_squared_distances(a, b) / (2 * self._bandwidth)))
+        squared = _squared_distances(a, b) / (2 * self._bandwidth)
+        return np.asarray(np.mean([np.exp(-squared / factor) for factor in _BANDWIDTHS], axis=0))
 
     def _mean_of_pairs(self, features: Floating) -> float:
         kernel = self._kernel(features, features)

@@ -39,6 +39,7 @@ def main() -> None:
         windows = training_windows(
             open_dataset(f"{folder}/dataset"),
             window_frames=settings.window_frames,
+            anchor_frames=settings.anchor,
             batch_windows=settings.batch_windows,
             seed=0,
         )

@@ -27,29 +27,35 @@ class EvaluateSettings:
     """When a model is blessed.
 
     Attributes:
-      max_mse_ratio: its next-frame error over the held-out windows, as a share of the error of
-        repeating the last frame, must be below this.
-      rollouts: free-running rollouts that are looked at.
+      rollouts: free-running rollouts that are held against how real recordings went on.
       rollout_seconds: length of each.
       temperature: of the rollouts; the model's own where none is given.
-      max_faulty_share: of the rollouts, at most this share may be silent, diverged or not finite.
+      max_faulty_share: of the rollouts, at most this share may be silent, diverged, frozen, looping
+        or not finite.
+      min_ratio, max_ratio: movement from frame to frame, and variance over time, must be within
+        these of the real ones'. A drone or a loop has too little of one of them.
+      max_kernel_distance: from real recordings, 0 to 2000, see audio/realism.py.
     """
 
-    max_mse_ratio: float = 1.0
-    rollouts: int = 8
+    rollouts: int = 16
     rollout_seconds: float = 10.0
     temperature: float | None = None
     max_faulty_share: float = 0.25
+    min_ratio: float = 0.55
+    max_ratio: float = 1.8
+    max_kernel_distance: float = 120.0
 
     def __post_init__(self) -> None:
         checks = {
-            "max_mse_ratio": (self.max_mse_ratio > 0, "above 0"),
-            "rollouts": (1 <= self.rollouts <= 1000, "1 to 1000"),
+            "rollouts": (2 <= self.rollouts <= 1000, "2 to 1000"),
             "rollout_seconds": (0.5 <= self.rollout_seconds <= 600, "0.5 to 600"),
             "temperature": (
                 self.temperature is None or 0 <= self.temperature <= 10,
                 "0 to 10, or null",
             ),
+            "min_ratio": (0 <= self.min_ratio <= 1, "0 to 1"),
+            "max_ratio": (self.max_ratio >= 1, "1 or more"),
+            "max_kernel_distance": (self.max_kernel_distance >= 0, "0 or more"),
             "max_faulty_share": (0 <= self.max_faulty_share <= 1, "0 to 1"),
         }
         for name, (ok, wanted) in checks.items():

@@ -13,8 +13,6 @@ from pipeline.corpus import render_corpus
 
 # What lets two cores finish in minutes; everything else is the shipped default.
 DEMO_OVERRIDES = (
-    "train.steps=400",
-    "train.eval_every=100",
     "generate.clips=4",
     "generate.seconds=12",
 )

@@ -3,6 +3,11 @@
 from trainer.settings import TrainSettings
 
 TINY = TrainSettings(
+    head="mse",
+    dropout=0.1,
+    input_noise=0.1,
+    learning_rate=4e-3,
+    weight_decay=0.0,
     units=12,
     n_layers=2,
     window_frames=64,

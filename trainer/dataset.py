@@ -186,10 +186,12 @@ class Primer:
     source: str
 
 
-def primers(dataset: Dataset, *, n_frames: int, count: int) -> list[Primer]:
-    """Returns stretches from the middle of stored ones, evenly spread over the eval split.
+def primers(
+    dataset: Dataset, *, n_frames: int, count: int, split: str | None = None
+) -> list[Primer]:
+    """Returns stretches from the middle of stored ones, evenly spread over a split.
 
-    The train split serves where the eval split is empty.
+    Where no split is named it is the eval split, or the train split where that one is empty.
 
     Raises:
       InputError: no stored stretch has n_frames frames.
@@ -201,7 +203,8 @@ def primers(dataset: Dataset, *, n_frames: int, count: int) -> list[Primer]:
         contract.RECORDING_ID: tf.io.FixedLenFeature([], tf.string),
         contract.SOURCE_URI: tf.io.FixedLenFeature([], tf.string),
     }
-    split = contract.EVAL if has_windows(dataset, contract.EVAL, n_frames) else contract.TRAIN
+    if split is None:
+        split = contract.EVAL if has_windows(dataset, contract.EVAL, n_frames) else contract.TRAIN
     _require_windows(dataset, split, n_frames)
     records = tf.data.TFRecordDataset(dataset.shards(split))
     long_enough = [

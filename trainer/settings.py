@@ -51,26 +51,26 @@ class TrainSettings:
       seed: of weights, windows and their order.
     """
 
-    head: str = "mse"
+    head: str = "mixture"
     residual: bool = True
     anchor_frames: int = 64
     onset_classes: int = 12
     onset_weight: float = 0.25
-    mixture_components: int = 8
+    mixture_components: int = 4
     mixture_dims: int = 64
     units: int = 256
-    n_layers: int = 2
-    dropout: float = 0.1
-    input_noise: float = 0.1
-    window_frames: int = 128
-    batch_windows: int = 32
-    steps: int = 800
-    eval_every: int = 200
+    n_layers: int = 1
+    dropout: float = 0.25
+    input_noise: float = 1.0
+    window_frames: int = 256
+    batch_windows: int = 16
+    steps: int = 530
+    eval_every: int = 106
     patience: int = 0
     checkpoint_seconds: float = 300.0
     steps_per_execution: int = 1
-    learning_rate: float = 4e-3
-    weight_decay: float = 0.0
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.02
     clip_norm: float = 1.0
     model_floor: float = -8.0
     strategy: str = "auto"

@@ -7,6 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+# A component with less than this share of the largest variance is rounding.
+_DEAD = 1e-8
+
 
 class Whitening(keras.layers.Layer):
     """z = (frame - centre) @ basis: components of unit variance, the largest first.
@@ -40,15 +43,19 @@ class Whitening(keras.layers.Layer):
         centre = flat.mean(axis=0)
         variances, vectors = np.linalg.eigh(np.cov(flat - centre, rowvar=False))
         kept = np.argsort(variances)[::-1][: self.n_dims]
-        deviations = np.sqrt(np.maximum(variances[kept], 1e-6))
+        # A component that never changes, as above a recording's bandwidth, stays at zero.
+        alive = variances[kept] > _DEAD * variances.max()
+        deviations = np.where(alive, np.sqrt(np.where(alive, variances[kept], 1)), 0)
         # An eigenvector's sign is arbitrary: the largest entry is made positive.
         vectors = vectors[:, kept]
         vectors *= np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(len(kept))])
-        z = (frames - centre) @ (vectors / deviations)
-        rho = 1 - np.diff(z, axis=1).var(axis=(0, 1)) / (2 * z.var(axis=(0, 1)))
+        basis = np.where(alive, vectors / np.where(alive, deviations, 1), 0)
+        z = (frames - centre) @ basis
+        moved = np.diff(z, axis=1).var(axis=(0, 1))
+        rho = 1 - moved / (2 * np.where(alive, z.var(axis=(0, 1)), 1))
         innovations = z[:, 1:] - rho * z[:, :-1]
         self.centre.assign(centre)
-        self.basis.assign(vectors / deviations)
+        self.basis.assign(basis)
         self.inverse.assign((vectors * deviations).T)
         self.rho.assign(rho)
         self.scale.assign(np.maximum(innovations.std(axis=(0, 1)), 1e-3))

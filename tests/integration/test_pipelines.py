@@ -20,7 +20,9 @@ NOCTURNE = pathlib.Path(sys.executable).with_name("nocturne")
 TINY = [
     "audio.n_mels=32", "prepare.chunk_frames=200", "prepare.eval_share=0.34", "train.units=16",
     "train.window_frames=64", "train.batch_windows=4", "train.steps=30", "train.eval_every=15",
-    "train.primer_frames=16", "evaluate.rollouts=2", "evaluate.rollout_seconds=1",
+    "train.primer_frames=16", "train.anchor_frames=16", "evaluate.rollouts=2",
+    "evaluate.rollout_seconds=1", "evaluate.max_kernel_distance=2001", "evaluate.min_ratio=0",
+    "evaluate.max_ratio=1000", "evaluate.max_faulty_share=1",
 ]  # fmt: skip
 NODES = ["AudioExampleGen", "Schema", "StatisticsGen", "Transform", "ExampleValidator", "Trainer",
          "Evaluator", "Pusher"]  # fmt: skip
@@ -163,10 +165,14 @@ def test_a_new_recording_reruns_what_depends_on_the_data(project) -> None:
 
 def test_a_model_that_fails_is_not_pushed_and_not_used(project, tmp_path) -> None:
     shutil.copytree(project / "music", tmp_path / "music")
-    sets = [part for one in [*TINY, "evaluate.max_mse_ratio=0.0001"] for part in ("--set", one)]
+    sets = [
+        part
+        for one in [*TINY, "evaluate.min_ratio=0.999", "evaluate.max_ratio=1"]
+        for part in ("--set", one)
+    ]
     done = nocturne(tmp_path, "run", "training", "--input", "music", "--root", "root", *sets)
     assert done.returncode == 8
-    assert "FAIL: next-frame error" in done.stdout
+    assert "FAIL: movement is" in done.stdout
     assert "not blessed, and not pushed" in done.stderr
     assert not (tmp_path / "root" / "pushed").exists()
     done = generate(tmp_path, "clips")

@@ -72,7 +72,10 @@ def test_three_stages_by_themselves_without_tfx(tmp_path, recordings) -> None:
     assert card.stdout.strip() in done.stdout
     assert "6 files, 0 rejected, 0 duplicates" in done.stdout
     assert "W0000" not in done.stdout + done.stderr  # TensorFlow's noise is in the log
-    tiny = "units=12 window_frames=64 batch_windows=4 steps=6 eval_every=3 primer_frames=16"
+    tiny = (
+        "units=12 window_frames=64 batch_windows=4 steps=6 eval_every=3 primer_frames=16 "
+        "anchor_frames=16"
+    )
     sets = [part for one in tiny.split() for part in ("--set", f"train.{one}")]
     done = nocturne("train", "--dataset", "data", "--model", "model", *sets, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -93,7 +96,7 @@ def test_three_stages_by_themselves_without_tfx(tmp_path, recordings) -> None:
     assert found["dataset"]["recordings"] == [json.loads(row) for row in rows]
     done = nocturne("evaluate", "--model", "model", "--dataset", "data", cwd=tmp_path)
     assert ("FAIL" in done.stdout) == (done.returncode == errors.NotBlessedError.exit_code)
-    assert "next-frame error is" in done.stdout
+    assert "distance from real recordings is" in done.stdout
     # Finished outputs are left alone.
     for command in (
         ("prepare", "--input", recordings, "--output", "data"),

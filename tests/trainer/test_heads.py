@@ -86,6 +86,20 @@ def test_components_are_white_and_invert_to_the_frame() -> None:
     np.testing.assert_allclose(whitening.invert(z), frames, atol=1e-3)
 
 
+def test_bands_that_never_change_are_no_harm() -> None:
+    """Above the bandwidth of a recording there is nothing but the floor."""
+    frames = walk()
+    frames[..., 6:] = -1.5
+    made = model("mixture")
+    made.prepare([np.concatenate([frames[:, :30], frames], axis=1)])
+    outputs = made(tf.constant(np.concatenate([frames[:, :30], frames[:, :-1]], axis=1)))
+    loss = made.head.loss(outputs, tf.constant(frames))
+    assert np.isfinite(loss).all()
+    noise = tf.random.stateless_normal([64, made.head.n_noise], seed=[1, 2])
+    drawn = made.head.draw(outputs[:, -1], noise, tf.constant(1.0)).numpy()
+    np.testing.assert_allclose(drawn[:, 6:], -1.5, atol=0.01)
+
+
 def test_the_walk_is_measured() -> None:
     np.testing.assert_allclose(mixture().whitening.rho, 0.9, atol=0.04)
     np.testing.assert_allclose(mixture().whitening.scale, np.sqrt(1 - 0.81), atol=0.05)
