@@ -103,18 +103,34 @@ def test_two_workers_train_as_one(dataset, tmp_path, one) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("chance", "precision"), [(0.0, "float32"), (0.1, "float32"), (0.0, "bfloat16")]
+    ("head", "chance", "precision"),
+    [
+        ("mse", 0.0, "float32"),
+        ("mse", 0.1, "float32"),
+        ("mse", 0.0, "bfloat16"),
+        ("mixture", 0.0, "float32"),
+        ("mixture", 0.1, "bfloat16"),
+    ],
 )
 def test_the_training_step_compiles_under_xla_and_gives_the_same(
-    chance: float, precision: str
+    head: str, chance: float, precision: str
 ) -> None:
     """The part of a TPU that can be shown without one: static shapes, no op that XLA lacks."""
-    settings = dataclasses.replace(TINY, dropout=chance, input_noise=chance, precision=precision)
-    batch = tf.random.stateless_normal([4, 64, 32], seed=[1, 2])
+    settings = dataclasses.replace(
+        TINY,
+        head=head,
+        anchor_frames=32,
+        dropout=chance,
+        input_noise=chance,
+        precision=precision,
+        learning_rate=1e-3,
+    )
+    batch = tf.random.stateless_normal([4, settings.anchor + 64, 32], seed=[1, 2])
     found = []
     for jit in (False, True):
         keras.utils.set_random_seed(0)
         loop = TrainingLoop(tf.distribute.OneDeviceStrategy("/cpu:0"), 32, settings)
+        loop.model.prepare([batch.numpy()])
         compiled = tf.function(loop.train_on_device, jit_compile=jit)
         steps = tf.range(1, 4, dtype=tf.int64)
         losses = [float(compiled(batch, step)[0]) for step in steps]

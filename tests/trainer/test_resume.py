@@ -24,7 +24,14 @@ from trainer.interrupts import PreemptedError
 ROOT = pathlib.Path(__file__).parents[2]
 # Dropout and noise are on: everything random in a step must come back as well.
 SETTINGS = dataclasses.replace(
-    TINY, steps=40, eval_every=10, dropout=0.2, input_noise=0.1, checkpoint_seconds=0.01
+    TINY,
+    head="mixture",
+    anchor_frames=16,
+    steps=40,
+    eval_every=10,
+    dropout=0.2,
+    input_noise=1.0,
+    checkpoint_seconds=0.01,
 )
 
 
