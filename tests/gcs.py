@@ -15,6 +15,21 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import _regional_access_boundary_utils
 
+# Of tests that use Google's clients: these keep their connections until they are collected.
+CLIENTS = [
+    pytest.mark.slow,
+    *(
+        pytest.mark.filterwarnings(f"ignore::{name}")
+        for name in (
+            "ResourceWarning",
+            "pytest.PytestUnraisableExceptionWarning",
+            "DeprecationWarning",
+            "FutureWarning",
+            "UserWarning",
+        )
+    ),
+]
+
 
 class _Tokens(http.server.BaseHTTPRequestHandler):
     """Gives an access token to whoever asks."""

@@ -11,7 +11,7 @@ import pytest
 from audio import contract
 from beam_transforms.card import card_lines, data_card
 from tests import signals
-from tests.beam_transforms.test_prepare import recordings, run
+from tests.prepared import recordings, run
 
 
 def card(dataset: pathlib.Path) -> dict:

@@ -20,16 +20,9 @@ from audio.config import AudioConfig
 from beam_transforms import prepare
 from beam_transforms.settings import PrepareSettings
 from tests import signals
-from tests.gcs import emulator
+from tests.gcs import CLIENTS, emulator
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
+pytestmark = CLIENTS
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -17,17 +17,9 @@ from beam_transforms import prepare, storage
 from beam_transforms.settings import PrepareSettings
 from beam_transforms.sources import find_sources
 from tests import signals
-from tests.gcs import emulator
+from tests.gcs import CLIENTS, emulator
 
-pytestmark = [
-    pytest.mark.slow,
-    # Clients keep their connections until they are collected.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
+pytestmark = CLIENTS
 
 AUDIO = AudioConfig(n_mels=32)
 SETTINGS = PrepareSettings(chunk_frames=100, eval_share=0.25, max_rejected_share=0.5)

@@ -153,7 +153,7 @@ def test_a_job_that_was_killed_is_finished_by_a_rerun(tmp_path, staged: int) -> 
         signals.write(tmp_path / "in" / f"{index}.wav", signals.tune(seconds=20, seed=index))
     code = (
         "import pathlib, sys\n"
-        "from tests.beam_transforms.test_prepare import run\n"
+        "from tests.prepared import run\n"
         "run(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))\n"
     )
     output = tmp_path / "out"

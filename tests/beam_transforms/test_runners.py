@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from tests import signals
-from tests.beam_transforms.test_prepare import records, run
+from tests.prepared import records, run
 from tests.system import in_network_namespace
 
 pytestmark = pytest.mark.slow
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parents[2]
 JOB = """
 import pathlib, socket, subprocess, sys, time
-from tests.beam_transforms.test_prepare import AUDIO, SETTINGS
+from tests.prepared import AUDIO, SETTINGS
 from beam_transforms import prepare
 from beam_transforms.sources import find_sources
 

@@ -68,6 +68,24 @@ def test_windows_begin_anywhere_in_a_stretch(dataset) -> None:
     assert max(starts) - min(starts) > 60
 
 
+def test_the_anchor_of_a_window_is_from_anywhere_in_the_same_stretch(dataset) -> None:
+    opened = open_dataset(str(dataset))
+    batches = training_windows(opened, window_frames=32, anchor_frames=16, batch_windows=8, seed=0)
+    where = {}
+    for index, stretch in enumerate(chunks(opened, contract.TRAIN)):
+        frames = np.asarray(stretch)
+        for at in range(len(frames)):
+            where[frames[at : at + 16].tobytes()] = (index, at)
+    windows = np.concatenate([np.asarray(batch) for batch in batches.take(30)])
+    assert windows.shape == (240, 48, 32)
+    anchors, starts = ([where[w[at : at + 16].tobytes()] for w in windows] for at in (0, 16))
+    assert [a[0] for a in anchors] == [s[0] for s in starts]
+    apart = [s[1] - a[1] for a, s in zip(anchors, starts, strict=True)]
+    assert min(apart) < -50 < 50 < max(apart)
+    again = training_windows(opened, window_frames=32, anchor_frames=16, batch_windows=8, seed=0)
+    np.testing.assert_array_equal(windows[:8], next(iter(again)))
+
+
 def test_each_part_of_a_run_has_windows_of_its_own(dataset) -> None:
     opened = open_dataset(str(dataset))
 

@@ -7,22 +7,12 @@ import pathlib
 import subprocess
 import sys
 
-import pytest
-
 from audio import contract
 from beam_transforms import storage
-from tests.gcs import emulator
+from tests.gcs import CLIENTS, emulator
 from tests.googleapis import googleapis
 
-pytestmark = [
-    pytest.mark.slow,
-    # Clients keep their connections until they are collected.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
+pytestmark = CLIENTS
 
 ROOT = pathlib.Path(__file__).parents[2]
 JOB = """
