@@ -9,6 +9,7 @@ import pathlib
 import time
 from typing import Any
 
+from absl import flags
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import constants
 from tfx.orchestration import metadata
@@ -53,6 +54,9 @@ class StagedDagRunner(LocalDagRunner):
 
     def __init__(self, *, console: Console, layout: Layout, run_id: str) -> None:
         super().__init__()
+        # Otherwise Beam sizes Transform's batches by how long the last ones took, and no graph is
+        # the same twice (trainer/preprocessing.py).
+        flags.FLAGS.set_default("tfxio_use_byte_size_batching", True)
         self._console, self._layout, self._run_id = console, layout, run_id
         self.nodes: list[NodeRun] = []
 

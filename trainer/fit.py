@@ -90,7 +90,6 @@ def train(
             f"{model_path} already holds a model. Choose another --model, or remove it."
         )
     dataset = open_dataset(dataset_path)
-    work = f"{(work_path or model_path + '.training').rstrip('/')}/{_run_key(dataset, settings)}"
     with tempfile.TemporaryDirectory() as temporary:
         if transform_graph is None:
             transform_graph = f"{temporary}/transform"
@@ -101,6 +100,8 @@ def train(
                 temporary=f"{temporary}/beam",
             )
         normaliser = from_graph(transform_graph, floor=settings.model_floor)
+        folder = (work_path or f"{model_path}.training").rstrip("/")
+        work = f"{folder}/{_run_key(dataset, normaliser, settings)}"
         model, history = fit(dataset, normaliser, settings, folder=work, progress=progress)
         if not is_chief():
             return {}
@@ -120,12 +121,14 @@ def train(
     return info
 
 
-def _run_key(dataset: Dataset, settings: TrainSettings) -> str:
+def _run_key(dataset: Dataset, normaliser: Normaliser, settings: TrainSettings) -> str:
     """Returns 12 hex digits: what may go on from the same state."""
+    vectors = (normaliser.mean, normaliser.std, normaliser.highest)
+    frames = hashlib.sha256(np.stack(vectors).tobytes()).hexdigest()
     fields = dataclasses.asdict(settings)
     for name in ("strategy", "checkpoint_seconds", "steps_per_execution"):
         del fields[name]
-    text = json.dumps([dataset.info["dataset_id"], dataset.audio.fingerprint, fields])
+    text = json.dumps([dataset.info["dataset_id"], dataset.audio.fingerprint, frames, fields])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -21,6 +21,9 @@ RAW_FEATURES = {contract.LOG_MEL: tf.io.FixedLenFeature([], tf.string)}
 # A band that hardly changes while training is divided by this instead, nats: what is held out may
 # well have sound there, and should not become a thousand deviations.
 MIN_STD = 0.1
+# Of these sums are made. Beam's own sizes follow from how long the last batches took, and sums of
+# other batches differ in their last bits: no fit would be the same twice. 32 take some 8 MB.
+_BATCH_RECORDS = 32
 
 
 def decode_frames(log_mel: tf.Tensor, *, n_mels: int) -> tf.Tensor:
@@ -88,6 +91,6 @@ def fit_transform_graph(
         beam.Pipeline(runner="FnApiRunner") as pipeline,
         tft_beam.Context(temp_dir=str(pathlib.Path(temporary).resolve())),
     ):
-        data = pipeline | source.BeamSource()
+        data = pipeline | source.BeamSource(_BATCH_RECORDS)
         graph = (data, source.TensorAdapterConfig()) | tft_beam.AnalyzeDataset(traced)
         graph | tft_beam.WriteTransformFn(output)

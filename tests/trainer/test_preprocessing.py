@@ -1,9 +1,13 @@
+import itertools
+import pathlib
+
 import numpy as np
 import tensorflow as tf
+from apache_beam.transforms import util
 
 from audio import contract
 from trainer.dataset import chunks, open_dataset
-from trainer.normalise import from_graph
+from trainer.normalise import Normaliser, from_graph
 from trainer.preprocessing import MIN_STD, decode_frames, fit_transform_graph
 
 FLOOR = -6.0
@@ -16,15 +20,19 @@ def test_joined_records_are_their_frames_one_after_the_other() -> None:
     np.testing.assert_array_equal(found, np.concatenate(parts).astype(np.float32))
 
 
-def test_graph_holds_the_training_splits_figures_and_no_others(dataset, tmp_path) -> None:
-    opened = open_dataset(str(dataset))
+def fitted(dataset: pathlib.Path, folder: pathlib.Path) -> Normaliser:
     fit_transform_graph(
         f"{dataset}/{contract.split_folder(contract.TRAIN)}/*",
-        str(tmp_path / "graph"),
+        str(folder / "graph"),
         custom_config={"n_mels": 32, "model_floor": FLOOR},
-        temporary=str(tmp_path / "beam"),
+        temporary=str(folder / "beam"),
     )
-    normaliser = from_graph(str(tmp_path / "graph"), floor=FLOOR)
+    return from_graph(str(folder / "graph"), floor=FLOOR)
+
+
+def test_graph_holds_the_training_splits_figures_and_no_others(dataset, tmp_path) -> None:
+    opened = open_dataset(str(dataset))
+    normaliser = fitted(dataset, tmp_path)
     frames = np.concatenate([np.asarray(c) for c in chunks(opened, contract.TRAIN)])
     frames = np.maximum(frames.astype(np.float64), FLOOR)
     np.testing.assert_allclose(normaliser.mean, frames.mean(axis=0), atol=1e-4)
@@ -36,14 +44,24 @@ def test_graph_holds_the_training_splits_figures_and_no_others(dataset, tmp_path
     np.testing.assert_allclose(normaliser.invert(normaliser.apply(raw)), raw, atol=1e-4)
 
 
-def test_limit_holds_frames_within_what_training_heard(dataset, tmp_path) -> None:
-    fit_transform_graph(
-        f"{dataset}/{contract.split_folder(contract.TRAIN)}/*",
-        str(tmp_path / "graph"),
-        custom_config={"n_mels": 32, "model_floor": FLOOR},
-        temporary=str(tmp_path / "beam"),
+def test_a_second_fit_is_the_first_to_the_bit(dataset, tmp_path, monkeypatch) -> None:
+    """Beam sizes batches by how long the last ones took, and so would order the sums."""
+    sizes = itertools.cycle([1, 5, 2, 3])
+    # What the estimator would say on a machine that is busy in bursts.
+    monkeypatch.setattr(
+        util._BatchSizeEstimator,
+        "_calculate_next_batch_size",
+        lambda self: max(self._min_batch_size, min(self._max_batch_size, next(sizes))),
     )
-    normaliser = from_graph(str(tmp_path / "graph"), floor=FLOOR)
+    first = fitted(dataset, tmp_path / "1")
+    for name in ("2", "3"):
+        again = fitted(dataset, tmp_path / name)
+        np.testing.assert_array_equal(again.mean, first.mean)
+        np.testing.assert_array_equal(again.std, first.std)
+
+
+def test_limit_holds_frames_within_what_training_heard(dataset, tmp_path) -> None:
+    normaliser = fitted(dataset, tmp_path)
     wild = tf.constant([[100.0] * 32, [-100.0] * 32])
     limited = normaliser.invert(normaliser.limit(wild))
     np.testing.assert_allclose(limited[0], normaliser.highest, atol=1e-4)

@@ -12,7 +12,6 @@ import sys
 import time
 
 import keras
-import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -49,14 +48,8 @@ def uninterrupted(dataset, tmp_path_factory) -> tuple[dict, dict]:
 
 def assert_same(model: pathlib.Path, info: dict, uninterrupted: tuple[dict, dict]) -> None:
     history = json.loads((model / contract.HISTORY).read_text())
-    rows, wanted = history["epochs"], uninterrupted[1]["epochs"]
-    assert [row["step"] for row in rows] == [row["step"] for row in wanted]
-    # Nearly always equal to the bit; on a busy machine TensorFlow's threads once rounded a sum
-    # otherwise, and losses differed by 2e-6. A batch taken twice or a state lost is far more.
-    for name in ("loss", "eval_loss"):
-        found, expected = ([row[name] for row in each] for each in (rows, wanted))
-        np.testing.assert_allclose(found, expected, rtol=1e-4)
-    assert info["metrics"]["step"] == uninterrupted[0]["metrics"]["step"]
+    assert history["epochs"] == uninterrupted[1]["epochs"]
+    assert info["model_id"] == uninterrupted[0]["model_id"]
     assert not list(model.parent.glob("*.training"))
 
 

@@ -1,0 +1,23 @@
+import pytest
+
+from pipeline.console import Console
+from pipeline.layout import Layout
+
+# TFX warns of its own past when it is loaded.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+
+
+class Silent(Console):
+    def __init__(self) -> None:
+        """Opens nothing."""
+
+
+def test_batches_are_sized_by_their_bytes_not_by_the_time_they_took(tmp_path) -> None:
+    """Transform's executor leaves their size to a default; sums would differ from run to run."""
+    from tfx_bsl.coders import batch_util
+
+    from pipeline.runners import StagedDagRunner
+
+    StagedDagRunner(console=Silent(), layout=Layout(root=str(tmp_path)), run_id="x")
+    options = batch_util.GetBatchElementsKwargs(None)
+    assert options["min_batch_size"] == options["max_batch_size"]
