@@ -124,7 +124,7 @@ class _Kernel:
         self.dtype: type[np.floating] = np.float64 if exact else np.float32
         self._window = hann_window(config).astype(self.dtype)
         self._spectra = PowerSpectra(n_rows=BLOCK_FRAMES, n_fft=config.n_fft, dtype=self.dtype)
-        self._bands = _bands(mel_filterbank(config), self.dtype)
+        self._bands = mel_products(mel_filterbank(config), self.dtype)
         self._floor = self.dtype(config.log_floor)
         self._mel = np.empty((BLOCK_FRAMES, config.n_mels), self.dtype)
 
@@ -153,7 +153,7 @@ def _kernel(config: AudioConfig, exact: bool) -> _Kernel:
     return kernels[config, exact]
 
 
-def _bands(
+def mel_products(
     filterbank: Float64, dtype: type[np.floating]
 ) -> list[tuple[slice, slice, npt.NDArray[np.floating]]]:
     """Cuts the filter bank [n_mels, n_bins] into products over neighbouring filters.

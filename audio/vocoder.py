@@ -1,33 +1,48 @@
-"""Log-mel -> samples: mel-consistent fast Griffin-Lim.
+"""Log-mel -> samples: mel-consistent fast Griffin-Lim, and a place for other ways.
 
 The usual way inverts the mel filters once, by least squares, and then only looks for phases. Here
 magnitudes stay free: each round takes the STFT of the current signal, sees what its mel power is,
 and scales its own magnitudes by the smooth ratio of the wanted mel power to that. Detail between
 the filters is then settled by consistency instead of by a guess (figures: benchmarks/README.md).
-
-References:
-  Griffin and Lim, "Signal estimation from modified short-time Fourier transform", 1984.
-  Perraudin, Balazs and Søndergaard, "A fast Griffin-Lim algorithm", 2013: the momentum.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+
 import numpy as np
 import numpy.typing as npt
-import scipy.fft
 
 from audio.config import AudioConfig
-from audio.errors import AudioError
-from audio.mel import hann_window, mel_filterbank
+from audio.errors import AudioError, ConfigMismatchError, UsageError
+from audio.griffin_lim import griffin_lim
 
 Float32 = npt.NDArray[np.float32]
-Complex64 = npt.NDArray[np.complex64]
 
 DEFAULT_ITERATIONS = 32
-_MOMENTUM = 0.99
-_TINY = np.float32(1e-12)
-# One round changes a magnitude by at most 40 dB, so that an empty bin cannot explode.
-_MAX_GAIN = np.float32(1e4)
+DEFAULT_VOCODER = "griffin-lim"
+# Packages add vocoders under this group of entry points.
+PLUGINS = "nocturne.vocoders"
+# Long clips are made in stretches of 24 s at the default hop, each begun with the end of the last.
+_STRETCH, _OVERLAP = 1024, 16
+
+
+class Vocoder(Protocol):
+    """What makes samples of log-mel.
+
+    Attributes:
+      fingerprint: of the only front end that it was made for (AudioConfig.fingerprint); empty for
+        one that takes any.
+    """
+
+    fingerprint: str
+
+    def __call__(
+        self, log_mel: Float32, config: AudioConfig, *, rng: np.random.Generator, iterations: int
+    ) -> Float32:
+        """Returns float32 [(n_frames - 1) * hop_length] for natural-log mel [n_frames, n_mels]."""
 
 
 def vocode(
@@ -51,86 +66,123 @@ def vocode(
     Raises:
       AudioError: log_mel is not [n_frames >= 2, n_mels], or not finite.
     """
-    target_log = np.asarray(log_mel, np.float32)
-    if target_log.ndim != 2 or target_log.shape[1] != config.n_mels or len(target_log) < 2:
-        raise AudioError(
-            f"wanted log-mel [2 or more frames, {config.n_mels}], got {target_log.shape}"
-        )
-    if not np.isfinite(target_log).all():
+    pieces = vocode_pieces([np.asarray(log_mel)], config, rng=rng, iterations=iterations)
+    return np.concatenate(list(pieces))
+
+
+def vocode_pieces(
+    frames: Iterable[npt.NDArray[np.floating]],
+    config: AudioConfig,
+    *,
+    rng: np.random.Generator,
+    iterations: int = DEFAULT_ITERATIONS,
+) -> Iterator[Float32]:
+    """Yields the samples of `vocode` in pieces, for frames that arrive in pieces.
+
+    Memory does not grow with their number, and where pieces begin leaves no trace.
+
+    Raises:
+      AudioError: as for vocode.
+    """
+    hop = config.hop_length
+    # A stretch ends a hop early; of what overlaps, the first half is near its edge.
+    late = _OVERLAP // 2 * hop
+    fade = np.zeros((_OVERLAP - 1) * hop, np.float32)
+    fade[late:] = np.linspace(0, 1, len(fade) - late)
+    before = np.zeros(0, np.float32)
+    for target, is_last in _stretches(frames, config):
+        noise = rng.standard_normal(len(target) * hop, np.float32)
+        # Phases go on where those of the last stretch end.
+        noise[: len(before)] = before
+        samples = griffin_lim(config)(target, noise, rounds=iterations)
+        if len(before):
+            samples[: len(fade)] = before + fade * (samples[: len(fade)] - before)
+        before = samples[-len(fade) :]
+        yield samples if is_last else samples[: -len(fade)]
+
+
+def _stretches(
+    frames: Iterable[npt.NDArray[np.floating]], config: AudioConfig
+) -> Iterator[tuple[Float32, bool]]:
+    """Yields mel power in stretches that overlap, and whether each is the last.
+
+    All but the last have their full length; the last one has more than the overlap.
+    """
+    waiting = np.empty((0, config.n_mels), np.float32)
+    for piece in frames:
+        waiting = np.concatenate([waiting, _power(piece, config)])
+        while len(waiting) > _STRETCH + _OVERLAP:
+            yield waiting[: _STRETCH + _OVERLAP], False
+            waiting = waiting[_STRETCH:]
+    if len(waiting) < 2:
+        raise AudioError(f"wanted log-mel [2 or more frames, {config.n_mels}], got {len(waiting)}")
+    yield waiting, True
+
+
+def _power(log_mel: npt.NDArray[np.floating], config: AudioConfig) -> Float32:
+    if log_mel.ndim != 2 or log_mel.shape[1] != config.n_mels:
+        raise AudioError(f"wanted log-mel [2 or more frames, {config.n_mels}], got {log_mel.shape}")
+    if not np.isfinite(log_mel).all():
         raise AudioError("wanted finite log-mel, got NaN or infinity")
     # A model that diverged may ask for e^100; nothing above e^30 is sound.
-    target = np.exp(np.clip(target_log, config.log_mel_floor, 30))
-    bank = _MelBank(config)
-    transform = _Stft(config, len(target))
-    magnitude = np.sqrt(bank.spread(target))
-    phase = rng.random(magnitude.shape, np.float32) * np.float32(2 * np.pi)
-    spectrum = magnitude * np.exp(1j * phase)
-    previous = np.zeros_like(spectrum)
-    for _ in range(iterations):
-        rebuilt = transform.forward(transform.inverse(spectrum))
-        magnitude = np.abs(rebuilt)
-        ratio = np.minimum(target / np.maximum(bank.mel(magnitude**2), _TINY), _MAX_GAIN)
-        magnitude *= np.sqrt(bank.spread(ratio))
-        ahead = rebuilt + np.float32(_MOMENTUM) * (rebuilt - previous)
-        spectrum = magnitude * (ahead / np.maximum(np.abs(ahead), _TINY))
-        previous = rebuilt
-    return transform.inverse(spectrum)
+    power: Float32 = np.exp(np.clip(log_mel, config.log_mel_floor, 30).astype(np.float32))
+    return power
 
 
-class _MelBank:
-    """Bins to mel bands, and a smooth way back."""
-
-    def __init__(self, config: AudioConfig) -> None:
-        self._filters = mel_filterbank(config).astype(np.float32)
-        columns = self._filters.sum(axis=0)
-        # Bins that no filter sees carry no sound.
-        inverse = np.divide(1, columns, out=np.zeros_like(columns), where=columns > 0)
-        self._back = self._filters * inverse
-
-    def mel(self, power: Float32) -> Float32:
-        product: Float32 = power @ self._filters.T
-        return product
-
-    def spread(self, mel: Float32) -> Float32:
-        """The weighted mean, at each bin, of the bands that see it."""
-        product: Float32 = mel @ self._back
-        return product
+class _GriffinLim:
+    fingerprint = ""
+    __call__ = staticmethod(vocode)
 
 
-class _Stft:
-    """Centred STFT of a fixed number of frames, and its least-squares inverse."""
+class _Librosa:
+    """Least squares back to bins, then fast Griffin-Lim: the field's reference."""
 
-    def __init__(self, config: AudioConfig, n_frames: int) -> None:
-        self._n_fft, self._hop, self._n_frames = config.n_fft, config.hop_length, n_frames
-        self._window = hann_window(config).astype(np.float32)
-        self._n_padded = (n_frames - 1) * self._hop + self._n_fft
-        ones = np.broadcast_to(self._window**2, (n_frames, self._n_fft))
-        self._weight: Float32 = np.maximum(self._overlap_add(ones), np.float32(1e-3))
+    fingerprint = ""
 
-    def forward(self, samples: Float32) -> Complex64:
-        padded = np.pad(samples, self._n_fft // 2)
-        view = np.lib.stride_tricks.sliding_window_view(padded, self._n_fft)[:: self._hop]
-        spectrum: Complex64 = scipy.fft.rfft(view * self._window, axis=1)
-        return spectrum
+    def __call__(
+        self, log_mel: Float32, config: AudioConfig, *, rng: np.random.Generator, iterations: int
+    ) -> Float32:
+        import librosa
 
-    def inverse(self, spectrum: Complex64) -> Float32:
-        frames: Float32 = scipy.fft.irfft(spectrum, n=self._n_fft, axis=1) * self._window
-        half = self._n_fft // 2
-        samples: Float32 = self._overlap_add(frames) / self._weight
-        return samples[half : self._n_padded - half]
+        magnitude = librosa.feature.inverse.mel_to_stft(
+            _power(log_mel, config).T,
+            sr=config.sample_rate,
+            n_fft=config.n_fft,
+            fmin=config.fmin,
+            fmax=config.upper_edge,
+        )
+        samples: Float32 = librosa.griffinlim(
+            magnitude,
+            n_iter=iterations,
+            hop_length=config.hop_length,
+            length=(len(log_mel) - 1) * config.hop_length,
+            random_state=int(rng.integers(2**31)),
+        )
+        return samples
 
-    def _overlap_add(self, frames: Float32) -> Float32:
-        total = np.zeros(self._n_padded, np.float32)
-        # Frames n_overlap apart do not touch: each pass adds one such set at once.
-        n_overlap = -(-self._n_fft // self._hop)
-        step = n_overlap * self._hop
-        for first in range(min(n_overlap, self._n_frames)):
-            chosen = frames[first::n_overlap]
-            start = first * self._hop
-            if step == self._n_fft:
-                total[start : start + len(chosen) * step] += chosen.reshape(-1)
-            else:
-                for index, frame in enumerate(chosen):
-                    at = start + index * step
-                    total[at : at + self._n_fft] += frame
-        return total
+
+def find_vocoder(name: str, config: AudioConfig) -> Vocoder:
+    """Returns the vocoder of a name: `griffin-lim`, `librosa`, or one that a package adds.
+
+    Raises:
+      UsageError: there is none of that name.
+      ConfigMismatchError: it was made for another front end than `config`.
+    """
+    makers: dict[str, Callable[[], Vocoder]] = {
+        DEFAULT_VOCODER: _GriffinLim,
+        "librosa": _Librosa,
+    }
+    plugins = {entry.name: entry for entry in importlib.metadata.entry_points(group=PLUGINS)}
+    if name in makers:
+        vocoder: Vocoder = makers[name]()
+    elif name in plugins:
+        vocoder = plugins[name].load()()
+    else:
+        known = ", ".join(sorted({*makers, *plugins}))
+        raise UsageError(f"generate.vocoder: no {name!r}; there are {known}")
+    if vocoder.fingerprint not in ("", config.fingerprint):
+        raise ConfigMismatchError(
+            f"vocoder {name} was made for front end {vocoder.fingerprint}, the model's is "
+            f"{config.fingerprint}. Choose another, or prepare and train with its front end."
+        )
+    return vocoder

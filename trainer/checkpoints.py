@@ -17,7 +17,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from audio.errors import NocturneError
+from audio.errors import ConfigMismatchError, NocturneError
 
 _STATE = "state.json"
 
@@ -67,6 +67,9 @@ class Checkpoints:
         """Puts weights and optimiser where the last attempt was; returns its state.
 
         A run that was not begun, or was killed before its first checkpoint, starts at step 0.
+
+        Raises:
+          ConfigMismatchError: the state is of a model with other weights.
         """
         with _said_plainly(self.folder):
             try:
@@ -74,7 +77,13 @@ class Checkpoints:
                     state = RunState(**json.loads(file.read()))
             except tf.errors.NotFoundError:
                 return RunState()
-        self._all.read(self._path("step", state.step)).assert_consumed()
+        try:
+            self._all.read(self._path("step", state.step)).assert_consumed()
+        except (AssertionError, ValueError) as error:
+            raise ConfigMismatchError(
+                f"the state in {self.folder} is of a model built otherwise, by another version of "
+                "Nocturne. Remove that folder to train anew, or finish the run with that version."
+            ) from error
         return state
 
     def save(self, state: RunState) -> None:

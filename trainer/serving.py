@@ -28,6 +28,9 @@ from trainer.normalise import from_layer
 from trainer.rollout import roll_out
 from trainer.settings import TrainSettings
 
+# What makes a folder a SavedModel.
+_GRAPH = "saved_model.pb"
+
 
 class ServingModule(tf.Module):
     """The model with its Transform graph, under the signatures above."""
@@ -149,8 +152,28 @@ def export_model(
         tf.io.gfile.makedirs(f"{beside}/{contract.TENSORBOARD}")
         for name in tf.io.gfile.listdir(logs):
             tf.io.gfile.copy(f"{logs}/{name}", f"{beside}/{contract.TENSORBOARD}/{name}")
-    tf.io.gfile.rename(beside, path, overwrite=False)
+    move_model(beside, path)
     return info
+
+
+def move_model(beside: str, path: str) -> None:
+    """Moves a finished model's folder to its name; saved_model.pb appears last.
+
+    A folder on disk moves at once. A bucket has no folders, and a kill leaves part of the objects:
+    without saved_model.pb they are no model, and the next attempt writes over them.
+    """
+    if "://" not in path:
+        tf.io.gfile.rename(beside, path, overwrite=False)
+        return
+    files = [
+        f"{folder.rstrip('/')}/{name}"[len(beside) + 1 :]
+        for folder, _, names in tf.io.gfile.walk(beside)
+        for name in names
+    ]
+    for name in sorted(files, key=lambda name: name == _GRAPH):
+        tf.io.gfile.makedirs(f"{path}/{name}".rpartition("/")[0])
+        tf.io.gfile.copy(f"{beside}/{name}", f"{path}/{name}", overwrite=True)
+    tf.io.gfile.rmtree(beside)
 
 
 def _primers_npz(dataset: Dataset, settings: TrainSettings) -> bytes:

@@ -1,10 +1,12 @@
+import importlib.metadata
+
 import numpy as np
 import pytest
 
 from audio.config import AudioConfig
-from audio.errors import AudioError
+from audio.errors import AudioError, ConfigMismatchError, UsageError
 from audio.mel import log_mel
-from audio.vocoder import vocode
+from audio.vocoder import PLUGINS, find_vocoder, vocode, vocode_pieces
 from tests import signals
 
 CONFIG = AudioConfig()
@@ -76,3 +78,49 @@ def test_a_model_that_exploded_gives_finite_samples() -> None:
 def test_unusable_frames_are_refused(frames: np.ndarray, said: str) -> None:
     with pytest.raises(AudioError, match=said):
         vocode(frames, CONFIG, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("n_frames", [1040, 1041, 2064, 2066, 3000])
+def test_a_long_clip_in_pieces_is_the_clip_and_has_no_seams(n_frames: int) -> None:
+    config = AudioConfig(n_mels=32, n_fft=512, hop_length=128)
+    tone = signals.sine(440, seconds=n_frames * 128 / 22050, level=0.3)
+    frames = log_mel(tone, config)[:n_frames]
+    whole = vocode(frames, config, rng=np.random.default_rng(0), iterations=8)
+    parts = [frames[at : at + 700] for at in range(0, n_frames, 700)]
+    pieces = list(vocode_pieces(parts, config, rng=np.random.default_rng(0), iterations=8))
+    np.testing.assert_array_equal(np.concatenate(pieces), whole)
+    assert whole.shape == ((n_frames - 1) * 128,)
+    # Two tones that do not agree in phase would cancel in places where they are faded.
+    blocks = whole[1024:-2048][: (len(whole) - 3072) // 512 * 512].reshape(-1, 512)
+    level = np.sqrt(np.mean(blocks**2, axis=1))
+    assert level.min() > 0.8 * np.median(level)
+    assert level.max() < 1.2 * np.median(level)
+
+
+def test_librosas_way_is_there_to_compare_with() -> None:
+    target = log_mel(signals.tune(seconds=2), CONFIG)
+    made = find_vocoder("librosa", CONFIG)(
+        target, CONFIG, rng=np.random.default_rng(0), iterations=8
+    )
+    assert made.shape == ((len(target) - 1) * 512,)
+    assert convergence_db(target, made, CONFIG) < -8
+
+
+class Neural:
+    """What a package's entry point names."""
+
+    fingerprint = AudioConfig(n_mels=80).fingerprint
+
+    def __call__(self, log_mel: np.ndarray, *_: object, **__: object) -> np.ndarray:
+        return np.full(len(log_mel), 0.5, np.float32)
+
+
+def test_a_packages_vocoder_is_found_and_refused_for_another_front_end(monkeypatch) -> None:
+    entry = importlib.metadata.EntryPoint("neural", "tests.audio.test_vocoder:Neural", PLUGINS)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: [entry])
+    found = find_vocoder("neural", AudioConfig(n_mels=80))
+    assert found(np.zeros((3, 80), np.float32)).tolist() == [0.5] * 3
+    with pytest.raises(ConfigMismatchError, match="made for front end"):
+        find_vocoder("neural", CONFIG)
+    with pytest.raises(UsageError, match=r"no 'wavenet'; there are griffin-lim, librosa, neural"):
+        find_vocoder("wavenet", CONFIG)

@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 
 from audio import contract
+from audio.errors import ConfigMismatchError
 from tests.tiny import TINY
 from trainer import fit
 from trainer.checkpoints import Checkpoints, RunState, UnwritableError
@@ -130,6 +131,19 @@ def test_what_a_kill_left_half_written_is_in_nobodys_way(tmp_path) -> None:
     assert checkpoints.restore().step == 4
     assert layer.bias.numpy() == 1
     assert not list(tmp_path.glob("step-00000003*"))
+
+
+@pytest.mark.parametrize("units", [[2], [1, 1]])
+def test_a_state_of_other_weights_is_refused_with_a_remedy(tmp_path, units: list[int]) -> None:
+    """As after an upgrade that changed the model."""
+
+    def checkpoints(sizes: list[int]) -> Checkpoints:
+        model = keras.Sequential([keras.Input((1,)), *(keras.layers.Dense(n) for n in sizes)])
+        return Checkpoints(str(tmp_path), model=model, optimizer=keras.optimizers.SGD())
+
+    checkpoints([1]).save(RunState(step=4))
+    with pytest.raises(ConfigMismatchError, match=r"another version.*Remove that folder"):
+        checkpoints(units).restore()
 
 
 @pytest.mark.slow
