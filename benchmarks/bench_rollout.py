@@ -1,7 +1,11 @@
-"""Our rollout against the original's way: Keras predict on the whole window for every frame."""
+"""Our rollout against the original's way: Keras predict on the whole window for every frame.
+
+And against PyTorch's nn.LSTM, frame by frame with carried state, where torch is installed.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import pathlib
 import tempfile
 
@@ -35,22 +39,27 @@ def main() -> None:
         ).rollout
         original = _original(model)
         rows, bars = [], []
-        for batch, bar in ((1, 350.0), (8, 100.0)):
+        for batch, bar in ((1, 350.0), (8, 100.0), (32, None)):
             primer = np.random.default_rng(0).normal(-3, 2, (batch, PRIMER, N_MELS))
             primer = primer.astype(np.float32)
-            medians = harness.in_turn(
-                {
-                    "ours": lambda primer=primer: rollout(
-                        tf.constant(primer), OURS, 0.5, tf.range(len(primer), dtype=tf.int64)
-                    ),
-                    "original": lambda primer=primer: _slide(original, primer),
-                },
-                rounds=options.rounds,
-                clock=harness.cpu_time,
-            )
-            ours, theirs = OURS / medians["ours"], THEIRS / medians["original"]
-            rows += [["ours", batch, ours, ours / theirs], ["original", batch, theirs, 1.0]]
-            bars.append((f"rollout_batch_{batch}", ours / theirs, "predict per frame", bar))
+            peers = {
+                "ours": lambda primer=primer: rollout(
+                    tf.constant(primer), OURS, 0.5, tf.range(len(primer), dtype=tf.int64)
+                ),
+                "original": lambda primer=primer: _slide(original, primer),
+            }
+            if importlib.util.find_spec("torch"):
+                peers["PyTorch nn.LSTM"] = _torch_loop(batch)
+            medians = harness.in_turn(peers, rounds=options.rounds, clock=harness.cpu_time)
+            frames = {"ours": OURS, "original": THEIRS, "PyTorch nn.LSTM": OURS}
+            rates = {name: frames[name] / each for name, each in medians.items()}
+            ours, theirs = rates["ours"], rates["original"]
+            rows += [[name, batch, rate, rate / theirs] for name, rate in rates.items()]
+            if bar:
+                bars.append((f"rollout_batch_{batch}", ours / theirs, "predict per frame", bar))
+            if "PyTorch nn.LSTM" in rates:
+                ratio = ours / rates["PyTorch nn.LSTM"]
+                bars.append((f"rollout_torch_batch_{batch}", ratio, "PyTorch nn.LSTM", 1.0))
     print(f"rollout of {N_LAYERS} x {UNITS}, {N_MELS} mels, one core, median of {options.rounds}")
     harness.table(["", "batch", "steps per second", "of the original"], rows)
     harness.report(bars)
@@ -73,6 +82,23 @@ def _slide(original: keras.Model, primer: np.ndarray) -> np.ndarray:
         frame = original.predict(window, verbose=0)
         window = np.concatenate([window[:, 1:], frame[:, None]], axis=1)
     return window
+
+
+def _torch_loop(batch: int):
+    import torch
+
+    torch.set_num_threads(1)
+    lstm = torch.nn.LSTM(N_MELS, UNITS, N_LAYERS)
+    linear = torch.nn.Linear(UNITS, N_MELS)
+
+    @torch.inference_mode()
+    def run() -> None:
+        frame, state = torch.zeros(1, batch, N_MELS), None
+        for _ in range(OURS):
+            hidden, state = lstm(frame, state)
+            frame = linear(hidden)
+
+    return run
 
 
 def _transform_graph(folder: str) -> str:

@@ -11,6 +11,8 @@ from trainer.normalise import Normaliser
 
 # Over how many frames the mean is taken that is held near the primer's: 1.5 s at the default hop.
 _RECENT_FRAMES = 64.0
+# Frames that are compiled as one.
+_STRETCH_FRAMES = 64
 
 
 def roll_out(
@@ -36,8 +38,12 @@ def roll_out(
       Natural-log mel, float32 [batch, n_frames, n_mels].
     """
     head = model.head
+    # Whole stretches are drawn and made, and what is beyond n_frames is cut off.
+    n_stretches = -(-n_frames // _STRETCH_FRAMES)
     noise = tf.map_fn(
-        lambda seed: tf.random.stateless_normal([n_frames, head.n_noise], seed=[seed, 0]),
+        lambda seed: tf.random.stateless_normal(
+            [n_stretches * _STRETCH_FRAMES, head.n_noise], seed=[seed, 0]
+        ),
         seeds,
         fn_output_signature=tf.float32,
     )
@@ -45,19 +51,46 @@ def roll_out(
     heard = normaliser.apply(primer)
     outputs, state = model.warm_up(heard)
     usual = tf.reduce_mean(heard, axis=1)
-    frames = tf.TensorArray(tf.float32, size=n_frames)
+
+    # XLA wants to know how many frames there are, and takes seconds for each number of them.
+    @tf.function(jit_compile=True)
+    def stretch(noise: tf.Tensor, outputs: tf.Tensor, state: Any, recent: tf.Tensor) -> Any:
+        frames = tf.TensorArray(tf.float32, size=_STRETCH_FRAMES)
+
+        def body(
+            index: tf.Tensor,
+            outputs: tf.Tensor,
+            state: Any,
+            recent: tf.Tensor,
+            frames: tf.TensorArray,
+        ) -> tuple[Any, ...]:
+            frame = head.draw(outputs, noise[index], temperature)
+            frame = normaliser.limit(frame - head.pull * (recent - usual))
+            outputs, state = model.step(frame, state)
+            recent += (frame - recent) / _RECENT_FRAMES
+            return index + 1, outputs, state, recent, frames.write(index, frame)
+
+        _, outputs, state, recent, frames = tf.while_loop(
+            lambda index, *_: index < _STRETCH_FRAMES,
+            body,
+            (tf.constant(0), outputs, state, recent, frames),
+            maximum_iterations=_STRETCH_FRAMES,
+        )
+        return frames.stack(), outputs, state, recent
 
     def body(
-        index: tf.Tensor, outputs: tf.Tensor, state: Any, recent: tf.Tensor, frames: tf.TensorArray
+        index: tf.Tensor, outputs: tf.Tensor, state: Any, recent: tf.Tensor, made: tf.TensorArray
     ) -> tuple[Any, ...]:
-        frame = head.draw(outputs, noise[index], temperature)
-        frame = normaliser.limit(frame - head.pull * (recent - usual))
-        outputs, state = model.step(frame, state)
-        recent += (frame - recent) / _RECENT_FRAMES
-        return index + 1, outputs, state, recent, frames.write(index, frame)
+        piece = noise[index * _STRETCH_FRAMES : (index + 1) * _STRETCH_FRAMES]
+        piece = tf.ensure_shape(piece, [_STRETCH_FRAMES, None, head.n_noise])
+        frames, outputs, state, recent = stretch(piece, outputs, state, recent)
+        return index + 1, outputs, state, recent, made.write(index, frames)
 
-    *_, frames = tf.while_loop(
-        lambda index, *_: index < n_frames, body, (tf.constant(0), outputs, state, usual, frames)
+    made = tf.TensorArray(
+        tf.float32, size=n_stretches, element_shape=[_STRETCH_FRAMES, None, model.n_mels]
     )
-    log_mel = normaliser.invert(tf.transpose(frames.stack(), [1, 0, 2]))
+    *_, made = tf.while_loop(
+        lambda index, *_: index < n_stretches, body, (tf.constant(0), outputs, state, usual, made)
+    )
+    log_mel = normaliser.invert(tf.transpose(made.concat()[:n_frames], [1, 0, 2]))
     return tf.ensure_shape(log_mel, [None, None, model.n_mels])
