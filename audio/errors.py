@@ -70,3 +70,9 @@ class LineageError(NocturneError):
     """A clip cannot be traced: its manifest or its metadata is gone or does not match."""
 
     exit_code = 9
+
+
+class UnwritableError(NocturneError):
+    """What has to be kept cannot be written, or not be read again."""
+
+    exit_code = 11

@@ -12,7 +12,7 @@ from tfx.utils import path_utils
 
 from audio import contract
 from generator import generate
-from generator.publish import publish
+from generator.outputs import open_output
 from generator.requests import GenerateSettings
 
 
@@ -41,7 +41,8 @@ class BatchGeneratorExecutor(base_beam_executor.BaseBeamExecutor):
             effective_config=exec_properties["config_yaml"],
             beam_args=self._beam_pipeline_args or ("--runner=FnApiRunner",),
         )
-        publish(f"{clips.uri}/{contract.MANIFEST}", json.dumps(manifest, indent=2).encode())
+        text = json.dumps(manifest, indent=2)
+        open_output(clips.uri).publish(contract.MANIFEST, text.encode())
         clips.n_clips = len(manifest["clips"])
         clips.run_key = manifest["run_key"]
         clips.output = output

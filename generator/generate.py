@@ -1,38 +1,33 @@
-"""The Beam job: a plan of clips -> WAV files, a manifest, and the marker last.
+"""The Beam job: a plan of clips -> audio files, a manifest, and the marker last.
 
 plan -> batches -> GenerateClips --------------------------> manifest.json, COMPLETED
-                   rollout, vocoder, health, WAV, entry      when every clip is there
+                   see generator/clips.py      when every clip is there
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-import functools
 import hashlib
 import json
-import pathlib
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
-import numpy.typing as npt
 
 from audio import contract
-from audio.codec import encode_wav, read_mono
-from audio.config import AudioConfig
-from audio.errors import AudioError, InputError, OutputExistsError
-from audio.mel import log_mel
-from audio.vocoder import vocode
-from generator.health import examine
-from generator.inference import BATCH_CLIPS, Model, load_model, roll_out
-from generator.publish import publish
-from generator.requests import ClipRequest, GenerateSettings, choose_primer, plan_clips
+from audio.errors import IncompleteError, InputError, NocturneError, OutputExistsError
+from audio.vocoder import find_vocoder
+from generator.clips import STAGING, cached_model, finished, make_clips, primer_from_file
+from generator.inference import BATCH_CLIPS, Model
+from generator.outputs import Output, open_output
+from generator.requests import ClipRequest, GenerateSettings, plan_clips
 
-STAGING = ".staging"
-# Clips peak at most here, so that a player's resampler has room.
-_MAX_PEAK = 0.97
+
+class UnhealthyError(NocturneError):
+    """Too many clips of a run have faults."""
+
+    exit_code = 12
 
 
 class GenerateClips(beam.PTransform):
@@ -57,127 +52,6 @@ class GenerateClips(beam.PTransform):
         )
 
 
-@functools.lru_cache(maxsize=1)
-def _model(path: str) -> Model:
-    """The model, loaded once per process."""
-    return load_model(path)
-
-
-def make_clips(
-    requests: Sequence[ClipRequest], *, model_path: str, output: str, settings: GenerateSettings
-) -> Iterator[dict[str, Any]]:
-    """Makes the clips of one batch that are not there yet; yields all entries."""
-    entries = {request.index: _finished(output, request) for request in requests}
-    missing = [request for request in requests if entries[request.index] is None]
-    if missing:
-        model = _model(model_path)
-        primers, sources = _primers(model, missing, settings)
-        frames = roll_out(
-            model,
-            primers,
-            seeds=[request.seed for request in missing],
-            n_frames=model.audio.frames_for(settings.seconds) + 1,
-            temperature=settings.temperature,
-        )
-        for request, clip, source in zip(missing, frames, sources, strict=True):
-            entries[request.index] = _write_clip(
-                request, clip, source, model.audio, output, settings
-            )
-    for request in requests:
-        entry = entries[request.index]
-        assert entry is not None
-        yield entry
-
-
-def _write_clip(
-    request: ClipRequest,
-    frames: npt.NDArray[np.float32],
-    primer_source: str,
-    audio: AudioConfig,
-    output: str,
-    settings: GenerateSettings,
-) -> dict[str, Any]:
-    samples = vocode(
-        frames, audio, rng=np.random.default_rng(request.seed), iterations=settings.iterations
-    )
-    samples = samples[: round(settings.seconds * audio.sample_rate)]
-    peak = float(np.abs(samples).max())
-    gain = min(1.0, _MAX_PEAK / max(peak, 1e-9))
-    content = encode_wav(samples * np.float32(gain), sample_rate=audio.sample_rate)
-    name = f"{request.name}.wav"
-    entry = {
-        "index": request.index,
-        "file": name,
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "duration_seconds": len(samples) / audio.sample_rate,
-        "sample_rate": audio.sample_rate,
-        "seed": request.seed,
-        "gain_db": round(20 * float(np.log10(gain)), 3),
-        "primer": json.loads(primer_source),
-        "health": examine(frames, audio),
-    }
-    publish(f"{output}/{name}", content)
-    publish(_entry_path(output, request), json.dumps(entry, sort_keys=True).encode())
-    return entry
-
-
-def _entry_path(output: str, request: ClipRequest) -> str:
-    return f"{output}/{STAGING}/{request.name}.json"
-
-
-def _finished(output: str, request: ClipRequest) -> dict[str, Any] | None:
-    """The entry of a clip that an earlier attempt finished, if its file is still whole."""
-    path = pathlib.Path(_entry_path(output, request))
-    if not path.exists():
-        return None
-    entry: dict[str, Any] = json.loads(path.read_text())
-    clip = pathlib.Path(output, entry["file"])
-    if clip.exists() and hashlib.sha256(clip.read_bytes()).hexdigest() == entry["sha256"]:
-        return entry
-    return None
-
-
-def _primers(
-    model: Model, requests: Sequence[ClipRequest], settings: GenerateSettings
-) -> tuple[npt.NDArray[np.float32], list[str]]:
-    if settings.primer:
-        frames = primer_from_file(settings.primer, model)
-        source = json.dumps({"file": settings.primer})
-        return np.stack([frames] * len(requests)), [source] * len(requests)
-    chosen = [choose_primer(request.seed, len(model.primers)) for request in requests]
-    return model.primers[chosen], [model.primer_sources[index] for index in chosen]
-
-
-def primer_from_file(path: str, model: Model) -> npt.NDArray[np.float32]:
-    """Returns the middle of an audio file as frames, as many as the model's own primers have.
-
-    Raises:
-      InputError: there is no such file, it is no audio, or too short.
-    """
-    try:
-        with pathlib.Path(path).open("rb") as file:
-            samples = read_mono(
-                file,
-                sample_rate=model.audio.sample_rate,
-                channels=model.audio.channels,
-                loudness_lufs=model.audio.loudness_lufs,
-            )
-    except (OSError, AudioError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"primer {path}: {reason}. Give a readable audio file.") from error
-    wanted = model.primers.shape[1]
-    frames = log_mel(samples, model.audio) if len(samples) else np.empty((0, model.audio.n_mels))
-    if len(frames) < wanted:
-        raise InputError(
-            f"primer {path}: too short; wanted at least "
-            f"{wanted / model.audio.frames_per_second:.1f} s, "
-            f"got {len(samples) / model.audio.sample_rate:.1f} s."
-        )
-    start = (len(frames) - wanted) // 2
-    return frames[start : start + wanted].astype(np.float32)
-
-
 def run(
     *,
     model_path: str,
@@ -191,7 +65,7 @@ def run(
 
     Args:
       model_path: a SavedModel that the trainer exported.
-      output: a folder for the clips.
+      output: a folder for the clips, local or gs://.
       settings: of the run.
       lineage: where the model's history is written down, for `nocturne trace`.
       effective_config: the whole configuration as YAML, written beside the clips.
@@ -204,12 +78,16 @@ def run(
       OutputExistsError: the output holds another finished run, or files of another plan.
       IncompleteError: the model is not whole.
       InputError: the primer file cannot be used.
+      ConfigMismatchError: the vocoder was made for another front end.
+      UnhealthyError: too many clips have faults, in every attempt.
     """
-    model = _model(model_path)
+    model = cached_model(model_path)
+    find_vocoder(settings.vocoder, model.audio)
     if settings.primer:
         primer_from_file(settings.primer, model)  # a bad primer ends the run before it begins
-    start(output, model.info["model_id"], settings)
-    publish(f"{output}/{contract.EFFECTIVE_CONFIG}", effective_config.encode())
+    place = open_output(output)
+    start(place, model.info["model_id"], settings)
+    place.publish(contract.EFFECTIVE_CONFIG, effective_config.encode())
     plan = plan_clips(settings)
     batches = [plan[i : i + BATCH_CLIPS] for i in range(0, len(plan), BATCH_CLIPS)]
     options = beam.options.pipeline_options.PipelineOptions(list(beam_args))
@@ -219,7 +97,7 @@ def run(
             | "Plan" >> beam.Create(batches)
             | GenerateClips(model_path=model_path, output=output, settings=settings)
         )
-    return _finish(model, output, settings, plan, lineage)
+    return _finish(model, place, settings, plan, lineage)
 
 
 def run_key(model_id: str, settings: GenerateSettings) -> str:
@@ -228,47 +106,48 @@ def run_key(model_id: str, settings: GenerateSettings) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def start(output: str, model_id: str, settings: GenerateSettings) -> None:
+def start(place: Output, model_id: str, settings: GenerateSettings) -> None:
     """Checks that an output is new, or holds an unfinished attempt at the same run.
 
     Raises:
       OutputExistsError: it holds a finished run, another run's clips, or files that are not ours.
     """
-    folder = pathlib.Path(output)
-    if folder.exists() and not folder.is_dir():
-        raise OutputExistsError(f"{output} is a file; wanted a folder for the clips.")
-    if (folder / contract.COMPLETED).exists():
+    names = place.names(limit=1)
+    if names and place.read(contract.COMPLETED) is not None:
         raise OutputExistsError(
-            f"{output} already holds a finished run. Choose another --output, or remove it."
+            f"{place.path} already holds a finished run. Choose another --output, or remove it."
         )
-    key = run_key(model_id, settings)
-    marker = folder / STAGING / "run"
-    if not marker.exists():
-        if folder.exists() and any(folder.iterdir()):
+    key, marker = run_key(model_id, settings), f"{STAGING}/run"
+    found = place.read(marker) if names else None
+    if found is None:
+        if names:
             raise OutputExistsError(
-                f"{output} is not empty and was not begun by Nocturne. Choose a new --output."
+                f"{place.path} is not empty and was not begun by Nocturne. Choose a new --output."
             )
-        publish(str(marker), key.encode())
-    elif marker.read_text() != key:
+        place.publish(marker, key.encode())
+    elif found.decode() != key:
         raise OutputExistsError(
-            f"{output} holds an unfinished run of another model or with other settings. Finish "
+            f"{place.path} holds an unfinished run of another model or with other settings. Finish "
             "it with those, or choose another --output."
         )
 
 
 def _finish(
     model: Model,
-    output: str,
+    place: Output,
     settings: GenerateSettings,
     plan: Sequence[ClipRequest],
     lineage: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    clips = []
+    clips: list[dict[str, Any]] = []
+    unhealthy: list[dict[str, Any]] = []
     for request in plan:
-        entry = _finished(output, request)
+        entry = finished(place, request)
         if entry is None:
-            raise InputError(f"{output}: {request.name} is missing or was altered. Run again.")
-        clips.append(entry)
+            raise InputError(f"{place.path}: {request.name} is missing or was altered. Run again.")
+        (clips if "file" in entry else unhealthy).append(entry)
+    if len(unhealthy) > settings.max_unhealthy_share * len(plan):
+        raise _unhealthy(place.path, unhealthy, settings)
     manifest = {
         "format_version": contract.FORMAT_VERSION,
         "run_key": run_key(model.info["model_id"], settings),
@@ -280,15 +159,37 @@ def _finish(
         "generate": dataclasses.asdict(settings),
         "lineage": lineage or {},
         "clips": clips,
+        "unhealthy": unhealthy,
     }
     text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
-    publish(f"{output}/{contract.MANIFEST}", text.encode())
-    publish(f"{output}/{contract.COMPLETED}", f"{manifest['run_key']}\n".encode())
-    shutil.rmtree(f"{output}/{STAGING}")
+    place.publish(contract.MANIFEST, text.encode())
+    place.publish(contract.COMPLETED, f"{manifest['run_key']}\n".encode())
+    place.remove_below(STAGING)
     return manifest
 
 
+def _unhealthy(
+    output: str, entries: Sequence[dict[str, Any]], settings: GenerateSettings
+) -> UnhealthyError:
+    counts = collections.Counter(
+        fault for entry in entries for attempt in entry["attempts"] for fault in attempt["faults"]
+    )
+    faults = ", ".join(f"{name} {count} times" for name, count in counts.most_common())
+    return UnhealthyError(
+        f"{output}: {len(entries)} of {settings.clips} clips never got well in {settings.attempts} "
+        f"attempts ({faults}); at most {settings.max_unhealthy_share:.0%} may. Nothing is marked "
+        "as complete. Train a better model, or raise generate.max_unhealthy_share."
+    )
+
+
 def read_manifest(output: str) -> dict[str, Any]:
-    """Returns the manifest of a finished run."""
-    manifest: dict[str, Any] = json.loads(pathlib.Path(output, contract.MANIFEST).read_text())
+    """Returns the manifest of a finished run.
+
+    Raises:
+      IncompleteError: there is none.
+    """
+    content = open_output(output).read(contract.MANIFEST)
+    if content is None:
+        raise IncompleteError(f"{output} holds no finished run: {contract.MANIFEST} is missing.")
+    manifest: dict[str, Any] = json.loads(content)
     return manifest

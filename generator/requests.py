@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 
+from audio.encode import FORMATS
 from audio.errors import UsageError
+from audio.vocoder import DEFAULT_ITERATIONS, DEFAULT_VOCODER
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,7 +20,17 @@ class GenerateSettings:
       seed: of the run; every clip's own seed follows from it.
       temperature: scales what is random in a frame; 0 takes the expected frame. The model's own
         where none is given: 0.3 for the mse head, 1 for a mixture.
+      vocoder: `griffin-lim`, `librosa`, or one that a package adds (audio/vocoder.py).
       iterations: of the vocoder.
+      format: wav, wav24, wavfloat, flac, vorbis, opus or mp3.
+      sample_rate: of the files, Hz; 0 for the model's. Formats that do not know it take the next.
+      loudness_lufs: what every clip is brought to, as far as its peaks allow; null for as it is.
+      true_peak_db: the highest peak, dB re. full scale.
+      fade_seconds: at both ends.
+      attempts: at a clip that is silent, frozen, looping, diverged or too quiet; each with a seed
+        of its own.
+      max_unhealthy_share: of clips that may be left out because no attempt was well.
+      date: written into the files, such as 2026-11-22.
       primer: an audio file that starts every clip; where empty, the model's own primers do.
     """
 
@@ -26,7 +38,16 @@ class GenerateSettings:
     seconds: float = 10.0
     seed: int = 0
     temperature: float | None = None
-    iterations: int = 32
+    vocoder: str = DEFAULT_VOCODER
+    iterations: int = DEFAULT_ITERATIONS
+    format: str = "wav"
+    sample_rate: int = 0
+    loudness_lufs: float | None = -16.0
+    true_peak_db: float = -1.0
+    fade_seconds: float = 0.02
+    attempts: int = 3
+    max_unhealthy_share: float = 0.25
+    date: str = ""
     primer: str = ""
 
     def __post_init__(self) -> None:
@@ -39,6 +60,20 @@ class GenerateSettings:
                 "0 to 10, or null",
             ),
             "iterations": (1 <= self.iterations <= 1000, "1 to 1000"),
+            "format": (self.format in FORMATS, f"one of {', '.join(FORMATS)}"),
+            "sample_rate": (
+                self.sample_rate == 0 or 8000 <= self.sample_rate <= 192_000,
+                "0 or 8000 to 192000",
+            ),
+            "loudness_lufs": (
+                self.loudness_lufs is None or -70 <= self.loudness_lufs <= 0,
+                "-70 to 0, or null",
+            ),
+            "true_peak_db": (-30 <= self.true_peak_db <= 0, "-30 to 0"),
+            "fade_seconds": (0 <= self.fade_seconds <= 10, "0 to 10"),
+            "attempts": (1 <= self.attempts <= 100, "1 to 100"),
+            "max_unhealthy_share": (0 <= self.max_unhealthy_share <= 1, "0 to 1"),
+            "date": (len(self.date) <= 40 and self.date.isprintable(), "up to 40 characters"),
         }
         for name, (ok, wanted) in checks.items():
             if not ok:

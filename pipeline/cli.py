@@ -47,6 +47,10 @@ Clips = Annotated[int | None, typer.Option(help="How many clips.")]
 Seconds = Annotated[float | None, typer.Option(help="Length of each clip.")]
 Seed = Annotated[int | None, typer.Option(help="The run's seed; the same gives the same clips.")]
 Temperature = Annotated[float | None, typer.Option(help="Scales what is random; 0 for nothing.")]
+Format = Annotated[
+    str | None, typer.Option(help="wav, wav24, wavfloat, flac, vorbis, opus or mp3.")
+]
+Date = Annotated[str | None, typer.Option(help="Written into the files, such as 2026-11-22.")]
 Primer = Annotated[str | None, typer.Option(help="An audio file that starts every clip.")]
 
 
@@ -148,12 +152,14 @@ def evaluate(
 @app.command()
 def generate(
     model: Annotated[str, typer.Option(help="A folder that `nocturne train` wrote.")],
-    output: Annotated[str, typer.Option(help="A new folder for the clips.")],
+    output: Annotated[str, typer.Option(help="A new folder for the clips, local or gs://.")],
     clips: Clips = None,
     seconds: Seconds = None,
     seed: Seed = None,
     temperature: Temperature = None,
     primer: Primer = None,
+    format: Format = None,
+    date: Date = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
@@ -161,7 +167,8 @@ def generate(
 
     Example: nocturne generate --model model --output clips --clips 4 --seconds 20 --seed 7
     """
-    settings = _generation(config, overrides, clips, seconds, seed, temperature, primer)
+    flags = (clips, seconds, seed, temperature, primer, format, date)
+    settings = _generation(config, overrides, *flags)
     with _command("generate") as console:
         from pipeline import commands
 
@@ -187,12 +194,14 @@ def run_training(
 @run_app.command("generation")
 def run_generation(
     root: Root,
-    output: Annotated[str, typer.Option(help="A new folder for the clips.")],
+    output: Annotated[str, typer.Option(help="A new folder for the clips, local or gs://.")],
     clips: Clips = None,
     seconds: Seconds = None,
     seed: Seed = None,
     temperature: Temperature = None,
     primer: Primer = None,
+    format: Format = None,
+    date: Date = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
@@ -200,7 +209,8 @@ def run_generation(
 
     Example: nocturne run generation --root pipeline-root --output clips --clips 8
     """
-    settings = _generation(config, overrides, clips, seconds, seed, temperature, primer)
+    flags = (clips, seconds, seed, temperature, primer, format, date)
+    settings = _generation(config, overrides, *flags)
     run_id = new_run_id("generation")
     with _command("run-generation", log=_run_log(root, run_id)) as console:
         from pipeline import runs
@@ -276,7 +286,7 @@ def _config(path: str | None, overrides: list[str] | None) -> Config:
 
 
 def _generation(path: str | None, overrides: list[str] | None, *flags: Any) -> Config:
-    names = ("clips", "seconds", "seed", "temperature", "primer")
+    names = ("clips", "seconds", "seed", "temperature", "primer", "format", "date")
     given = {name: flag for name, flag in zip(names, flags, strict=True) if flag is not None}
     settings = _config(path, overrides)
     with _one_line_errors():

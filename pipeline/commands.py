@@ -210,7 +210,15 @@ def generate(console: Console, model: str, output: str, config: Config) -> dict[
 def print_clips(console: Console, manifest: dict[str, Any], output: str) -> None:
     """Prints a run's clips."""
     for clip in manifest["clips"][:20]:
-        faults = ", ".join(clip["health"]["faults"]) or "healthy"
-        console.line(f"  {output}/{clip['file']}  {clip['duration_seconds']:.1f} s  {faults}")
+        again = len(clip["attempts"]) - 1
+        console.line(
+            f"  {output}/{clip['file']}  {clip['duration_seconds']:.1f} s  healthy"
+            + (f" after {again} that were not" if again else "")
+        )
     if len(manifest["clips"]) > 20:
         console.line(f"  ... {len(manifest['clips'])} in all: {output}/{contract.MANIFEST}")
+    for entry in manifest["unhealthy"]:
+        faults = ", ".join(entry["health"]["faults"])
+        console.line(
+            f"  clip {entry['index']} is left out: {faults}, in {len(entry['attempts'])} attempts"
+        )

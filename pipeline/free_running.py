@@ -21,8 +21,6 @@ Float32 = npt.NDArray[np.float32]
 
 # The difference to more iterations is far below that between models.
 _VOCODER_ITERATIONS = 8
-# Real clips of game music reach 0.9; a mechanical loop has 1.
-_LOOPING = 0.95
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,10 +94,7 @@ def free_running(
         _vocoded(clips, audio) for clips in (finite, passages[:, heard:], others[:, heard:])
     )
     distance = realism.KernelDistance(realism.statistics(real, audio))
-    faulty = [
-        bool(examine(clip, audio)["faults"]) or repeated > _LOOPING
-        for clip, repeated in zip(made, realism.repetition(ours, audio), strict=True)
-    ]
+    faulty = [bool(examine(clip, audio)["faults"]) for clip in made]
     return FreeRunning(
         rollouts=rollouts,
         seconds=round(n_frames / audio.frames_per_second, 2),

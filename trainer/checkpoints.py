@@ -17,15 +17,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from audio.errors import ConfigMismatchError, NocturneError
+from audio.errors import ConfigMismatchError, UnwritableError
 
 _STATE = "state.json"
-
-
-class UnwritableError(NocturneError):
-    """What a run has to keep cannot be written."""
-
-    exit_code = 11
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -1,0 +1,260 @@
+"""Where results go: a folder or a bucket. They appear whole, once, and over nothing."""
+
+from __future__ import annotations
+
+import abc
+import os
+import pathlib
+import tempfile
+
+import google_crc32c
+
+from audio.errors import InputError, OutputExistsError, UnwritableError
+
+# Of one request to a bucket, all its retries included.
+_PATIENCE_SECONDS = 120.0
+# A resumable upload that the server has forgotten (410) is begun anew so often.
+_RESTARTS = 3
+
+
+class Output(abc.ABC):
+    """A place for files, named by paths relative to it.
+
+    Attributes:
+      path: of the place.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path.rstrip("/")
+
+    @abc.abstractmethod
+    def names(self, *, limit: int) -> list[str]:
+        """Returns the names of up to `limit` things that are there."""
+
+    @abc.abstractmethod
+    def read(self, name: str) -> bytes | None:
+        """Returns a file's content; None where there is none."""
+
+    @abc.abstractmethod
+    def checksum(self, name: str) -> int | None:
+        """Returns the CRC-32C of a file's content; None where there is none."""
+
+    @abc.abstractmethod
+    def _create(self, name: str, content: bytes) -> bool:
+        """Writes a file, whole or not at all; False where the name is taken."""
+
+    @abc.abstractmethod
+    def remove_below(self, folder: str) -> None:
+        """Removes the files below a folder."""
+
+    def publish(self, name: str, content: bytes) -> None:
+        """Puts content under a name, unless it stands there already.
+
+        Raises:
+          OutputExistsError: the name holds something else.
+          UnwritableError: it cannot be written.
+        """
+        if not self._create(_checked(name), content):
+            there = self.checksum(name)
+            if there != google_crc32c.value(content):
+                raise OutputExistsError(
+                    f"{self.path}/{name} exists and differs from what would be written; it is left "
+                    "as it is. Choose another --output."
+                )
+
+
+def _checked(name: str) -> str:
+    """Refuses names that lead out of the place."""
+    parts = name.split("/")
+    if any(part in ("", ".", "..") for part in parts) or "\\" in name or "\0" in name:
+        raise InputError(f"wanted a name below the output, got {name!r}")
+    return name
+
+
+class Folder(Output):
+    """A folder on disk, made when something is put into it."""
+
+    def names(self, *, limit: int) -> list[str]:
+        """Returns names as Output.names says.
+
+        Raises:
+          OutputExistsError: the path is a file.
+        """
+        folder = pathlib.Path(self.path)
+        if folder.exists() and not folder.is_dir():
+            raise OutputExistsError(f"{self.path} is a file; wanted a folder for the clips.")
+        found = folder.iterdir() if folder.exists() else iter(())
+        return [path.name for path, _ in zip(found, range(limit), strict=False)]
+
+    def read(self, name: str) -> bytes | None:
+        """Returns a content as Output.read says."""
+        try:
+            return pathlib.Path(self.path, name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def checksum(self, name: str) -> int | None:
+        """Returns a checksum as Output.checksum says."""
+        content = self.read(name)
+        return None if content is None else int(google_crc32c.value(content))
+
+    def _create(self, name: str, content: bytes) -> bool:
+        """Bytes go beside, are synced, and are linked to the name.
+
+        The link fails where the name is taken, so two writers cannot both win.
+        """
+        target = pathlib.Path(self.path, name)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, beside = tempfile.mkstemp(dir=target.parent, prefix=".publish-")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                pathlib.Path(beside).chmod(0o644)
+                os.link(beside, target)
+            finally:
+                pathlib.Path(beside).unlink()
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise UnwritableError(
+                f"cannot write {target}: {error.strerror}. Make room or give a folder that can be "
+                "written, and run the same command again; finished clips are kept."
+            ) from error
+        return True
+
+    def remove_below(self, folder: str) -> None:
+        """Removes files as Output.remove_below says."""
+        import shutil
+
+        shutil.rmtree(f"{self.path}/{folder}", ignore_errors=True)
+
+
+class Bucket(Output):
+    """A prefix of a bucket of Google Cloud Storage.
+
+    An object is created with the precondition that there is none of its name. An answer may be lost
+    after the object was written: the client then asks again and is told that the name is taken,
+    which is why what is there is compared before it is called a conflict.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        from google.cloud import storage
+        from google.cloud.storage.retry import DEFAULT_RETRY
+
+        bucket, _, self._prefix = self.path.removeprefix("gs://").partition("/")
+        with _said_plainly(self.path):
+            self._bucket = storage.Client().bucket(bucket)
+        self._retry = DEFAULT_RETRY.with_timeout(_PATIENCE_SECONDS)
+
+    def _name(self, name: str) -> str:
+        return f"{self._prefix}/{name}" if self._prefix else name
+
+    def names(self, *, limit: int) -> list[str]:
+        """Returns names as Output.names says, those in folders too."""
+        with _said_plainly(self.path):
+            found = self._bucket.list_blobs(
+                prefix=self._name(""), max_results=limit, retry=self._retry
+            )
+            return [blob.name[len(self._name("")) :] for blob in found]
+
+    def read(self, name: str) -> bytes | None:
+        """Returns a content as Output.read says."""
+        from google.api_core import exceptions
+
+        with _said_plainly(f"{self.path}/{name}"):
+            try:
+                content: bytes = self._bucket.blob(self._name(name)).download_as_bytes(
+                    retry=self._retry
+                )
+            except exceptions.NotFound:
+                return None
+            return content
+
+    def checksum(self, name: str) -> int | None:
+        """Returns a checksum as Output.checksum says, without the content."""
+        import base64
+
+        with _said_plainly(f"{self.path}/{name}"):
+            blob = self._bucket.get_blob(self._name(name), retry=self._retry)
+        return None if blob is None else int.from_bytes(base64.b64decode(blob.crc32c), "big")
+
+    def _create(self, name: str, content: bytes) -> bool:
+        from google.api_core import exceptions
+
+        with _said_plainly(f"{self.path}/{name}"):
+            for left in reversed(range(_RESTARTS)):
+                try:
+                    self._bucket.blob(self._name(name)).upload_from_string(
+                        content,
+                        content_type=_content_type(name),
+                        if_generation_match=0,
+                        checksum="crc32c",
+                        retry=self._retry,
+                    )
+                except exceptions.PreconditionFailed:
+                    return False
+                except exceptions.GoogleAPICallError as error:
+                    if error.code != 410 or not left:
+                        raise
+                else:
+                    return True
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def remove_below(self, folder: str) -> None:
+        """Removes objects as Output.remove_below says."""
+        from google.api_core import exceptions
+
+        with _said_plainly(self.path):
+            for blob in self._bucket.list_blobs(prefix=self._name(f"{folder}/"), retry=self._retry):
+                try:
+                    blob.delete(retry=self._retry)
+                except exceptions.NotFound:
+                    continue
+
+
+class _said_plainly:
+    """Turns what Google's clients raise into one line, without addresses that may be signed."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        import requests
+        from google.api_core import exceptions
+        from google.auth.exceptions import GoogleAuthError
+
+        if isinstance(error, exceptions.Forbidden | exceptions.Unauthorized | GoogleAuthError):
+            raise UnwritableError(
+                f"{self._what}: access is denied. The account needs roles/storage.objectUser on "
+                "the bucket; `gcloud auth application-default login` gives you one."
+            ) from None
+        if isinstance(error, exceptions.NotFound):
+            raise UnwritableError(f"{self._what}: there is no such bucket.") from None
+        if isinstance(
+            error,
+            exceptions.GoogleAPIError | requests.RequestException | ConnectionError | TimeoutError,
+        ):
+            code = getattr(error, "code", None)
+            raise UnwritableError(
+                f"{self._what}: the storage did not answer as it should "
+                f"({code or type(error).__name__}). Run the same command again; finished clips are "
+                "kept."
+            ) from None
+
+
+def _content_type(name: str) -> str:
+    import mimetypes
+
+    return mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+
+def open_output(path: str) -> Output:
+    """Returns the place of a path: local or gs://."""
+    return Bucket(path) if path.startswith("gs://") else Folder(path)
