@@ -1,0 +1,139 @@
+"""Publishing to Google Cloud Storage, through faults, against an emulator on loopback."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import google_crc32c
+import pytest
+
+from audio import contract
+from audio.errors import OutputExistsError, UnwritableError
+from generator import generate, outputs
+from generator.outputs import Bucket
+from tests.gcs import CLIENTS, emulator
+from tests.generator.test_generate import SETTINGS, contents
+from tests.storage_faults import Faults, faulty_storage
+
+pytestmark = CLIENTS
+
+
+@pytest.fixture
+def faults(tmp_path, monkeypatch) -> Iterator[Faults]:
+    with emulator(tmp_path, monkeypatch):
+        address = os.environ["STORAGE_EMULATOR_HOST"].removeprefix("http://")
+        with faulty_storage(address) as served:
+            monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://{served.address}")
+            yield served
+
+
+def fetched(bucket: Bucket) -> dict[str, bytes | None]:
+    return {name: bucket.read(name) for name in sorted(bucket.names(limit=1000))}
+
+
+UPLOAD = ("POST", "/upload/")
+
+
+@pytest.mark.parametrize("fault", [503, 429, "reset", "lost", "slow"])
+def test_a_clip_is_written_once_whatever_becomes_of_the_answer(faults, fault) -> None:
+    bucket = Bucket("gs://songs/night")
+    faults.planned += [(*UPLOAD, fault)]
+    bucket.publish("clip.wav", b"sound")
+    assert not faults.planned
+    assert fetched(bucket) == {"clip.wav": b"sound"}
+    assert faults.written == {"night/clip.wav": 1}
+
+
+def test_a_forgotten_resumable_upload_is_begun_anew(faults) -> None:
+    content = os.urandom(9 << 20)
+    bucket = Bucket("gs://songs/night")
+    faults.planned += [("PUT", "/upload/", 410)]
+    bucket.publish("hour.wav", content)
+    assert not faults.planned
+    assert bucket.read("hour.wav") == content
+    assert [method for method, path in faults.requests if "/upload/" in path] == [
+        "POST",
+        "PUT",
+        "POST",
+        "PUT",
+    ]
+
+
+def test_equal_bytes_are_no_conflict_and_other_ones_stay(faults) -> None:
+    bucket = Bucket("gs://songs/night")
+    bucket.publish("clip.wav", b"sound")
+    bucket.publish("clip.wav", b"sound")
+    with pytest.raises(OutputExistsError, match=r"gs://songs/night/clip\.wav exists and differs"):
+        bucket.publish("clip.wav", b"other")
+    assert fetched(bucket) == {"clip.wav": b"sound"}
+    assert bucket.checksum("clip.wav") == google_crc32c.value(b"sound")
+    assert bucket.checksum("none.wav") is None
+
+
+def test_no_permission_is_one_line_with_a_remedy_and_no_secret(faults) -> None:
+    faults.planned += [(*UPLOAD, 403)]
+    with pytest.raises(UnwritableError, match=r"access is denied.*roles/storage") as error:
+        Bucket("gs://songs/night").publish("clip.wav", b"sound")
+    assert "\n" not in str(error.value)
+    assert "http" not in str(error.value)
+    assert error.value.__cause__ is None
+
+
+def test_storage_that_stays_away_is_given_up_with_a_line(faults, monkeypatch) -> None:
+    monkeypatch.setattr(outputs, "_PATIENCE_SECONDS", 2.0)
+    faults.planned += [(*UPLOAD, 503)] * 50
+    with pytest.raises(UnwritableError, match=r"did not answer as it should \(.*Run the same"):
+        Bucket("gs://songs/night").publish("clip.wav", b"sound")
+
+
+def test_a_storage_that_is_away_for_a_while_is_waited_for(faults) -> None:
+    bucket = Bucket("gs://songs/night")
+    alive, faults.emulator = faults.emulator, "127.0.0.1:9"
+    timer = threading.Timer(1.5, lambda: setattr(faults, "emulator", alive))
+    timer.start()
+    bucket.publish("clip.wav", b"sound")
+    timer.join()
+    assert fetched(bucket) == {"clip.wav": b"sound"}
+    assert len([path for _, path in faults.requests if "/upload/" in path]) > 1
+
+
+def run(model: pathlib.Path, output: str, **changes: Any) -> dict[str, Any]:
+    settings = dataclasses.replace(SETTINGS, **changes)
+    return generate.run(model_path=str(model), output=output, settings=settings)
+
+
+def test_a_night_on_a_bucket_is_the_night_in_a_folder(faults, model, tmp_path) -> None:
+    """Broken at its second clip, taken up again: no clip is written twice, nothing is left over."""
+    run(model, str(tmp_path / "clips"))
+    wanted = contents(tmp_path / "clips")
+    real, broken = Bucket.publish, []
+
+    def breaks(self: Bucket, name: str, content: bytes) -> None:
+        if name == "clip-0001.wav" and not broken:
+            broken.append(name)
+            raise RuntimeError("power cut")
+        real(self, name, content)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Bucket, "publish", breaks)
+        with pytest.raises(RuntimeError, match="power cut"):
+            run(model, "gs://songs/night")
+    bucket = Bucket("gs://songs/night")
+    assert contract.COMPLETED not in bucket.names(limit=100)
+    assert contract.MANIFEST not in bucket.names(limit=100)
+    faults.planned += [(*UPLOAD, 503), (*UPLOAD, "lost")]
+    run(model, "gs://songs/night")
+    assert sorted(bucket.names(limit=100)) == sorted(wanted)
+    for name in wanted:
+        assert bucket.read(name) == (tmp_path / "clips" / name).read_bytes()
+    assert {count for name, count in faults.written.items() if name.endswith(".wav")} == {1}
+    with pytest.raises(OutputExistsError, match="already holds a finished run"):
+        run(model, "gs://songs/night")
+    Bucket("gs://songs/other").publish("thesis.txt", b"years")
+    with pytest.raises(OutputExistsError, match="not begun by Nocturne"):
+        run(model, "gs://songs/other")
