@@ -20,6 +20,7 @@ from audio.errors import IncompleteError, InputError, NocturneError, OutputExist
 from audio.vocoder import find_vocoder
 from generator.clips import STAGING, cached_model, finished, make_clips, primer_from_file
 from generator.inference import BATCH_CLIPS, Model
+from generator.manifest import Manifest
 from generator.outputs import Output, open_output
 from generator.requests import ClipRequest, GenerateSettings, plan_clips
 
@@ -161,6 +162,7 @@ def _finish(
         "clips": clips,
         "unhealthy": unhealthy,
     }
+    Manifest.model_validate(manifest)
     text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
     place.publish(contract.MANIFEST, text.encode())
     place.publish(contract.COMPLETED, f"{manifest['run_key']}\n".encode())

@@ -41,9 +41,9 @@ class EvaluateSettings:
     rollout_seconds: float = 10.0
     temperature: float | None = None
     max_faulty_share: float = 0.25
-    min_ratio: float = 0.55
-    max_ratio: float = 1.8
-    max_kernel_distance: float = 120.0
+    min_ratio: float = 0.65
+    max_ratio: float = 1.6
+    max_kernel_distance: float = 100.0
 
     def __post_init__(self) -> None:
         checks = {
