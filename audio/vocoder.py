@@ -21,7 +21,7 @@ from audio.griffin_lim import griffin_lim
 
 Float32 = npt.NDArray[np.float32]
 
-DEFAULT_ITERATIONS = 32
+DEFAULT_ITERATIONS = 20
 DEFAULT_VOCODER = "griffin-lim"
 # Packages add vocoders under this group of entry points.
 PLUGINS = "nocturne.vocoders"
@@ -58,7 +58,7 @@ def vocode(
       log_mel: natural log [n_frames, n_mels], from the front end `config`.
       config: the front end.
       rng: where the first phases come from; the same state gives the same samples.
-      iterations: rounds; 8 are quick, 32 are good.
+      iterations: rounds; 12 are quick, 32 are good.
 
     Returns:
       float32 [(n_frames - 1) * hop_length]; not limited to [-1, 1].
@@ -172,14 +172,14 @@ def find_vocoder(name: str, config: AudioConfig) -> Vocoder:
         DEFAULT_VOCODER: _GriffinLim,
         "librosa": _Librosa,
     }
-    plugins = {entry.name: entry for entry in importlib.metadata.entry_points(group=PLUGINS)}
     if name in makers:
         vocoder: Vocoder = makers[name]()
-    elif name in plugins:
-        vocoder = plugins[name].load()()
     else:
-        known = ", ".join(sorted({*makers, *plugins}))
-        raise UsageError(f"generate.vocoder: no {name!r}; there are {known}")
+        plugins = {entry.name: entry for entry in importlib.metadata.entry_points(group=PLUGINS)}
+        if name not in plugins:
+            known = ", ".join(sorted({*makers, *plugins}))
+            raise UsageError(f"generate.vocoder: no {name!r}; there are {known}")
+        vocoder = plugins[name].load()()
     if vocoder.fingerprint not in ("", config.fingerprint):
         raise ConfigMismatchError(
             f"vocoder {name} was made for front end {vocoder.fingerprint}, the model's is "

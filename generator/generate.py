@@ -166,7 +166,7 @@ def _finish(
     text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
     place.publish(contract.MANIFEST, text.encode())
     place.publish(contract.COMPLETED, f"{manifest['run_key']}\n".encode())
-    place.remove_below(STAGING)
+    place.tidy(STAGING)
     return manifest
 
 

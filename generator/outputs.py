@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import os
 import pathlib
+import shutil
 import tempfile
 
 import google_crc32c
@@ -15,6 +16,8 @@ from audio.errors import InputError, OutputExistsError, UnwritableError
 _PATIENCE_SECONDS = 120.0
 # A resumable upload that the server has forgotten (410) is begun anew so often.
 _RESTARTS = 3
+# How names of files begin that are not whole yet.
+_BESIDE = ".publish-"
 
 
 class Output(abc.ABC):
@@ -44,8 +47,8 @@ class Output(abc.ABC):
         """Writes a file, whole or not at all; False where the name is taken."""
 
     @abc.abstractmethod
-    def remove_below(self, folder: str) -> None:
-        """Removes the files below a folder."""
+    def tidy(self, folder: str) -> None:
+        """Removes the files below a folder, and what killed writers left beside the others."""
 
     def publish(self, name: str, content: bytes) -> None:
         """Puts content under a name, unless it stands there already.
@@ -106,7 +109,7 @@ class Folder(Output):
         target = pathlib.Path(self.path, name)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            handle, beside = tempfile.mkstemp(dir=target.parent, prefix=".publish-")
+            handle, beside = tempfile.mkstemp(dir=target.parent, prefix=_BESIDE)
             try:
                 with os.fdopen(handle, "wb") as file:
                     file.write(content)
@@ -125,11 +128,11 @@ class Folder(Output):
             ) from error
         return True
 
-    def remove_below(self, folder: str) -> None:
-        """Removes files as Output.remove_below says."""
-        import shutil
-
+    def tidy(self, folder: str) -> None:
+        """Removes files as Output.tidy says."""
         shutil.rmtree(f"{self.path}/{folder}", ignore_errors=True)
+        for beside in pathlib.Path(self.path).glob(f"{_BESIDE}*"):
+            beside.unlink(missing_ok=True)
 
 
 class Bucket(Output):
@@ -204,8 +207,8 @@ class Bucket(Output):
                     return True
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def remove_below(self, folder: str) -> None:
-        """Removes objects as Output.remove_below says."""
+    def tidy(self, folder: str) -> None:
+        """Removes objects as Output.tidy says; a bucket has no half-written ones."""
         from google.api_core import exceptions
 
         with _said_plainly(self.path):

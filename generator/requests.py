@@ -42,7 +42,7 @@ class GenerateSettings:
     iterations: int = DEFAULT_ITERATIONS
     format: str = "wav"
     sample_rate: int = 0
-    loudness_lufs: float | None = -16.0
+    loudness_lufs: float | None = -23.0
     true_peak_db: float = -1.0
     fade_seconds: float = 0.02
     attempts: int = 3

@@ -11,10 +11,15 @@ from pipeline.configs import Config
 from pipeline.console import Console
 from pipeline.corpus import render_corpus
 
-# What lets two cores finish in minutes; everything else is the shipped default.
+# What lets two cores finish in minutes, and what so little music allows; all else is as shipped.
 DEMO_OVERRIDES = (
     "generate.clips=4",
     "generate.seconds=12",
+    # Of ten minutes less is learnt than the shipped limits ask for: two training seeds had
+    # distances of 84 and 98, variances of 0.66 and 0.67. A drone (movement 0.59, distance 133,
+    # docs/experiments.md) is still refused.
+    "evaluate.max_kernel_distance=130",
+    "evaluate.min_ratio=0.6",
 )
 
 

@@ -1,0 +1,103 @@
+"""Seeds to published files, end to end: seconds of audio a CPU second, growth, and memory.
+
+A 2 x 512 LSTM on 128 mels, clips of ten seconds, on one core. Loading the model and compiling its
+rollout happen once a process and are told apart.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import tempfile
+import time
+
+import harness
+
+harness.one_core()
+
+import bench_rollout  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+from generator import generate  # noqa: E402
+from generator.requests import GenerateSettings  # noqa: E402
+from trainer import serving  # noqa: E402
+from trainer.dataset import Dataset, Primer  # noqa: E402
+from trainer.model import NextFrameModel  # noqa: E402
+from trainer.settings import TrainSettings  # noqa: E402
+
+SECONDS, FEW, MANY = 10, 50, 1000
+
+
+def main() -> None:
+    parser = harness.parser(__doc__)
+    parser.add_argument("--clips", type=int, default=MANY, help="of the longest run")
+    options = parser.parse_args()
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        model = _model(pathlib.Path(folder))
+        started = time.perf_counter()
+        _run(model, f"{folder}/warm", 8)
+        start_up = time.perf_counter() - started
+        few, few_memory = _run(model, f"{folder}/few", FEW)
+        many, many_memory = _run(model, f"{folder}/many", options.clips)
+    rates = {FEW: FEW * SECONDS / few, options.clips: options.clips * SECONDS / many}
+    print(f"start-up and the first 8 clips {start_up:.1f} s")
+    harness.table(
+        ["clips", "CPU seconds", "audio a CPU second", "memory, MB"],
+        [
+            [FEW, few, rates[FEW], few_memory],
+            [options.clips, many, rates[options.clips], many_memory],
+        ],
+    )
+    harness.report(
+        [
+            ("generate", rates[options.clips], "seconds of audio a CPU second", 50),
+            ("generate_growth", rates[options.clips] / rates[FEW], "linear growth", 0.9),
+            ("generate_memory", few_memory / many_memory, "flat memory", 0.9),
+        ]
+    )
+
+
+def _run(model: pathlib.Path, output: str, clips: int) -> tuple[float, float]:
+    """Returns CPU seconds and the most memory so far, MB."""
+    started = harness.cpu_time()
+    # Weights by chance make no music: whether it is well is not what is measured.
+    settings = GenerateSettings(
+        clips=clips, seconds=SECONDS, attempts=1, max_unhealthy_share=0.0, temperature=1.0
+    )
+    manifest = generate.run(model_path=str(model), output=output, settings=settings)
+    assert len(manifest["clips"]) == clips
+    seconds = harness.cpu_time() - started
+    status = pathlib.Path("/proc/self/status").read_text()
+    (peak,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+    return seconds, int(peak) / 1024
+
+
+def _model(folder: pathlib.Path) -> pathlib.Path:
+    """An exported model whose rollouts are a noisy walk around its primers."""
+    import keras
+
+    from audio.config import AudioConfig
+
+    keras.utils.set_random_seed(0)
+    settings = TrainSettings(head="mse", units=bench_rollout.UNITS, n_layers=bench_rollout.N_LAYERS)
+    model = NextFrameModel(n_mels=bench_rollout.N_MELS, settings=settings)
+    model.head.calibrate(tf.fill([bench_rollout.N_MELS], 0.05))
+    rng = np.random.default_rng(0)
+    frames = rng.normal(-3, 2, (4, 64, bench_rollout.N_MELS)).astype(np.float32)
+    serving.primers = lambda *_, **__: [Primer(log_mel=each, source="{}") for each in frames]
+    serving.export_model(
+        model,
+        path=str(folder / "model"),
+        dataset=Dataset(path="", audio=AudioConfig(), info={"dataset_id": "none"}),
+        transform_graph=bench_rollout._transform_graph(str(folder)),
+        settings=settings,
+        history={"epochs": [], "best": {}},
+        effective_config="",
+    )
+    return folder / "model"
+
+
+if __name__ == "__main__":
+    main()
