@@ -41,7 +41,8 @@ class NextFrameModel(keras.Model):
         )
         self.features: Inputs
         self.head: Head
-        self.whitening = self.onsets = None
+        self.whitening: Whitening | None = None
+        self.onsets: Onsets | None = None
         if settings.head == "mixture":
             self.whitening = Whitening(n_mels, settings.mixture_dims, name="whitening")
             self.onsets = Onsets(settings.onset_classes, name="onsets")

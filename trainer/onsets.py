@@ -74,7 +74,7 @@ def _log_rise(frames: tf.Tensor) -> tf.Tensor:
     return _rise(frames[:, :-1], frames[:, 1:])
 
 
-def beat(strengths: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
+def beat(strengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Estimates the beat of stretches from the autocorrelation of their onset strengths.
 
     Args:

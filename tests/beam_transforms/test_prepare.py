@@ -22,17 +22,11 @@ from tests import signals
 from tests.prepared import (
     AUDIO,
     SETTINGS,
-    four_tunes,
     records,
     rejected,
     run,
     tree,
 )
-
-
-@pytest.fixture
-def music(tmp_path: pathlib.Path) -> pathlib.Path:
-    return four_tunes(tmp_path / "music")
 
 
 def test_the_dataset_holds_each_recordings_frames(music, tmp_path) -> None:

@@ -21,18 +21,12 @@ from tests.prepared import (
     SETTINGS,
     all_records,
     count_decoded,
-    four_tunes,
     recordings,
     records,
     rejected,
     run,
     tree,
 )
-
-
-@pytest.fixture
-def music(tmp_path: pathlib.Path) -> pathlib.Path:
-    return four_tunes(tmp_path / "music")
 
 
 def test_a_failure_leaves_no_marker_and_the_rerun_decodes_only_the_rest(

@@ -1,0 +1,10 @@
+import pathlib
+
+import pytest
+
+from tests.prepared import four_tunes
+
+
+@pytest.fixture
+def music(tmp_path: pathlib.Path) -> pathlib.Path:
+    return four_tunes(tmp_path / "music")
