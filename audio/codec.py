@@ -5,7 +5,6 @@ Nothing here holds a whole recording: a block is read, mixed to mono, resampled 
 
 from __future__ import annotations
 
-import io
 import math
 import time
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ from typing import BinaryIO
 import blake3
 import numpy as np
 import numpy.typing as npt
-import soundfile
 import soxr
 
 from audio.channels import Look, look_at
@@ -200,10 +198,3 @@ def read_mono(
 def to_pcm16(samples: Float32) -> npt.NDArray[np.int16]:
     """Returns samples in [-1, 1] as 16 bit integers: clipped first, then rounded."""
     return np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16)
-
-
-def encode_wav(samples: Float32, *, sample_rate: int) -> bytes:
-    """Returns a mono 16 bit WAV file of float32 [n_samples]; equal samples give equal bytes."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, to_pcm16(samples), sample_rate, format="WAV", subtype="PCM_16")
-    return buffer.getvalue()

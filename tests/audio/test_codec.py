@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio.codec import AudioReader, encode_wav, read_mono, resample_blocks, to_pcm16
+from audio.codec import AudioReader, read_mono, resample_blocks, to_pcm16
 from audio.errors import AudioError
 from tests import signals
 
@@ -122,12 +122,3 @@ def test_truncated_flac_is_refused() -> None:
 def test_pcm16_clips_and_then_rounds() -> None:
     found = to_pcm16(np.array([0.0, 1.0, -1.0, 2.0, -2.0, 0.6 / 32767, 0.4 / 32767], np.float32))
     assert found.tolist() == [0, 32767, -32767, 32767, -32767, 1, 0]
-
-
-def test_encoded_wav_is_the_same_bytes_and_reads_back() -> None:
-    samples = signals.tune(seconds=1)
-    content = encode_wav(samples, sample_rate=22050)
-    assert content == encode_wav(samples, sample_rate=22050)
-    back, rate = soundfile.read(io.BytesIO(content), dtype="int16")
-    assert rate == 22050
-    np.testing.assert_array_equal(back, to_pcm16(samples))
