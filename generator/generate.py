@@ -1,6 +1,6 @@
 """The Beam job: a plan of clips -> audio files, a manifest, and the marker last.
 
-plan -> batches -> GenerateClips --------------------------> manifest.json, COMPLETED
+groups -> batches -> GenerateClips --------------------------> manifest.json, COMPLETED
                    see generator/clips.py      when every clip is there
 """
 
@@ -10,7 +10,7 @@ import collections
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -23,6 +23,10 @@ from generator.inference import BATCH_CLIPS, Model
 from generator.manifest import Manifest
 from generator.outputs import Output, open_output
 from generator.requests import ClipRequest, GenerateSettings, plan_clips
+
+# The graph of the job names groups of batches: a million clips one by one are more than Dataflow
+# takes.
+_GROUP_BATCHES = 100
 
 
 class UnhealthyError(NocturneError):
@@ -89,16 +93,23 @@ def run(
     place = open_output(output)
     start(place, model.info["model_id"], settings)
     place.publish(contract.EFFECTIVE_CONFIG, effective_config.encode())
-    plan = plan_clips(settings)
-    batches = [plan[i : i + BATCH_CLIPS] for i in range(0, len(plan), BATCH_CLIPS)]
+    groups = range(0, settings.clips, _GROUP_BATCHES * BATCH_CLIPS)
     options = beam.options.pipeline_options.PipelineOptions(list(beam_args))
     with beam.Pipeline(options=options) as pipeline:
         (
             pipeline
-            | "Plan" >> beam.Create(batches)
+            | "Groups" >> beam.Create(groups)
+            | "Plan" >> beam.FlatMap(_batches, settings=settings)
             | GenerateClips(model_path=model_path, output=output, settings=settings)
         )
-    return _finish(model, place, settings, plan, lineage)
+    return _finish(model, place, settings, lineage)
+
+
+def _batches(first: int, settings: GenerateSettings) -> Iterator[list[ClipRequest]]:
+    """Yields the batches of the group that begins with a clip."""
+    plan = plan_clips(settings, first=first, count=_GROUP_BATCHES * BATCH_CLIPS)
+    for at in range(0, len(plan), BATCH_CLIPS):
+        yield plan[at : at + BATCH_CLIPS]
 
 
 def run_key(model_id: str, settings: GenerateSettings) -> str:
@@ -137,17 +148,16 @@ def _finish(
     model: Model,
     place: Output,
     settings: GenerateSettings,
-    plan: Sequence[ClipRequest],
     lineage: dict[str, Any] | None,
 ) -> dict[str, Any]:
     clips: list[dict[str, Any]] = []
     unhealthy: list[dict[str, Any]] = []
-    for request in plan:
+    for request in plan_clips(settings):
         entry = finished(place, request)
         if entry is None:
             raise InputError(f"{place.path}: {request.name} is missing or was altered. Run again.")
         (clips if "file" in entry else unhealthy).append(entry)
-    if len(unhealthy) > settings.max_unhealthy_share * len(plan):
+    if len(unhealthy) > settings.max_unhealthy_share * settings.clips:
         raise _unhealthy(place.path, unhealthy, settings)
     manifest = {
         "format_version": contract.FORMAT_VERSION,

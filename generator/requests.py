@@ -95,11 +95,20 @@ class ClipRequest:
     seed: int
 
 
-def plan_clips(settings: GenerateSettings) -> list[ClipRequest]:
-    """Returns the clips of a run; clip i is the same however many others there are."""
+def plan_clips(
+    settings: GenerateSettings, *, first: int = 0, count: int | None = None
+) -> list[ClipRequest]:
+    """Returns clips of a run; clip i is the same however many others there are.
+
+    Args:
+      settings: of the run.
+      first: index of the first.
+      count: at most so many; None for all that follow.
+    """
+    last = settings.clips if count is None else min(first + count, settings.clips)
     return [
         ClipRequest(index=index, name=f"clip-{index:04d}", seed=derive_seed(settings.seed, index))
-        for index in range(settings.clips)
+        for index in range(first, last)
     ]
 
 

@@ -16,8 +16,8 @@ DEMO_OVERRIDES = (
     "generate.clips=4",
     "generate.seconds=12",
     # Of ten minutes less is learnt than the shipped limits ask for: two training seeds had
-    # distances of 84 and 98, variances of 0.66 and 0.67. A drone (movement 0.59, distance 133,
-    # docs/experiments.md) is still refused.
+    # distances of 84 and 98, variances of 0.66 and 0.67. The MSE model of docs/experiments.md
+    # (movement 0.59, distance 133, on other music) would still be refused.
     "evaluate.max_kernel_distance=130",
     "evaluate.min_ratio=0.6",
 )

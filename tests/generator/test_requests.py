@@ -12,6 +12,13 @@ def test_a_clip_is_the_same_however_many_others_there_are() -> None:
     assert plan_clips(GenerateSettings(clips=100))[:3] == plan_clips(GenerateSettings(clips=3))
 
 
+def test_a_part_of_a_plan_is_a_part_of_the_plan() -> None:
+    settings = GenerateSettings(clips=10)
+    whole = plan_clips(settings)
+    assert plan_clips(settings, first=4, count=3) == whole[4:7]
+    assert plan_clips(settings, first=8, count=5) == whole[8:]
+
+
 def test_names_and_seeds_are_all_different() -> None:
     plan = plan_clips(GenerateSettings(clips=2000, seed=0))
     assert len({one.name for one in plan}) == len({one.seed for one in plan}) == 2000
