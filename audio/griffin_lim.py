@@ -22,7 +22,7 @@ from audio.mel import hann_window, mel_filterbank, mel_products
 Float32 = npt.NDArray[np.float32]
 
 BLOCK_FRAMES = 32
-# Of the move from round to round that is repeated: the best of 0.6 to 0.99 (benchmarks/README.md).
+# Of the move from round to round that is repeated: the best of 0.6 to 0.99 (docs/decisions/).
 _MOMENTUM = np.float32(0.9)
 _TINY = np.float32(1e-12)
 # One round changes a magnitude by at most 40 dB, so that an empty bin cannot explode.

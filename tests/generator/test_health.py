@@ -2,12 +2,14 @@ import numpy as np
 import pytest
 
 from audio.config import AudioConfig
+from audio.finish import Finished
 from audio.mel import log_mel
-from generator.health import examine
+from generator.health import examine, examine_sound
 from tests import signals
 
 CONFIG = AudioConfig()
 MUSIC = log_mel(signals.tune(seconds=4), CONFIG)
+NOISE = np.random.default_rng(0).normal(0, 0.05, (264, 128)).astype(np.float32)
 
 
 @pytest.mark.parametrize(
@@ -18,7 +20,30 @@ MUSIC = log_mel(signals.tune(seconds=4), CONFIG)
         (np.full_like(MUSIC, np.nan), ["not_finite"]),
         (np.repeat(MUSIC[20:21], len(MUSIC), axis=0), ["frozen"]),
         (MUSIC + 10, ["diverged"]),
+        # Half a second of it, again and again; a breath of noise does not hide that.
+        (np.tile(MUSIC[40:62], (12, 1)), ["looping"]),
+        (np.tile(MUSIC[40:62], (12, 1)) + NOISE, ["looping"]),
     ],
 )
 def test_faults_are_named(frames: np.ndarray, faults: list[str]) -> None:
     assert examine(frames, CONFIG)["faults"] == faults
+
+
+@pytest.mark.parametrize(
+    ("loudness", "wanted", "faults"),
+    [
+        (-23.0, -23.0, []),
+        (-37.0, -23.0, []),
+        (-39.0, -23.0, ["quiet"]),
+        (-39.0, None, []),
+        (-51.0, None, ["quiet"]),
+        (None, None, ["quiet"]),
+    ],
+)
+def test_a_clip_too_quiet_to_hear_is_a_fault(
+    loudness: float | None, wanted: float | None, faults: list[str]
+) -> None:
+    clip = Finished(
+        samples=np.zeros(9, np.float32), loudness_lufs=loudness, true_peak_db=-1.0, gain_db=0.0
+    )
+    assert examine_sound(clip, wanted) == faults
