@@ -44,7 +44,7 @@ def main() -> None:
             primer = primer.astype(np.float32)
             peers = {
                 "ours": lambda primer=primer: rollout(
-                    tf.constant(primer), OURS, 0.5, tf.range(len(primer), dtype=tf.int64)
+                    primer, primer, OURS, 0.5, 0.5, 0.0, tf.range(len(primer), dtype=tf.int64)
                 ),
                 "original": lambda primer=primer: _slide(original, primer),
             }

@@ -87,6 +87,8 @@ def _make(
         seeds=[request.seed for request in requests],
         n_frames=model.audio.frames_for(settings.seconds) + 1,
         temperature=settings.temperature,
+        spread=settings.spread,
+        noise_floor=settings.noise_floor,
     )
     for request, frames, source in zip(requests, rollouts, sources, strict=True):
         yield _render(request, frames, json.loads(source), model, settings)

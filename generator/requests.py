@@ -18,8 +18,12 @@ class GenerateSettings:
       clips: how many.
       seconds: length of each clip.
       seed: of the run; every clip's own seed follows from it.
-      temperature: scales what is random in a frame; 0 takes the expected frame. The model's own
+      temperature: of what is chosen at random in a frame; 0 takes the likeliest. The model's own
         where none is given: 0.3 for the mse head, 1 for a mixture.
+      spread: scales the spread around what was chosen; the temperature where none is given. The
+        mse head has no choices, and only this.
+      noise_floor: the least spread, in the model's own units; above 0 a model that is too sure of
+        itself goes on moving.
       vocoder: `griffin-lim`, `librosa`, or one that a package adds (audio/vocoder.py).
       iterations: of the vocoder.
       format: wav, wav24, wavfloat, flac, vorbis, opus or mp3.
@@ -38,6 +42,8 @@ class GenerateSettings:
     seconds: float = 10.0
     seed: int = 0
     temperature: float | None = None
+    spread: float | None = None
+    noise_floor: float = 0.0
     vocoder: str = DEFAULT_VOCODER
     iterations: int = DEFAULT_ITERATIONS
     format: str = "wav"
@@ -59,6 +65,8 @@ class GenerateSettings:
                 self.temperature is None or 0 <= self.temperature <= 10,
                 "0 to 10, or null",
             ),
+            "spread": (self.spread is None or 0 <= self.spread <= 10, "0 to 10, or null"),
+            "noise_floor": (0 <= self.noise_floor <= 10, "0 to 10"),
             "iterations": (1 <= self.iterations <= 1000, "1 to 1000"),
             "format": (self.format in FORMATS, f"one of {', '.join(FORMATS)}"),
             "sample_rate": (

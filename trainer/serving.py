@@ -1,10 +1,13 @@
 """The exported model: a SavedModel that plain TensorFlow loads, with what it needs to know inside.
 
 Signatures:
-  rollout: primer float32 [batch, n, n_mels] (natural-log mel), n_frames int32 [], temperature
-    float32 [], seeds int64 [batch] -> log_mel float32 [batch, n_frames, n_mels].
-  score: log_mel float32 [batch, n, n_mels] -> mse and repeat_last_mse, float32 [batch], both over
-    normalised next frames. The first anchor_frames (model_info.json) show the style of the others.
+  rollout: primer float32 [batch, n, n_mels] (natural-log mel), anchor float32 [batch, m, n_mels]
+    (shows the style that is kept; the primer again, where nothing else is known), n_frames int32
+    [], temperature, spread and noise_floor float32 [] (see trainer/heads.py, Sampling), seeds int64
+    [batch] -> log_mel float32 [batch, n_frames, n_mels].
+  score: log_mel float32 [batch, n, n_mels] -> float32 [batch] each: mse and repeat_last_mse over
+    normalised next frames, and nll, nats a frame (see trainer/heads.py, Head.surprise). The first
+    anchor_frames (model_info.json) show the style of the others.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import tensorflow_transform as tft
 
 from audio import contract
 from trainer.dataset import Dataset, primers
+from trainer.heads import Sampling
 from trainer.model import NextFrameModel
 from trainer.normalise import from_layer
 from trainer.rollout import roll_out
@@ -47,8 +51,11 @@ class ServingModule(tf.Module):
             self._rollout,
             input_signature=[
                 tf.TensorSpec(frames, tf.float32, "primer"),
+                tf.TensorSpec(frames, tf.float32, "anchor"),
                 tf.TensorSpec([], tf.int32, "n_frames"),
                 tf.TensorSpec([], tf.float32, "temperature"),
+                tf.TensorSpec([], tf.float32, "spread"),
+                tf.TensorSpec([], tf.float32, "noise_floor"),
                 tf.TensorSpec([None], tf.int64, "seeds"),
             ],
         )
@@ -57,27 +64,40 @@ class ServingModule(tf.Module):
         )
 
     def _rollout(
-        self, primer: tf.Tensor, n_frames: tf.Tensor, temperature: tf.Tensor, seeds: tf.Tensor
+        self,
+        primer: tf.Tensor,
+        anchor: tf.Tensor,
+        n_frames: tf.Tensor,
+        temperature: tf.Tensor,
+        spread: tf.Tensor,
+        noise_floor: tf.Tensor,
+        seeds: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
         log_mel = roll_out(
             self.model,
             from_layer(self.transform, floor=self._floor),
             primer,
+            anchor=anchor,
             n_frames=n_frames,
-            temperature=temperature,
+            sampling=Sampling(temperature, spread, noise_floor),
             seeds=seeds,
         )
         return {contract.LOG_MEL: log_mel}
 
     def _score(self, log_mel: tf.Tensor) -> dict[str, tf.Tensor]:
         frames = from_layer(self.transform, floor=self._floor).apply(log_mel)
-        predicted = self.model.head.mean(self.model(frames[:, :-1]))
+        outputs = self.model(frames[:, :-1])
+        predicted = self.model.head.mean(outputs)
         window = frames[:, self.model.anchor_frames :]
 
         def mean_square(guess: tf.Tensor) -> tf.Tensor:
             return tf.reduce_mean(tf.square(guess - window[:, 1:]), axis=[1, 2])
 
-        return {"mse": mean_square(predicted), "repeat_last_mse": mean_square(window[:, :-1])}
+        return {
+            "mse": mean_square(predicted),
+            "repeat_last_mse": mean_square(window[:, :-1]),
+            "nll": tf.reduce_mean(self.model.head.surprise(outputs, window), axis=1),
+        }
 
 
 def model_id(model: NextFrameModel, dataset: Dataset) -> str:
