@@ -172,7 +172,7 @@ _TABLE = (
     ("mse_ratio", "next-frame error, of repeating the last", "linear_mse_ratio"),
     ("nll", "negative log-likelihood, nats a frame", ""),
     ("same_kernel_distance", "distance of other passages of the same recordings", ""),
-    ("vocoder_kernel_distance", "distance that the vocoder makes", ""),
+    ("vocoder_kernel_distance", "the same before the vocoder", ""),
     ("vocoder_error_db", "error that the vocoder makes, dB", ""),
 )
 

@@ -78,7 +78,7 @@ def _earlier(uri: str) -> list[pathlib.Path]:
     rerun with nothing changed should find this node's result in the cache.
     """
     here = pathlib.Path(uri)
-    numbers = sorted(int(one.name) for one in here.parent.iterdir() if one.name.isdigit())
+    numbers = sorted(int(one.name) for one in here.parent.glob("*") if one.name.isdigit())
     return [here.parent / str(one) / REPORT for one in numbers if str(one) != here.name]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -66,8 +66,8 @@ class FreeRunning:
         of held-out real stretches (audio.novelty.NearestStretch).
       copied_share: of stretches, nearer than half the median real one.
       real_copied_share: of held-out real stretches: pieces of a collection may quote each other.
-      vocoder_kernel_distance: of the real continuations before the vocoder from themselves after
-        it: no model is heard better than this.
+      vocoder_kernel_distance: same_kernel_distance again, of the same passages before the vocoder:
+        what it adds or takes.
       vocoder_movement_ratio: movement after the vocoder, of that before.
       vocoder_error_db: mean magnitude of the change of log-mel by the vocoder, of cells within 70
         dB of a clip's loudest.
@@ -205,12 +205,13 @@ def _distances(heard: Listening, weights: Float64) -> dict[str, Any]:
     draws = distance.draws(ours, weights)
     other_weights = realism.resamples(len(heard.others.heard), np.random.default_rng(1))
     other = max(distance(others), _LEAST_DISTANCE)
-    raw = realism.statistics(heard.real.frames[:, : heard.real.heard.shape[1]], heard.audio)
+    neighbours = heard.neighbours
+    raw = realism.statistics(neighbours.frames[:, : neighbours.heard.shape[1]], heard.audio)
     count = len(heard.again.heard)
     return {
         "kernel_distance": distance(ours),
         "kernel_interval": realism.interval(draws),
-        "same_kernel_distance": distance(features(heard.neighbours)),
+        "same_kernel_distance": distance(features(neighbours)),
         "real_kernel_distance": distance(others),
         "real_kernel_interval": realism.interval(distance.draws(others, other_weights)),
         "kernel_ratio": distance(ours) / other,
@@ -242,8 +243,14 @@ def _copies(heard: Listening, dataset: Dataset) -> tuple[dict[str, Any], list[di
     if not n_stretches:
         names = ("nearest_ratio", "copied_share", "real_copied_share")
         return dict.fromkeys(names), [{} for _ in range(count)]
-    music = list(read_recordings(dataset, contract.TRAIN))
-    both = search.find(np.concatenate(cut), (one.log_mel for one in music))
+    uris: list[str] = []
+
+    def music() -> Iterator[Float32]:
+        for one in read_recordings(dataset, contract.TRAIN):
+            uris.append(one.uri)
+            yield one.log_mel
+
+    both = search.find(np.concatenate(cut), music())
     ours, real = (each.ravel() for each in both.distance.reshape(2, -1))
     usual = float(np.median(real))
     figures = {
@@ -251,14 +258,14 @@ def _copies(heard: Listening, dataset: Dataset) -> tuple[dict[str, Any], list[di
         "copied_share": float(np.mean(ours < _COPY * usual)),
         "real_copied_share": float(np.mean(real < _COPY * usual)),
     }
-    return figures, [_nearest(both, i * n_stretches, n_stretches, music) for i in range(count)]
+    return figures, [_nearest(both, i * n_stretches, n_stretches, uris) for i in range(count)]
 
 
-def _nearest(both: Nearest, first: int, count: int, music: list[Passage]) -> dict[str, Any]:
+def _nearest(both: Nearest, first: int, count: int, uris: list[str]) -> dict[str, Any]:
     """Returns the training music that any of a clip's stretches is nearest to."""
     at = first + int(both.distance[first : first + count].argmin())
     return {
-        "nearest_uri": music[both.recording[at]].uri,
+        "nearest_uri": uris[both.recording[at]],
         "nearest_frame": int(both.frame[at]),
         "nearest_distance": float(both.distance[at]),
     }

@@ -89,14 +89,14 @@ def passages(
         places[rows[index]["recording_id"]] = [
             start + round(room * (i + 0.5) / (share * each)) for i in range(share * each)
         ]
-    whole = {one.recording_id: one for one in read_recordings(dataset, split, places)}
-    return [
-        dataclasses.replace(
-            whole[key], log_mel=whole[key].log_mel[at : at + n_frames], first_frame=at
-        )
-        for key, starts in places.items()
-        for at in starts
-    ]
+    found = {
+        one.recording_id: [
+            dataclasses.replace(one, log_mel=one.log_mel[at : at + n_frames].copy(), first_frame=at)
+            for at in places[one.recording_id]
+        ]
+        for one in read_recordings(dataset, split, places)
+    }
+    return [passage for key in places for passage in found[key]]
 
 
 def read_recordings(

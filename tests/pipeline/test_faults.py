@@ -37,7 +37,7 @@ def stiller(clip: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("spoil", "fault"),
     [
-        (lambda clip: clip - np.linspace(0, 7, len(clip))[:, None], FADING),
+        (lambda clip: clip - np.linspace(0, 5, len(clip))[:, None], FADING),
         (lambda clip: clip - 20, DEAD),
         (stiller, DRONE),
         (lambda clip: np.resize(clip[:43], clip.shape), LOOP),
@@ -46,7 +46,7 @@ def stiller(clip: np.ndarray) -> np.ndarray:
 )
 def test_each_fault_has_its_name(real, utmost, spoil, fault: str) -> None:
     clip = spoil(real[7]).astype(np.float32)
-    assert utmost.faults(clip, clip) == (fault,)
+    assert fault in utmost.faults(clip, clip)
 
 
 def test_a_clip_as_still_or_as_loud_as_a_real_one_is_none(real, utmost) -> None:
