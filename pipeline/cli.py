@@ -139,18 +139,25 @@ def train(
 def evaluate(
     model: Annotated[str, typer.Option(help="A folder that `nocturne train` wrote.")],
     dataset: Annotated[str, typer.Option(help="A folder that `nocturne prepare` wrote.")],
+    output: Annotated[
+        str | None, typer.Option(help="A new folder for evaluation.json and pictures.")
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="The evaluation.json of another model: one clearly worse fails."),
+    ] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
     """Judges a model by the held-out recordings of a dataset. Exit code 8 where it fails.
 
-    Example: nocturne evaluate --model model --dataset dataset
+    Example: nocturne evaluate --model model --dataset dataset --output judged
     """
     settings = _config(config, overrides)
     with _command("evaluate") as console:
         from pipeline import commands
 
-        commands.evaluate(console, model, dataset, settings)
+        commands.evaluate(console, model, dataset, settings, output=output, against=against)
 
 
 @app.command()
