@@ -84,7 +84,7 @@ class Utmost:
         found = {_BY_HEALTH[fault] for fault in examine(made, self._config)["faults"]}
         found |= {name for name, is_so in checks.items() if is_so}
         if DEAD in found:
-            return (DEAD,)  # silence moves as little as a drone, and repeats itself like a loop
+            found -= {DRONE, LOOP}  # silence does not move, and repeats itself
         return tuple(name for name in FAULTS if name in found)
 
 
