@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import pathlib
 
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
@@ -18,13 +17,14 @@ from tfx.types import Channel, standard_artifacts
 
 from audio import contract
 from generator.component import BatchGenerator
+from generator.outputs import open_output
 from pipeline.configs import Config
 from pipeline.layout import PIPELINE_NAME, Layout
 from pipeline.versions import code_version
 
 
 def generation_pipeline(*, output: str, layout: Layout, config: Config) -> Pipeline:
-    """Returns the pipeline that fills `output`, an absolute path."""
+    """Returns the pipeline that fills `output`, an absolute path or gs://."""
     resolver = Resolver(
         strategy_class=LatestBlessedModelStrategy,
         model=Channel(type=standard_artifacts.Model),
@@ -43,7 +43,7 @@ def generation_pipeline(*, output: str, layout: Layout, config: Config) -> Pipel
         pipeline_root=layout.artifacts,
         components=[resolver, batch_generator],
         # Metadata may remember clips that somebody has since moved away.
-        enable_cache=pathlib.Path(output, contract.COMPLETED).exists(),
+        enable_cache=open_output(output).read(contract.COMPLETED) is not None,
         metadata_connection_config=layout.metadata_config(),
         beam_pipeline_args=layout.beam_args(config.beam.args),
     )
