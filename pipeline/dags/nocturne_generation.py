@@ -32,7 +32,8 @@ with DAG(
     dag_id="nocturne_generation",
     description="The latest blessed model to a folder of clips, every night.",
     schedule=CronTriggerTimetable("0 1 * * *", timezone="UTC"),
-    catchup=True,  # nights that were missed are made; each into its own folder, once
+    # Since NOCTURNE_START, nights that were missed are made; each into its own folder, once.
+    catchup=bool(SETTINGS["START"]),
     params={
         "clips": Param(8, type="integer", minimum=1, maximum=100_000),
         "seconds": Param(10.0, type="number", minimum=0.5, maximum=600),
@@ -64,7 +65,7 @@ with DAG(
 `LatestBlessedModel` is tried again until there is a blessed model. Clips go into the folder of the
 night's date, with the date as their seed; what is finished there is never overwritten.""",
     **common(hours=36),
-):
+) as dag:
     node_tasks(
         "generation",
         _NODE,

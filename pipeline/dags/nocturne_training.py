@@ -39,7 +39,7 @@ with DAG(
 `ModelIsBlessed` fails, without a retry, where the week's model did not pass; nothing was pushed
 then, and the model before it stays in use.""",
     **common(hours=48),
-):
+) as dag:
     nodes = node_tasks("training", _NODE, {"INPUT": "{{ params.input }}"})
     verdict = command_task(
         "ModelIsBlessed",
