@@ -18,8 +18,8 @@ from pipeline.layout import Layout
 if TYPE_CHECKING:
     from pipeline.runners import NodeRun
 
-# The one node that reads what --input names.
-INPUT_NODE = "AudioExampleGen"
+# The one node that reads what --input names, and the one that writes to --output.
+INPUT_NODE, OUTPUT_NODE = "AudioExampleGen", "BatchGenerator"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -186,7 +186,8 @@ def generation(
             f"no blessed model below {root}: nothing was trained there yet. "
             "Run `nocturne run training --input ... --root` first."
         )
-    _refuse_other_settings(output, config)
+    if only in (None, OUTPUT_NODE):
+        _refuse_other_settings(output, config)
     _begin(layout, run_id, config)
     with console.stage("load TFX"):
         from generator.generate import read_manifest
@@ -204,7 +205,7 @@ def generation(
             f"no blessed model below {root}. `nocturne run training` makes one; it says why where "
             "a model fails."
         )
-    if last.node != "BatchGenerator":
+    if last.node != OUTPUT_NODE:
         return None
     manifest = read_manifest(output)
     print_clips(console, manifest, output)

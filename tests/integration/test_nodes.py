@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from pipeline.configs import Config, load_config
 from pipeline.console import Console
 from pipeline.shared import BusyError, alone
 from tests import signals
+from tests.gcs import emulator
 from tests.integration.test_pipelines import NOCTURNE, TINY
 
 # Libraries warn of their own past while they work.
@@ -172,6 +174,33 @@ def test_the_rest_of_a_run_and_a_night_from_its_model(root) -> None:
     assert generate("BatchGenerator", "night") == "ran"
     assert pathlib.Path("clips", contract.COMPLETED).exists()
     assert generate("BatchGenerator", "night") == "kept"
+
+
+def test_a_night_into_a_bucket_whose_end_was_lost(root, tmp_path, monkeypatch) -> None:
+    """The clips were finished, and the process died before ML Metadata knew: none is made again."""
+    from generator.executor import BatchGeneratorExecutor
+    from generator.outputs import Bucket
+    from pipeline.runners import NodeFailedError
+
+    with emulator(tmp_path, monkeypatch):
+        assert generate("LatestBlessedModel", "bucket", "gs://songs/night") == "ran"
+        real = BatchGeneratorExecutor.Do
+
+        def dies(self: BatchGeneratorExecutor, *arguments: Any) -> None:
+            real(self, *arguments)
+            raise RuntimeError("power cut")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(BatchGeneratorExecutor, "Do", dies)
+            with pytest.raises(NodeFailedError, match=r"BatchGenerator failed: .*power cut"):
+                generate("BatchGenerator", "bucket", "gs://songs/night")
+        first = Bucket("gs://songs/night").read(contract.MANIFEST)
+        assert generate("BatchGenerator", "bucket", "gs://songs/night") == "ran"
+        assert Bucket("gs://songs/night").read(contract.MANIFEST) == first
+        assert first is not None
+        for clip in json.loads(first)["clips"]:
+            name = clip["file"]
+            assert Bucket("gs://songs/night").read(name) == pathlib.Path("clips", name).read_bytes()
 
 
 def test_a_run_whose_model_is_not_blessed_says_so(root) -> None:
