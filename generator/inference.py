@@ -76,6 +76,9 @@ def roll_out(
     seeds: Sequence[int],
     n_frames: int,
     temperature: float | None,
+    spread: float | None = None,
+    noise_floor: float = 0.0,
+    anchors: npt.NDArray[np.float32] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Runs the model freely after primers, in batches of BATCH_CLIPS.
 
@@ -85,12 +88,21 @@ def roll_out(
       seeds: one a clip; with its primer it decides the clip.
       n_frames: frames to make.
       temperature: see GenerateSettings; None for the model's own.
+      spread: see GenerateSettings; None for the temperature.
+      noise_floor: see GenerateSettings.
+      anchors: natural-log mel [n_clips, m, n_mels], whose style is kept; the primers unless given.
 
     Returns:
       Natural-log mel, float32 [n_clips, n_frames, n_mels].
     """
     if temperature is None:
         temperature = model.info["natural_temperature"]
+    anchors = primers if anchors is None else anchors
+    scalars = {
+        "temperature": temperature,
+        "spread": temperature if spread is None else spread,
+        "noise_floor": noise_floor,
+    }
     made = []
     for start in range(0, len(seeds), BATCH_CLIPS):
         count = len(seeds[start : start + BATCH_CLIPS])
@@ -98,8 +110,9 @@ def roll_out(
         made.append(
             model.signatures[contract.ROLLOUT](
                 primer=tf.constant(primers[rows]),
+                anchor=tf.constant(anchors[rows]),
                 n_frames=tf.constant(n_frames, tf.int32),
-                temperature=tf.constant(temperature, tf.float32),
+                **{name: tf.constant(value, tf.float32) for name, value in scalars.items()},
                 seeds=tf.constant(np.asarray(seeds, np.int64)[rows]),
             )[contract.LOG_MEL].numpy()[:count]
         )

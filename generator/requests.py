@@ -18,8 +18,14 @@ class GenerateSettings:
       clips: how many.
       seconds: length of each clip.
       seed: of the run; every clip's own seed follows from it.
-      temperature: scales what is random in a frame; 0 takes the expected frame. The model's own
+      temperature: of what is chosen at random in a frame; 0 takes the likeliest. The model's own
         where none is given: 0.3 for the mse head, 1 for a mixture.
+      spread: scales the spread around what was chosen; the temperature where none is given. The
+        mse head has no choices, and only this.
+      noise_floor: the least spread, in the model's own units; above 0 a model that is too sure of
+        itself goes on moving.
+      section_seconds: longer clips are made in sections of this length, each going on from the one
+        before in the style of the clip's primer, so that their memory is bounded.
       vocoder: `griffin-lim`, `librosa`, or one that a package adds (audio/vocoder.py).
       iterations: of the vocoder.
       format: wav, wav24, wavfloat, flac, vorbis, opus or mp3.
@@ -30,6 +36,7 @@ class GenerateSettings:
       attempts: at a clip that is silent, frozen, looping, diverged or too quiet; each with a seed
         of its own.
       max_unhealthy_share: of clips that may be left out because no attempt was well.
+      pictures: whether a spectrogram of each clip is published beside it.
       date: written into the files, such as 2026-11-22.
       primer: an audio file that starts every clip; where empty, the model's own primers do.
     """
@@ -38,6 +45,9 @@ class GenerateSettings:
     seconds: float = 10.0
     seed: int = 0
     temperature: float | None = None
+    spread: float | None = None
+    noise_floor: float = 0.0
+    section_seconds: float = 120.0
     vocoder: str = DEFAULT_VOCODER
     iterations: int = DEFAULT_ITERATIONS
     format: str = "wav"
@@ -47,18 +57,22 @@ class GenerateSettings:
     fade_seconds: float = 0.02
     attempts: int = 3
     max_unhealthy_share: float = 0.25
+    pictures: bool = False
     date: str = ""
     primer: str = ""
 
     def __post_init__(self) -> None:
         checks = {
             "clips": (1 <= self.clips <= 1_000_000, "1 to 1000000"),
-            "seconds": (0.5 <= self.seconds <= 600, "0.5 to 600"),
+            "seconds": (0.5 <= self.seconds <= 86_400, "0.5 to 86400"),
             "seed": (0 <= self.seed < 2**63, "0 to below 2**63"),
             "temperature": (
                 self.temperature is None or 0 <= self.temperature <= 10,
                 "0 to 10, or null",
             ),
+            "spread": (self.spread is None or 0 <= self.spread <= 10, "0 to 10, or null"),
+            "noise_floor": (0 <= self.noise_floor <= 10, "0 to 10"),
+            "section_seconds": (10 <= self.section_seconds <= 3600, "10 to 3600"),
             "iterations": (1 <= self.iterations <= 1000, "1 to 1000"),
             "format": (self.format in FORMATS, f"one of {', '.join(FORMATS)}"),
             "sample_rate": (

@@ -43,9 +43,7 @@ Overrides = Annotated[
     typer.Option("--set", help="section.key=value, as in train.steps=500; may be given again."),
 ]
 Root = Annotated[str, typer.Option(help="The pipelines' folder: metadata, artifacts, models.")]
-RunId = Annotated[
-    str | None, typer.Option(help="Names the run; nodes that are finished in it are kept.")
-]
+RunId = Annotated[str | None, typer.Option(help="Names the run; finished nodes of it are kept.")]
 Only = Annotated[str | None, typer.Option(help="One node of the run, by itself; needs --run-id.")]
 Clips = Annotated[int | None, typer.Option(help="How many clips.")]
 Seconds = Annotated[float | None, typer.Option(help="Length of each clip.")]
@@ -121,6 +119,9 @@ def card(
 def train(
     dataset: Annotated[str, typer.Option(help="A folder that `nocturne prepare` wrote.")],
     model: Annotated[str, typer.Option(help="A new folder for the model.")],
+    warm_start: Annotated[
+        str | None, typer.Option(help="A model to go on from: same front end, same architecture.")
+    ] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
@@ -128,7 +129,8 @@ def train(
 
     Example: nocturne train --dataset dataset --model model --set train.steps=2000
     """
-    settings = _config(config, overrides)
+    given = [f"train.warm_start={json.dumps(warm_start)}"] if warm_start else []
+    settings = _config(config, [*(overrides or ()), *given])
     with _command("train") as console:
         from pipeline import commands
 

@@ -8,9 +8,36 @@ only this.
 from __future__ import annotations
 
 import abc
+import math
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
+
+# A band that never changed while training has no spread; its likelihood would have no bottom.
+_LEAST_SPREAD = 1e-3
+
+
+class Sampling(NamedTuple):
+    """How frames are drawn; each a float32 [].
+
+    Attributes:
+      temperature: of choices, such as which component of a mixture; 0 takes the likeliest.
+      spread: scales the deviation of what was chosen; 0 takes its mean.
+      noise_floor: the least deviation, in the units of the head's own: it keeps a model that is too
+        sure of itself moving.
+    """
+
+    temperature: tf.Tensor
+    spread: tf.Tensor
+    noise_floor: tf.Tensor
+
+    @classmethod
+    def at(cls, temperature: float, *, noise_floor: float = 0.0) -> Sampling:
+        """Returns one temperature for choices and spread."""
+        return cls(
+            *(tf.constant(each, tf.float32) for each in (temperature, temperature, noise_floor))
+        )
 
 
 class Head(keras.layers.Layer, abc.ABC):
@@ -44,11 +71,19 @@ class Head(keras.layers.Layer, abc.ABC):
         """
 
     @abc.abstractmethod
+    def surprise(self, outputs: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
+        """Returns the negative log-likelihood of each next frame, nats [batch, n_frames].
+
+        Args are those of loss. It is of what the head describes of a frame, in its own units:
+        compare models of one kind of head.
+        """
+
+    @abc.abstractmethod
     def mean(self, outputs: tf.Tensor) -> tf.Tensor:
         """Returns the expected frame [..., n_mels]."""
 
     @abc.abstractmethod
-    def draw(self, outputs: tf.Tensor, noise: tf.Tensor, temperature: tf.Tensor) -> tf.Tensor:
+    def draw(self, outputs: tf.Tensor, noise: tf.Tensor, sampling: Sampling) -> tf.Tensor:
         """Returns a frame [batch, n_mels] drawn with noise [batch, n_noise]."""
 
     def calibrate(self, mean_square: tf.Tensor) -> None:
@@ -96,13 +131,21 @@ class MseHead(Head):
         """Returns the mean over bands of the squared error."""
         return tf.reduce_mean(tf.square(outputs - frames[:, 1:]), axis=-1)
 
+    def surprise(self, outputs: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
+        """Returns that of a Gaussian with the measured spread, over normalised frames."""
+        spread = tf.maximum(tf.convert_to_tensor(self.spread), _LEAST_SPREAD)
+        far = tf.square((outputs - frames[:, 1:]) / spread)
+        each = 0.5 * (far + math.log(2 * math.pi)) + tf.math.log(spread)
+        return tf.reduce_sum(each, axis=-1)
+
     def mean(self, outputs: tf.Tensor) -> tf.Tensor:
         """Returns the outputs: they are the mean."""
         return outputs
 
-    def draw(self, outputs: tf.Tensor, noise: tf.Tensor, temperature: tf.Tensor) -> tf.Tensor:
-        """Returns mean + temperature * spread * noise."""
-        return outputs + temperature * tf.convert_to_tensor(self.spread) * noise
+    def draw(self, outputs: tf.Tensor, noise: tf.Tensor, sampling: Sampling) -> tf.Tensor:
+        """Returns the mean, and noise of the measured spread times the sampling's around it."""
+        spread = sampling.spread * tf.convert_to_tensor(self.spread)
+        return outputs + tf.maximum(spread, sampling.noise_floor) * noise
 
     def calibrate(self, mean_square: tf.Tensor) -> None:
         """Sets the spread to the root of the measured error."""

@@ -7,7 +7,7 @@ import math
 import keras
 import tensorflow as tf
 
-from trainer.heads import Head
+from trainer.heads import Head, Sampling
 from trainer.onsets import Onsets
 from trainer.whitening import Whitening
 
@@ -107,18 +107,27 @@ class MixtureHead(Head):
 
     def loss(self, outputs: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
         """Returns the negative log-likelihood, nats a component, and the weighted cross-entropy."""
+        missed, likelihood = self._scores(outputs, frames)
+        return self.onset_weight * missed - likelihood / self.whitening.n_dims
+
+    def surprise(self, outputs: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
+        """Returns that of the onset class and of the innovations given it."""
+        missed, likelihood = self._scores(outputs, frames)
+        return missed - likelihood
+
+    def _scores(self, outputs: tf.Tensor, frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns cross-entropy of the classes and log-likelihood, nats [batch, n_frames]."""
         hidden, class_logits, heard = self._split(outputs)
         classes = self.onsets.classes(self.onsets.strength(frames[:, :-1], frames[:, 1:]))
         known = tf.one_hot(classes, self.onsets.n_classes)
-        surprise = -tf.reduce_sum(known * tf.nn.log_softmax(class_logits), axis=-1)
+        missed = -tf.reduce_sum(known * tf.nn.log_softmax(class_logits), axis=-1)
         logits, means, log_sigmas = self.mixture(hidden, known)
         walk = self.whitening.rho * self.whitening(heard)
         innovation = ((self.whitening(frames[:, 1:]) - walk) / self.whitening.scale)[..., None, :]
         distance = tf.square((innovation - means) * tf.exp(-log_sigmas))
         each = -0.5 * (distance + math.log(2 * math.pi)) - log_sigmas
         joint = tf.nn.log_softmax(logits) + tf.reduce_sum(each, axis=-1)
-        likelihood = tf.reduce_logsumexp(joint, axis=-1) / self.whitening.n_dims
-        return self.onset_weight * surprise - likelihood
+        return missed, tf.reduce_logsumexp(joint, axis=-1)
 
     def mean(self, outputs: tf.Tensor) -> tf.Tensor:
         """Returns the mixture's mean as a frame [..., n_mels], with the classes' own shares."""
@@ -126,19 +135,20 @@ class MixtureHead(Head):
         logits, means, _ = self.mixture(hidden, tf.nn.softmax(class_logits))
         return self._frame(heard, tf.reduce_sum(tf.nn.softmax(logits)[..., None] * means, axis=-2))
 
-    def draw(self, outputs: tf.Tensor, noise: tf.Tensor, temperature: tf.Tensor) -> tf.Tensor:
-        """Returns a frame; `temperature` scales the choices and the spread of what is chosen."""
+    def draw(self, outputs: tf.Tensor, noise: tf.Tensor, sampling: Sampling) -> tf.Tensor:
+        """Returns a frame; the noise floor is in units of a component's innovations."""
         hidden, class_logits, heard = self._split(outputs)
-        drawn = _choose(class_logits, noise[:, 0], _CLASS_TEMPERATURE * temperature)
+        drawn = _choose(class_logits, noise[:, 0], _CLASS_TEMPERATURE * sampling.temperature)
         known = tf.one_hot(drawn, self.onsets.n_classes)
         logits, means, log_sigmas = self.mixture(hidden, known)
         wanted = tf.gather(tf.convert_to_tensor(self.onsets.centres), drawn)
         frames, misses = [], []
         for each in tf.split(noise[:, 1:], _CANDIDATES, axis=1):
-            chosen = _choose(logits, each[:, 0], temperature)
+            chosen = _choose(logits, each[:, 0], sampling.temperature)
             mean = tf.gather(means, chosen, axis=1, batch_dims=1)
             sigma = tf.exp(tf.gather(log_sigmas, chosen, axis=1, batch_dims=1))
-            frame = self._frame(heard, mean + temperature * sigma * each[:, 1:])
+            sigma = tf.maximum(sampling.spread * sigma, sampling.noise_floor)
+            frame = self._frame(heard, mean + sigma * each[:, 1:])
             frames.append(frame)
             misses.append(tf.abs(self.onsets.strength(heard, frame) - wanted))
         nearest = tf.argmin(tf.stack(misses, axis=1), axis=1)

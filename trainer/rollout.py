@@ -6,13 +6,14 @@ from typing import Any
 
 import tensorflow as tf
 
+from trainer.heads import Sampling
 from trainer.model import NextFrameModel
 from trainer.normalise import Normaliser
 
 # Over how many frames the mean is taken that is held near the primer's: 1.5 s at the default hop.
 _RECENT_FRAMES = 64.0
 # Frames that are compiled as one.
-_STRETCH_FRAMES = 64
+_STRETCH_FRAMES = 16
 
 
 def roll_out(
@@ -20,8 +21,9 @@ def roll_out(
     normaliser: Normaliser,
     primer: tf.Tensor,
     *,
+    anchor: tf.Tensor | None = None,
     n_frames: tf.Tensor,
-    temperature: tf.Tensor,
+    sampling: Sampling,
     seeds: tf.Tensor,
 ) -> tf.Tensor:
     """Returns what a model makes of primers, in the graph.
@@ -30,8 +32,10 @@ def roll_out(
       model: a trained model.
       normaliser: the one that it was trained with.
       primer: natural-log mel, float32 [batch, n, n_mels].
+      anchor: shows the style that is kept, natural-log mel [batch, m, n_mels]; the primer itself
+        unless given.
       n_frames: int32 [], how many to make.
-      temperature: float32 [], scales what is random.
+      sampling: how frames are drawn.
       seeds: int64 [batch]; a clip follows from its own alone, whatever its neighbours.
 
     Returns:
@@ -49,8 +53,11 @@ def roll_out(
     )
     noise = tf.transpose(noise, [1, 0, 2])
     heard = normaliser.apply(primer)
-    outputs, state = model.warm_up(heard)
-    usual = tf.reduce_mean(heard, axis=1)
+    style = heard if anchor is None else normaliser.apply(anchor)
+    outputs, state = tf.function(model.warm_up, jit_compile=True)(heard, style)
+    joined = model.lstm.joined()
+    usual = tf.reduce_mean(style, axis=1)
+    recent = tf.reduce_mean(heard[:, -int(_RECENT_FRAMES) :], axis=1)
 
     # XLA wants to know how many frames there are, and takes seconds for each number of them.
     @tf.function(jit_compile=True)
@@ -64,9 +71,9 @@ def roll_out(
             recent: tf.Tensor,
             frames: tf.TensorArray,
         ) -> tuple[Any, ...]:
-            frame = head.draw(outputs, noise[index], temperature)
+            frame = head.draw(outputs, noise[index], sampling)
             frame = normaliser.limit(frame - head.pull * (recent - usual))
-            outputs, state = model.step(frame, state)
+            outputs, state = model.step(frame, state, joined)
             recent += (frame - recent) / _RECENT_FRAMES
             return index + 1, outputs, state, recent, frames.write(index, frame)
 
@@ -90,7 +97,7 @@ def roll_out(
         tf.float32, size=n_stretches, element_shape=[_STRETCH_FRAMES, None, model.n_mels]
     )
     *_, made = tf.while_loop(
-        lambda index, *_: index < n_stretches, body, (tf.constant(0), outputs, state, usual, made)
+        lambda index, *_: index < n_stretches, body, (tf.constant(0), outputs, state, recent, made)
     )
     log_mel = normaliser.invert(tf.transpose(made.concat()[:n_frames], [1, 0, 2]))
     return tf.ensure_shape(log_mel, [None, None, model.n_mels])

@@ -1,10 +1,13 @@
 """The exported model: a SavedModel that plain TensorFlow loads, with what it needs to know inside.
 
 Signatures:
-  rollout: primer float32 [batch, n, n_mels] (natural-log mel), n_frames int32 [], temperature
-    float32 [], seeds int64 [batch] -> log_mel float32 [batch, n_frames, n_mels].
-  score: log_mel float32 [batch, n, n_mels] -> mse and repeat_last_mse, float32 [batch], both over
-    normalised next frames. The first anchor_frames (model_info.json) show the style of the others.
+  rollout: primer float32 [batch, n, n_mels] (natural-log mel), anchor float32 [batch, m, n_mels]
+    (shows the style that is kept; the primer again, where nothing else is known), n_frames int32
+    [], temperature, spread and noise_floor float32 [] (see trainer/heads.py, Sampling), seeds int64
+    [batch] -> log_mel float32 [batch, n_frames, n_mels].
+  score: log_mel float32 [batch, n, n_mels] -> float32 [batch] each: mse and repeat_last_mse over
+    normalised next frames, and nll, nats a frame (see trainer/heads.py, Head.surprise). The first
+    anchor_frames (model_info.json) show the style of the others.
 """
 
 from __future__ import annotations
@@ -23,10 +26,12 @@ import tensorflow_transform as tft
 
 from audio import contract
 from trainer.dataset import Dataset, primers
+from trainer.heads import Sampling
 from trainer.model import NextFrameModel
 from trainer.normalise import from_layer
 from trainer.rollout import roll_out
 from trainer.settings import TrainSettings
+from trainer.warm_start import WEIGHTS, Base
 
 # What makes a folder a SavedModel.
 _GRAPH = "saved_model.pb"
@@ -40,6 +45,8 @@ class ServingModule(tf.Module):
     ) -> None:
         super().__init__()
         self.model = model
+        # In the order of the model's list: what Keras tracks has another, and leaves some out.
+        setattr(self, WEIGHTS, list(model.weights))
         self.transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
         self._floor = settings.model_floor
         frames = [None, None, model.n_mels]
@@ -47,8 +54,11 @@ class ServingModule(tf.Module):
             self._rollout,
             input_signature=[
                 tf.TensorSpec(frames, tf.float32, "primer"),
+                tf.TensorSpec(frames, tf.float32, "anchor"),
                 tf.TensorSpec([], tf.int32, "n_frames"),
                 tf.TensorSpec([], tf.float32, "temperature"),
+                tf.TensorSpec([], tf.float32, "spread"),
+                tf.TensorSpec([], tf.float32, "noise_floor"),
                 tf.TensorSpec([None], tf.int64, "seeds"),
             ],
         )
@@ -57,27 +67,40 @@ class ServingModule(tf.Module):
         )
 
     def _rollout(
-        self, primer: tf.Tensor, n_frames: tf.Tensor, temperature: tf.Tensor, seeds: tf.Tensor
+        self,
+        primer: tf.Tensor,
+        anchor: tf.Tensor,
+        n_frames: tf.Tensor,
+        temperature: tf.Tensor,
+        spread: tf.Tensor,
+        noise_floor: tf.Tensor,
+        seeds: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
         log_mel = roll_out(
             self.model,
             from_layer(self.transform, floor=self._floor),
             primer,
+            anchor=anchor,
             n_frames=n_frames,
-            temperature=temperature,
+            sampling=Sampling(temperature, spread, noise_floor),
             seeds=seeds,
         )
         return {contract.LOG_MEL: log_mel}
 
     def _score(self, log_mel: tf.Tensor) -> dict[str, tf.Tensor]:
         frames = from_layer(self.transform, floor=self._floor).apply(log_mel)
-        predicted = self.model.head.mean(self.model(frames[:, :-1]))
+        outputs = self.model(frames[:, :-1])
+        predicted = self.model.head.mean(outputs)
         window = frames[:, self.model.anchor_frames :]
 
         def mean_square(guess: tf.Tensor) -> tf.Tensor:
             return tf.reduce_mean(tf.square(guess - window[:, 1:]), axis=[1, 2])
 
-        return {"mse": mean_square(predicted), "repeat_last_mse": mean_square(window[:, :-1])}
+        return {
+            "mse": mean_square(predicted),
+            "repeat_last_mse": mean_square(window[:, :-1]),
+            "nll": tf.reduce_mean(self.model.head.surprise(outputs, window), axis=1),
+        }
 
 
 def model_id(model: NextFrameModel, dataset: Dataset) -> str:
@@ -97,6 +120,7 @@ def export_model(
     settings: TrainSettings,
     history: dict[str, Any],
     effective_config: str,
+    base: Base | None = None,
     logs: str | None = None,
 ) -> dict[str, Any]:
     """Writes the SavedModel beside `path`, then moves it there.
@@ -109,6 +133,7 @@ def export_model(
       settings: of the run.
       history: of the run, as history.json has it.
       effective_config: the whole configuration as YAML.
+      base: the model that training went on from.
       logs: a folder of TensorBoard's files that goes into the model's.
 
     Returns:
@@ -126,6 +151,7 @@ def export_model(
         "anchor_frames": model.anchor_frames,
         "natural_temperature": model.head.natural_temperature,
         "metrics": history["best"],
+        "warm_start": dataclasses.asdict(base) if base else None,
         "versions": {
             "python": platform.python_version(),
             "tensorflow": tf.__version__,
@@ -148,10 +174,9 @@ def export_model(
         tf.io.gfile.makedirs(f"{beside}/{name.rpartition('/')[0]}")
         with tf.io.gfile.GFile(f"{beside}/{name}", "wb") as file:
             file.write(content)
+    copy_files(transform_graph, f"{beside}/{contract.TRANSFORM_GRAPH}")
     if logs and tf.io.gfile.exists(logs):
-        tf.io.gfile.makedirs(f"{beside}/{contract.TENSORBOARD}")
-        for name in tf.io.gfile.listdir(logs):
-            tf.io.gfile.copy(f"{logs}/{name}", f"{beside}/{contract.TENSORBOARD}/{name}")
+        copy_files(logs, f"{beside}/{contract.TENSORBOARD}")
     move_model(beside, path)
     return info
 
@@ -165,15 +190,20 @@ def move_model(beside: str, path: str) -> None:
     if "://" not in path:
         tf.io.gfile.rename(beside, path, overwrite=False)
         return
+    copy_files(beside, path)
+    tf.io.gfile.rmtree(beside)
+
+
+def copy_files(source: str, target: str) -> None:
+    """Copies all files below a folder; that which makes it a SavedModel comes last."""
     files = [
-        f"{folder.rstrip('/')}/{name}"[len(beside) + 1 :]
-        for folder, _, names in tf.io.gfile.walk(beside)
+        f"{folder.rstrip('/')}/{name}"[len(source) + 1 :]
+        for folder, _, names in tf.io.gfile.walk(source)
         for name in names
     ]
     for name in sorted(files, key=lambda name: name == _GRAPH):
-        tf.io.gfile.makedirs(f"{path}/{name}".rpartition("/")[0])
-        tf.io.gfile.copy(f"{beside}/{name}", f"{path}/{name}", overwrite=True)
-    tf.io.gfile.rmtree(beside)
+        tf.io.gfile.makedirs(f"{target}/{name}".rpartition("/")[0])
+        tf.io.gfile.copy(f"{source}/{name}", f"{target}/{name}", overwrite=True)
 
 
 def _primers_npz(dataset: Dataset, settings: TrainSettings) -> bytes:

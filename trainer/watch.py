@@ -12,6 +12,7 @@ from audio import contract
 from audio.errors import InputError
 from audio.vocoder import vocode
 from trainer.dataset import Dataset, longest_stretch, primers
+from trainer.heads import Sampling
 from trainer.model import NextFrameModel
 from trainer.normalise import Normaliser
 from trainer.rollout import roll_out
@@ -76,7 +77,7 @@ def _free_run(
             normaliser,
             tf.constant(primer),
             n_frames=tf.constant(n_frames),
-            temperature=tf.constant(model.head.natural_temperature),
+            sampling=Sampling.at(model.head.natural_temperature),
             seeds=tf.zeros([len(primer)], tf.int64),
         )
     )

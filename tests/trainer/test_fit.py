@@ -28,8 +28,11 @@ def rollout(
     signature = tf.saved_model.load(str(path)).signatures[contract.ROLLOUT]
     return signature(
         primer=tf.constant(primer),
+        anchor=tf.constant(primer),
         n_frames=tf.constant(int(options["n_frames"])),
         temperature=tf.constant(options["temperature"], tf.float32),
+        spread=tf.constant(options.get("spread", options["temperature"]), tf.float32),
+        noise_floor=tf.constant(options.get("noise_floor", 0.0), tf.float32),
         seeds=tf.constant(seeds, tf.int64),
     )[contract.LOG_MEL].numpy()
 
@@ -249,7 +252,8 @@ def test_the_model_stands_alone(model, tmp_path) -> None:
         "model = tf.saved_model.load(sys.argv[1])\n"
         "assert not {'trainer', 'audio', 'keras_nocturne'} & set(sys.modules)\n"
         "out = model.signatures['rollout'](primer=tf.zeros([1, 4, 32]), n_frames=tf.constant(3),\n"
-        "    temperature=tf.constant(1.0), seeds=tf.constant([0], tf.int64))\n"
+        "    anchor=tf.zeros([1, 9, 32]), temperature=tf.constant(1.0), spread=tf.constant(1.0),\n"
+        "    noise_floor=tf.constant(0.0), seeds=tf.constant([0], tf.int64))\n"
         "print(out['log_mel'].shape)\n"
     )
     done = subprocess.run(

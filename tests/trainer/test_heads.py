@@ -9,9 +9,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import special, stats
 
 from tests.tiny import TINY
 from trainer import mixture as mixture_module
+from trainer.heads import Sampling
 from trainer.mixture import MixtureHead
 from trainer.model import NextFrameModel
 from trainer.normalise import Normaliser
@@ -52,7 +54,7 @@ def test_window_call_and_steps_are_the_same_function(head: str) -> None:
     outputs, state = made.warm_up(frames[:, :4], anchor)
     np.testing.assert_allclose(outputs, window[:, 3], atol=1e-4)
     for index in range(4, 230):
-        outputs, state = made.step(frames[:, index], state)
+        outputs, state = made.step(frames[:, index], state, made.lstm.joined())
         np.testing.assert_allclose(outputs, window[:, index], atol=1e-4)
 
 
@@ -64,10 +66,10 @@ def test_shapes_are_those_of_the_interface(head: str) -> None:
     assert made.head.loss(outputs, frames[:, made.anchor_frames :]).shape == (3, 9)
     assert made.head.mean(outputs).shape == (3, 9, N_MELS)
     noise = tf.random.stateless_normal([3, made.head.n_noise], seed=[1, 2])
-    drawn = made.head.draw(outputs[:, 0], noise, tf.constant(1.0))
+    drawn = made.head.draw(outputs[:, 0], noise, Sampling.at(1.0))
     assert drawn.shape == (3, N_MELS)
     still = [
-        made.head.draw(outputs[:, 0], tf.constant(n), tf.constant(0.0)) for n in (noise, -noise)
+        made.head.draw(outputs[:, 0], tf.constant(n), Sampling.at(0.0)) for n in (noise, -noise)
     ]
     np.testing.assert_allclose(still[0], still[1], atol=1e-5)
 
@@ -96,7 +98,7 @@ def test_bands_that_never_change_are_no_harm() -> None:
     loss = made.head.loss(outputs, tf.constant(frames))
     assert np.isfinite(loss).all()
     noise = tf.random.stateless_normal([64, made.head.n_noise], seed=[1, 2])
-    drawn = made.head.draw(outputs[:, -1], noise, tf.constant(1.0)).numpy()
+    drawn = made.head.draw(outputs[:, -1], noise, Sampling.at(1.0)).numpy()
     np.testing.assert_allclose(drawn[:, 6:], -1.5, atol=0.01)
 
 
@@ -106,8 +108,6 @@ def test_the_walk_is_measured() -> None:
 
 
 def test_the_loss_is_the_likelihood_of_the_mixture_and_of_the_onset() -> None:
-    from scipy import special, stats
-
     head = mixture()
     frames = walk(batch=2, n_frames=5, seed=9)
     hidden = np.random.default_rng(3).normal(0, 1, (2, 4, TINY.units)).astype(np.float32)
@@ -127,6 +127,8 @@ def test_the_loss_is_the_likelihood_of_the_mixture_and_of_the_onset() -> None:
     surprise = -np.take_along_axis(class_logits, classes[..., None], axis=-1)[..., 0]
     expected = 0.25 * surprise - likelihood
     np.testing.assert_allclose(head.loss(outputs, frames), expected, rtol=1e-4)
+    expected = surprise - N_MELS * likelihood
+    np.testing.assert_allclose(head.surprise(outputs, frames), expected, rtol=1e-4)
 
 
 def test_what_is_drawn_has_the_mixtures_mean_and_spread(monkeypatch) -> None:
@@ -137,11 +139,41 @@ def test_what_is_drawn_has_the_mixtures_mean_and_spread(monkeypatch) -> None:
     one[0, TINY.units : TINY.units + 4] = [0, 0, 50, 0]  # a class that is certain
     many = tf.constant(np.repeat(one, 40_000, axis=0))
     noise = tf.random.stateless_normal([40_000, head.n_noise], seed=[5, 6])
-    drawn = head.draw(many, noise, tf.constant(1.0)).numpy()
+    drawn = head.draw(many, noise, Sampling.at(1.0)).numpy()
     spread = drawn.std(axis=0)
     np.testing.assert_allclose(drawn.mean(axis=0), head.mean(one)[0], atol=0.03 * spread.max())
-    quiet = head.draw(many, noise, tf.constant(0.5)).numpy()
+    quiet = head.draw(many, noise, Sampling.at(0.5)).numpy()
     assert (quiet.std(axis=0) < spread).all()
+
+
+def test_choices_and_their_spread_have_temperatures_of_their_own(monkeypatch) -> None:
+    """At spread 0 only the components' means are left; at temperature 0 only one component."""
+    monkeypatch.setattr(mixture_module, "_CANDIDATES", 1)
+    head = mixture()
+    one = np.random.default_rng(4).normal(0, 1, (1, TINY.units + 4 + N_MELS)).astype(np.float32)
+    one[0, TINY.units : TINY.units + 4] = [0, 0, 50, 0]
+    many = tf.constant(np.repeat(one, 500, axis=0))
+    noise = tf.random.stateless_normal([500, head.n_noise], seed=[5, 6])
+
+    def kinds(temperature: float, spread: float, floor: float = 0.0) -> int:
+        sampling = Sampling(*(tf.constant(x, tf.float32) for x in (temperature, spread, floor)))
+        drawn = np.round(head.draw(many, noise, sampling).numpy(), 3)
+        return len(np.unique(drawn, axis=0))
+
+    assert kinds(1, 0) == head.n_components
+    assert kinds(0, 0) == 1
+    assert kinds(0, 1) == 500
+    assert kinds(0, 0, floor=0.1) == 500
+
+
+def test_the_surprise_of_an_mse_head_is_a_gaussians() -> None:
+    head = model("mse").head
+    rng = np.random.default_rng(0)
+    head.calibrate(tf.constant(rng.uniform(0.5, 2, N_MELS), tf.float32))
+    outputs = tf.constant(rng.normal(size=(2, 5, N_MELS)), tf.float32)
+    frames = tf.constant(rng.normal(size=(2, 6, N_MELS)), tf.float32)
+    logs = stats.norm.logpdf(frames[:, 1:], outputs, np.asarray(head.spread))
+    np.testing.assert_allclose(head.surprise(outputs, frames), -logs.sum(axis=-1), rtol=1e-4)
 
 
 def test_of_two_candidates_the_one_with_the_drawn_onset_is_kept() -> None:
@@ -156,7 +188,7 @@ def test_of_two_candidates_the_one_with_the_drawn_onset_is_kept() -> None:
         heard = tf.constant(outputs[:, -N_MELS:])
 
         def miss(noise: tf.Tensor) -> float:
-            drawn = head.draw(tf.constant(outputs), noise, tf.constant(1.0))  # noqa: B023
+            drawn = head.draw(tf.constant(outputs), noise, Sampling.at(1.0))  # noqa: B023
             strength = head.onsets.strength(heard, drawn)  # noqa: B023
             return float(np.abs(strength - head.onsets.centres[wanted]).mean())  # noqa: B023
 
@@ -201,7 +233,7 @@ def test_a_rollout_is_pulled_back_to_the_level_of_its_primer() -> None:
             normaliser,
             tf.zeros([1, 8, N_MELS]),
             n_frames=tf.constant(400),
-            temperature=tf.constant(0.0),
+            sampling=Sampling.at(0.0),
             seeds=tf.zeros([1], tf.int64),
         )
         return float(frames[0, -1, 0])
