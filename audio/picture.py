@@ -28,7 +28,18 @@ def spectrogram_png(
     Returns:
       A PNG.
     """
-    figure, axes = new_figure(9.0, 2.4)
+    figure, (axes,) = new_figure(9.0, 2.4)
+    draw_spectrogram(axes, pieces, config, title=title)
+    axes.set_xlabel("seconds")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def draw_spectrogram(
+    axes: Any, pieces: Sequence[npt.NDArray[np.floating]], config: AudioConfig, *, title: str
+) -> None:
+    """Draws log-mel as spectrogram_png does, onto matplotlib's axes."""
     n_frames = sum(len(piece) for piece in pieces)
     # Of a long recording the loudest frame of each column is drawn, so that onsets stay.
     step = -(-n_frames // _MAX_COLUMNS)
@@ -47,21 +58,17 @@ def spectrogram_png(
         extent=(0, n_frames / config.frames_per_second, 0, config.n_mels),
         interpolation="nearest",
     )
-    axes.set_xlabel("seconds")
     axes.set_ylabel("mel band")
     if title:
         axes.set_title(title, fontsize=9, loc="left")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
 
 
-def new_figure(width: float, height: float) -> tuple[Any, Any]:
-    """Returns a matplotlib figure of a size in inches, and its axes."""
+def new_figure(width: float, height: float, *, rows: int = 1) -> tuple[Any, list[Any]]:
+    """Returns a matplotlib figure of a size in inches, and its axes, one above the other."""
     # The object interface: pyplot keeps a global state and looks for a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
+    return figure, list(figure.subplots(rows, 1, squeeze=False)[:, 0])

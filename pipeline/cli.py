@@ -141,18 +141,25 @@ def train(
 def evaluate(
     model: Annotated[str, typer.Option(help="A folder that `nocturne train` wrote.")],
     dataset: Annotated[str, typer.Option(help="A folder that `nocturne prepare` wrote.")],
+    output: Annotated[
+        str | None, typer.Option(help="A new folder for evaluation.json and pictures.")
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="The evaluation.json of another model: one clearly worse fails."),
+    ] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
     """Judges a model by the held-out recordings of a dataset. Exit code 8 where it fails.
 
-    Example: nocturne evaluate --model model --dataset dataset
+    Example: nocturne evaluate --model model --dataset dataset --output judged
     """
     settings = _config(config, overrides)
     with _command("evaluate") as console:
         from pipeline import commands
 
-        commands.evaluate(console, model, dataset, settings)
+        commands.evaluate(console, model, dataset, settings, output=output, against=against)
 
 
 @app.command()
@@ -196,7 +203,7 @@ def run_training(
     """
     settings = _config(config, overrides)
     run_id = _run_id("training", run_id, only)
-    with _command("run-training", log=_run_log(root, run_id, only)) as console:
+    with _command("run-training", log=layout.run_log(root, run_id, only)) as console:
         from pipeline import runs
 
         if only:
@@ -228,7 +235,7 @@ def run_generation(
     flags = (clips, seconds, seed, temperature, primer, format, date)
     settings = _generation(config, overrides, *flags)
     run_id = _run_id("generation", run_id, only)
-    with _command("run-generation", log=_run_log(root, run_id, only)) as console:
+    with _command("run-generation", log=layout.run_log(root, run_id, only)) as console:
         from pipeline import runs
 
         runs.generation(console, root, output, settings, run_id=run_id, only=only)
@@ -264,8 +271,7 @@ def run_nodes(
         from pipeline import nodes
 
         found = nodes.nodes_of(pipeline, settings)
-    lines = [" ".join([f"{name:<20}", *after]).rstrip() for name, after in found.items()]
-    print(json.dumps(found, indent=2) if as_json else "\n".join(lines))
+    print(json.dumps(found, indent=2) if as_json else nodes.render(found))
 
 
 @app.command()
@@ -322,11 +328,6 @@ def demo(
 def _run_id(kind: str, given: str | None, only: str | None) -> str:
     with _one_line_errors():
         return layout.run_id_for(kind, given, only)
-
-
-def _run_log(root: str, run_id: str, only: str | None) -> pathlib.Path:
-    # Nodes of one run may run at once.
-    return pathlib.Path(root, "runs", run_id, f"log-{only}.txt" if only else "log.txt")
 
 
 def _config(path: str | None, overrides: list[str] | None) -> Config:

@@ -174,18 +174,49 @@ def train(console: Console, dataset: str, model: str, config: Config) -> dict[st
     return info
 
 
-def evaluate(console: Console, model: str, dataset: str, config: Config) -> None:
-    """Judges a model and prints the verdict.
+def evaluate(
+    console: Console,
+    model: str,
+    dataset: str,
+    config: Config,
+    *,
+    output: str | None = None,
+    against: str | None = None,
+) -> None:
+    """Judges a model, prints the figures and the verdict, and writes them where that is asked.
 
     Raises:
       NotBlessedError: it failed.
+      OutputExistsError: the output is there already.
     """
+    if output and pathlib.Path(output).exists():
+        raise OutputExistsError(
+            f"{output} already exists, and an evaluation is not written over another. Choose "
+            "another --output, or remove it."
+        )
+    with console.stage("load TensorFlow"):
+        from pipeline import evaluator
+        from pipeline.blessing import table
+    before = evaluator.read_verdict(against) if against else None
+    beside = pathlib.Path(f"{output}.partial") if output else None
     with console.stage("evaluate"):
-        from pipeline.evaluator import evaluate as judge_model
-
-        verdict = judge_model(model, dataset, config.evaluate)
+        verdict = evaluator.evaluate(
+            model,
+            dataset,
+            config.evaluate,
+            before=before,
+            pictures=beside / evaluator.PICTURES if beside else None,
+        )
+    for line in table(verdict):
+        console.line(f"  {line}")
     for reason in verdict.reasons:
         console.line(f"  {reason}")
+    if beside and output:
+        beside.mkdir(exist_ok=True, parents=True)
+        (beside / contract.EFFECTIVE_CONFIG).write_text(config.to_yaml())
+        (beside / evaluator.REPORT).write_text(verdict.to_json())
+        beside.rename(output)
+        console.line(f"  written to {output}")
     if not verdict.blessed:
         raise NotBlessedError(f"{model} did not pass; the lines that say FAIL above are why.")
 

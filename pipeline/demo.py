@@ -15,10 +15,8 @@ from pipeline.corpus import render_corpus
 DEMO_OVERRIDES = (
     "generate.clips=4",
     "generate.seconds=12",
-    # Of ten minutes less is learnt than the shipped limits ask for: two training seeds had
-    # distances of 84 and 98, variances of 0.66 and 0.67. The MSE model of docs/experiments.md
-    # (movement 0.59, distance 133, on other music) would still be refused.
-    "evaluate.max_kernel_distance=120",
+    # Of ten minutes little is learnt: two training seeds had variances of 0.68 and 0.74, near the
+    # shipped limit of 0.65. The MSE model had 0.52, and is refused by drift and distance as well.
     "evaluate.min_ratio=0.6",
 )
 

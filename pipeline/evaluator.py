@@ -1,48 +1,50 @@
 """Judging a model by what it generates; its next-frame error is told beside it.
 
-The lowest next-frame error is that of a model which drones (docs/experiments.md).
+The lowest next-frame error is that of a model which drones (docs/experiments.md). The command and
+the TFX component both call `evaluate`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import pathlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from audio import contract
-from audio.errors import ConfigMismatchError
+from audio.errors import ConfigMismatchError, UsageError
 from generator.inference import Model, load_model
+from pipeline.blessing import Verdict, judge
 from pipeline.configs import EvaluateSettings
-from pipeline.free_running import free_running
-from trainer.dataset import Dataset, eval_windows, has_windows, open_dataset
+from pipeline.free_running import measure
+from pipeline.listening import Listening, listen
+from pipeline.next_frame import next_frame_figures
+from pipeline.pictures import comparison_png
+from trainer.dataset import Dataset, open_dataset
 
 REPORT = "evaluation.json"
+PICTURES = "pictures"
+_N_PICTURES = 4
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """Whether a model may be used, and why.
-
-    Attributes:
-      blessed: whether it passed.
-      reasons: one line for every check, starting with `pass` or `FAIL`.
-      figures: what was measured.
-    """
-
-    blessed: bool
-    reasons: tuple[str, ...]
-    figures: dict[str, Any]
-
-    def to_json(self) -> str:
-        """Returns the verdict as JSON."""
-        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"
-
-
-def evaluate(model_path: str, dataset_path: str, settings: EvaluateSettings) -> Verdict:
+def evaluate(
+    model_path: str,
+    dataset_path: str,
+    settings: EvaluateSettings,
+    *,
+    before: Mapping[str, Any] | None = None,
+    pictures: pathlib.Path | None = None,
+) -> Verdict:
     """Judges a model by the eval split of a dataset.
+
+    Args:
+      model_path: a folder that the trainer wrote.
+      dataset_path: a finished dataset.
+      settings: rollouts and limits.
+      before: the verdict on the last blessed model, see read_verdict.
+      pictures: a folder for spectrograms of a few rollouts beside real ones; none unless given.
 
     Raises:
       IncompleteError: the model or the dataset is not whole.
@@ -50,79 +52,90 @@ def evaluate(model_path: str, dataset_path: str, settings: EvaluateSettings) -> 
     """
     dataset = open_dataset(dataset_path)
     model = load_model(model_path)
+    return evaluate_model(model, dataset, settings, before=before, pictures=pictures)
+
+
+def evaluate_model(
+    model: Model,
+    dataset: Dataset,
+    settings: EvaluateSettings,
+    *,
+    before: Mapping[str, Any] | None = None,
+    pictures: pathlib.Path | None = None,
+) -> Verdict:
+    """Judges a loaded model; see evaluate."""
     if model.audio.fingerprint != dataset.audio.fingerprint:
         raise ConfigMismatchError(
             f"the model's front end is {model.audio.fingerprint}, the dataset's is "
             f"{dataset.audio.fingerprint}. Train on this dataset, or evaluate on the model's own: "
             f"{model.info['dataset']['path']}."
         )
-    measured = _next_frame_error(model, dataset)
-    if measured["mse"] is not None:
-        found = free_running(
-            model,
-            dataset,
-            rollouts=settings.rollouts,
-            seconds=settings.rollout_seconds,
-            temperature=settings.temperature,
-        )
-        measured |= dataclasses.asdict(found)
-    return judge(measured, settings)
-
-
-def judge(measured: dict[str, Any], settings: EvaluateSettings) -> Verdict:
-    """Holds measured figures against the settings' limits."""
+    known = {
+        "model_id": model.info["model_id"],
+        "dataset_id": dataset.info["dataset_id"],
+    }
+    measured = next_frame_figures(model, dataset)
     if measured["mse"] is None:
-        reason = (
-            "FAIL: no recording is held out that is as long as a window of training: add "
-            "recordings, so that eval has one"
-        )
-        return Verdict(blessed=False, reasons=(reason,), figures=measured)
-    share = measured["faulty_share"]
-    checks = [
-        (
-            share <= settings.max_faulty_share,
-            f"{share:.0%} of {measured['rollouts']} rollouts are silent, frozen, looping, diverged "
-            f"or not finite (at most {settings.max_faulty_share:.0%})",
-        )
-    ]
-    for name, text in (("movement", "movement"), ("variance", "variance over time")):
-        ratio = measured[f"{name}_ratio"]
-        checks.append(
-            (
-                settings.min_ratio <= ratio <= settings.max_ratio,
-                f"{text} is {ratio:.2f} of that of real recordings (wanted "
-                f"{settings.min_ratio:g} to {settings.max_ratio:g})",
-            )
-        )
-    distance = measured["kernel_distance"]
-    checks.append(
-        (
-            distance <= settings.max_kernel_distance,
-            f"distance from real recordings is {distance:.0f}, where other real ones have "
-            f"{measured['real_kernel_distance']:.0f} (at most {settings.max_kernel_distance:g})",
-        )
-    )
-    return Verdict(
-        blessed=all(ok for ok, _ in checks),
-        reasons=tuple(f"{'pass' if ok else 'FAIL'}: {text}" for ok, text in checks),
-        figures=measured,
-    )
-
-
-def _next_frame_error(model: Model, dataset: Dataset) -> dict[str, Any]:
-    train = model.info["train"]
-    n_frames = model.info["anchor_frames"] + train["window_frames"]
-    if not has_windows(dataset, contract.EVAL, n_frames):
-        return {"mse": None, "repeat_last_mse": None, "mse_ratio": None}
-    totals, count = np.zeros(2), 0
-    for batch in eval_windows(
+        return judge(measured, settings, before, **known)
+    heard = listen(
+        model,
         dataset,
-        split=contract.EVAL,
-        window_frames=n_frames,
-        batch_windows=train["batch_windows"],
-    ):
-        scores = model.signatures[contract.SCORE](log_mel=batch)
-        totals += [float(tf.reduce_sum(scores[name])) for name in ("mse", "repeat_last_mse")]
-        count += len(batch)
-    mse, repeat = totals / count
-    return {"mse": mse, "repeat_last_mse": repeat, "mse_ratio": mse / repeat}
+        rollouts=settings.rollouts,
+        seconds=settings.rollout_seconds,
+        temperature=settings.temperature,
+        spread=settings.spread,
+        noise_floor=settings.noise_floor,
+        seed=settings.seed,
+    )
+    found = measure(heard, dataset)
+    measured |= dataclasses.asdict(found.figures)
+    if pictures is not None:
+        _draw(heard, pictures)
+    return judge(measured, settings, before, clips=found.clips, **known)
+
+
+def read_verdict(path: str) -> dict[str, Any]:
+    """Returns the evaluation.json of an earlier evaluation.
+
+    Raises:
+      UsageError: it is none.
+    """
+    try:
+        found = json.loads(pathlib.Path(path).read_text())
+        found["figures"], found["blessed"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UsageError(
+            f"{path}: not an evaluation ({type(error).__name__}). Give the {REPORT} that `nocturne "
+            "evaluate --output` or a training pipeline wrote."
+        ) from error
+    return dict(found)
+
+
+def last_blessed(paths: Iterable[pathlib.Path]) -> dict[str, Any] | None:
+    """Returns the last of some evaluations that blessed its model; None where none did.
+
+    Args:
+      paths: evaluations, oldest first; those that are not there are passed over.
+    """
+    for path in reversed(list(paths)):
+        if path.exists():
+            found = read_verdict(str(path))
+            if found["blessed"]:
+                return found
+    return None
+
+
+def _draw(heard: Listening, folder: pathlib.Path) -> None:
+    """Draws a few rollouts, each after its primer and above how the recording went on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    count = len(heard.primers)
+    for index in np.unique(np.linspace(0, count - 1, _N_PICTURES).astype(int)):
+        whole = heard.primers[index].log_mel
+        start = whole[: len(whole) - len(heard.made.frames[index])]
+        made = np.nan_to_num(np.concatenate([start, heard.made.frames[index]]))
+        comparison_png(
+            folder / f"rollout-{index:02d}.png",
+            {"a rollout after the primer (white line)": made, "how the recording went on": whole},
+            heard.audio,
+            primer_frames=len(start),
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 from typing import Any
 
 from tfx import types
@@ -12,11 +13,11 @@ from tfx.types import artifact, artifact_utils, component_spec, standard_artifac
 from tfx.utils import io_utils, path_utils
 
 from pipeline.configs import EvaluateSettings
-from pipeline.evaluator import REPORT, evaluate
+from pipeline.evaluator import PICTURES, REPORT, evaluate, last_blessed
 
 
 class Evaluation(artifact.Artifact):
-    """The figures behind a blessing: evaluation.json."""
+    """The figures behind a blessing: evaluation.json, and pictures."""
 
     TYPE_NAME = "nocturne.Evaluation"
 
@@ -56,6 +57,8 @@ class EvaluatorExecutor(base_executor.BaseExecutor):
             path_utils.serving_model_path(model.uri),
             examples.uri,
             EvaluateSettings(**json.loads(exec_properties["evaluate"])),
+            before=last_blessed(_earlier(evaluation.uri)),
+            pictures=pathlib.Path(evaluation.uri, PICTURES),
         )
         io_utils.write_string_file(f"{evaluation.uri}/{REPORT}", verdict.to_json())
         fileio.makedirs(blessing.uri)
@@ -65,6 +68,18 @@ class EvaluatorExecutor(base_executor.BaseExecutor):
         blessing.set_string_custom_property("current_model", model.uri)
         blessing.set_int_custom_property("current_model_id", model.id)
         blessing.set_string_custom_property("reasons", "\n".join(verdict.reasons))
+
+
+def _earlier(uri: str) -> list[pathlib.Path]:
+    """Returns where the reports of earlier executions are, oldest first.
+
+    TFX numbers the executions of a node, and gives each a folder beside the others'. An input
+    channel would say the same, but what is new there is no cause to judge an old model again: a
+    rerun with nothing changed should find this node's result in the cache.
+    """
+    here = pathlib.Path(uri)
+    numbers = sorted(int(one.name) for one in here.parent.glob("*") if one.name.isdigit())
+    return [here.parent / str(one) / REPORT for one in numbers if str(one) != here.name]
 
 
 class Evaluator(base_component.BaseComponent):

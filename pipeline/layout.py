@@ -53,6 +53,11 @@ def run_id_for(kind: str, given: str | None, only: str | None) -> str:
     return given or new_run_id(kind)
 
 
+def run_log(root: str, run_id: str, only: str | None) -> pathlib.Path:
+    """Returns the log of a run, or of its one node: nodes of one run may run at once."""
+    return pathlib.Path(root, "runs", run_id, f"log-{only}.txt" if only else "log.txt")
+
+
 @dataclasses.dataclass(frozen=True)
 class Layout:
     """Paths below a root.

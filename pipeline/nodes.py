@@ -38,3 +38,8 @@ def nodes_of(pipeline: str, config: Config) -> dict[str, list[str]]:
         compiled = Compiler().compile(defined)
     nodes = [node.pipeline_node for node in compiled.nodes]
     return {node.node_info.id: sorted(node.upstream_nodes) for node in nodes}
+
+
+def render(nodes: dict[str, list[str]]) -> str:
+    """Returns nodes as text: a line each, with those before it."""
+    return "\n".join(" ".join([f"{name:<20}", *before]).rstrip() for name, before in nodes.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -27,9 +28,25 @@ def spectrogram_png(
         path.write(content)
 
 
+def comparison_png(
+    path: pathlib.Path,
+    clips: Mapping[str, npt.NDArray[np.float32]],
+    config: AudioConfig,
+    *,
+    primer_frames: int,
+) -> None:
+    """Draws clips, by their titles, one above the other, with a line where their primer ends."""
+    figure, rows = picture.new_figure(9.0, 2.4 * len(clips), rows=len(clips))
+    for axes, (title, log_mel) in zip(rows, clips.items(), strict=True):
+        picture.draw_spectrogram(axes, [log_mel], config, title=title)
+        axes.axvline(primer_frames / config.frames_per_second, color="white", linewidth=1)
+    rows[-1].set_xlabel("seconds")
+    figure.savefig(path, format="png")
+
+
 def loss_png(path: pathlib.Path, history: dict[str, Any]) -> None:
     """Draws the training and held-out loss of a history.json."""
-    figure, axes = picture.new_figure(6.0, 2.8)
+    figure, (axes,) = picture.new_figure(6.0, 2.8)
     rows = history["epochs"]
     steps = [row["step"] for row in rows]
     axes.plot(steps, [row["loss"] for row in rows], marker="o", markersize=3, label="training")

@@ -82,7 +82,17 @@ def _environment() -> jinja2.Environment:
         loader=templates, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     environment.filters["short"] = short
+    environment.filters["figure"] = _figure
     return environment
+
+
+def _figure(value: Any) -> str:
+    """Returns a figure of an evaluation as text: a number, an interval, or nothing."""
+    if value is None:
+        return ""
+    if isinstance(value, list | tuple):
+        return " to ".join(map(_figure, value))
+    return f"{value:.4g}" if isinstance(value, int | float) else str(value)
 
 
 def _clip(

@@ -7,9 +7,11 @@ import pytest
 from scipy import ndimage
 
 from audio import realism
+from audio.codec import read_mono
 from audio.config import AudioConfig
 from audio.mel import log_mel
 from audio.vocoder import vocode
+from pipeline.corpus import render_corpus
 from tests import signals
 
 AUDIO = AudioConfig(n_mels=32)
@@ -56,6 +58,72 @@ def test_distance_orders_real_smoothed_and_what_is_no_music(real) -> None:
     assert 5 * abs(near) < smooth < min(still, hiss)
 
 
+def test_distance_orders_real_vocoded_smoothed_collapsed_noise(tmp_path) -> None:
+    """On rendered music, from other passages of the same pieces; a rough vocoder of one round."""
+    pieces = render_corpus(tmp_path, pieces=8, bars=10)
+    heard = []
+    for path in pieces:
+        with path.open("rb") as file:
+            heard.append(log_mel(read_mono(file, sample_rate=AUDIO.sample_rate), AUDIO))
+    here, there = (
+        np.stack([piece[start + 40 * i :][:N_FRAMES] for piece in heard for i in range(3)])
+        for start in (100, 400)
+    )
+    size = len(realism.statistics(here, AUDIO)) // len(here)
+    distance = realism.KernelDistance(realism.statistics(here, AUDIO), per_clip=size)
+    rng = np.random.default_rng(0)
+    rough = [log_mel(vocode(clip, AUDIO, rng=rng, iterations=1), AUDIO) for clip in there]
+    level = there.mean(axis=(1, 2), keepdims=True)
+    found = [
+        distance(realism.statistics(frames, AUDIO))
+        for frames in (
+            there,
+            np.stack([clip[: N_FRAMES - 1] for clip in rough]),
+            smoothed(there),
+            drone(there),
+            level + rng.normal(0, 1, there.shape),
+        )
+    ]
+    assert found == sorted(found)
+    assert np.diff(found).min() > 5
+
+
+def test_pairs_within_a_clip_do_not_count() -> None:
+    """Clips of three pieces that are alike: the same distribution stays near, pieces or not."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(100):
+        one, other = (np.repeat(rng.normal(size=(24, 6)), 3, axis=0) for _ in range(2))
+        found.append([realism.KernelDistance(one, per_clip=n)(other) for n in (3, 1)])
+    apart, naive = np.mean(found, axis=0)
+    assert abs(apart) < 4
+    assert naive > 3 * abs(apart)
+
+
+def test_an_interval_holds_what_other_clips_would_have_had() -> None:
+    rng = np.random.default_rng(0)
+    distance = realism.KernelDistance(rng.normal(size=(40, 4)))
+
+    def clips() -> np.ndarray:
+        return rng.normal(0.7, 1, size=(30, 4))
+
+    usual = np.mean([distance(clips()) for _ in range(200)])
+    inside = 0
+    for _ in range(100):
+        low, high = realism.interval(distance.draws(clips(), realism.resamples(30, rng)))
+        inside += low < usual < high
+    assert 80 <= inside <= 97
+
+
+def test_every_clip_drawn_once_is_the_distance_itself() -> None:
+    rng = np.random.default_rng(0)
+    distance = realism.KernelDistance(rng.normal(size=(20, 4)), per_clip=2)
+    others = rng.normal(size=(12, 4))
+    assert distance.draws(others, np.ones((3, 6))) == pytest.approx(distance(others))
+    weights = realism.resamples(6, rng)
+    assert weights.sum(axis=1) == pytest.approx(6)
+
+
 def test_distance_of_the_same_distribution_is_nothing_on_average() -> None:
     rng = np.random.default_rng(0)
     found = []
@@ -86,6 +154,15 @@ def test_shuffled_frames_move_too_much_and_have_no_beat(real) -> None:
     shuffled = np.stack([clip[rng.permutation(N_FRAMES)] for clip in real])
     assert realism.movement(shuffled).mean() > 2 * realism.movement(real).mean()
     assert realism.rhythm(shuffled, AUDIO).mean() < 0.6 * realism.rhythm(real, AUDIO).mean()
+
+
+def test_attack_knows_the_direction_of_time(real) -> None:
+    forwards = realism.attack(real)
+    assert forwards.min() > 0.2
+    assert realism.attack(real[:, ::-1]) == pytest.approx(-forwards)
+    assert realism.attack(drone(real)) == pytest.approx(0)
+    even = np.random.default_rng(0).normal(size=(1, 5000, 4))
+    assert realism.attack(even)[0] == pytest.approx(0, abs=0.05)
 
 
 def test_only_a_loop_repeats_itself(real) -> None:

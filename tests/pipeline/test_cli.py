@@ -94,10 +94,20 @@ def test_three_stages_by_themselves_without_tfx(tmp_path, recordings) -> None:
     found = json.loads(nocturne("trace", "clips/clip-0001.wav", "--json", cwd=tmp_path).stdout)
     rows = (tmp_path / "data" / contract.RECORDINGS).read_text().splitlines()
     assert found["dataset"]["recordings"] == [json.loads(row) for row in rows]
-    done = nocturne("evaluate", "--model", "model", "--dataset", "data", cwd=tmp_path)
+    judge = ("evaluate", "--model", "model", "--dataset", "data", "--output", "judged")
+    done = nocturne(*judge, cwd=tmp_path)
     assert ("FAIL" in done.stdout) == (done.returncode == errors.NotBlessedError.exit_code)
     assert "distance from real recordings is" in done.stdout
+    assert "90% interval" in done.stdout
+    assert sorted(path.name for path in (tmp_path / "judged").iterdir()) == [
+        "effective_config.yaml", "evaluation.json", "pictures",
+    ]  # fmt: skip
+    assert len(list((tmp_path / "judged" / "pictures").glob("*.png"))) == 4
+    verdict = json.loads((tmp_path / "judged" / "evaluation.json").read_text())
+    assert all(reason in done.stdout for reason in verdict["reasons"])
     # Finished outputs are left alone.
+    done = nocturne(*judge, cwd=tmp_path)
+    assert_one_line(done, errors.OutputExistsError.exit_code, "judged already exists")
     for command in (
         ("prepare", "--input", recordings, "--output", "data"),
         ("train", "--dataset", "data", "--model", "model"),
@@ -149,6 +159,7 @@ def test_a_model_and_a_dataset_of_different_front_ends(tmp_path, model, recordin
         ("prepare --input good.wav --output out --set prepare.evil=1", 2, "prepare.evil"),
         ("train --dataset empty --model out", 4, "COMPLETED is missing"),
         ("generate --model empty --output out", 4, "saved_model.pb is missing"),
+        ("evaluate --model empty --dataset empty --against text.wav", 2, "not an evaluation"),
         ("generate --model empty --output out --clips 0", 2, "generate.clips"),
         ("run training --input none --root out", 3, "input not found: none"),
         ("run generation --root none --output out", 8, "no blessed model"),

@@ -23,7 +23,8 @@ def page(model, dataset, tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("page")
     settings = GenerateSettings(clips=2, seconds=1, iterations=2)
     generate.run(model_path=str(model), output=str(folder / "clips"), settings=settings)
-    evaluation = {"blessed": False, "reasons": [f"FAIL: {HOSTILE}"], "figures": {"mse": 0.25}}
+    figures = {"mse": 0.25, "nll": None, "rhythm_interval": [0.25, 0.123456]}
+    evaluation = {"blessed": False, "reasons": [f"FAIL: {HOSTILE}"], "figures": figures}
     return write_report(
         str(folder),
         clips=str(folder / "clips"),
@@ -53,6 +54,7 @@ def test_the_page_says_what_it_is(page) -> None:
         "too loud",
         "clip-0001.wav",
         "4 recordings",
+        "<td>0.25 to 0.1235</td>",
     ):
         assert said in text
     manifest = json.loads((page.parent / "clips" / contract.MANIFEST).read_text())
