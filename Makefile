@@ -11,14 +11,27 @@ $(STAMP): deploy/set_up.sh deploy/relink_wheels.py requirements/locked.txt requi
 	@bash deploy/set_up.sh $(VENV)
 	@touch $@
 
-.PHONY: help setup demo test check check-fast lint types imports format lock bench clean
+.PHONY: help setup demo airflow airflow-venv dag-nodes test check check-fast lint types imports format lock bench clean
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 setup: $(STAMP) ## the environment in .venv, with the nocturne command in .venv/bin
 
 demo: $(STAMP) ## plays a corpus, trains, generates, and writes demo/index.html
 	@$(BIN)/nocturne demo --root demo
+
+AIRFLOW_STAMP := .airflow-venv/.installed
+$(AIRFLOW_STAMP): $(STAMP) requirements/airflow.txt
+	@bash deploy/set_up_airflow.sh .airflow-venv
+	@touch $@
+
+airflow-venv: $(AIRFLOW_STAMP) ## Airflow in an environment of its own
+
+airflow: $(AIRFLOW_STAMP) ## Airflow on 127.0.0.1:8080 with the weekly and the nightly DAG
+	@bash deploy/airflow.sh
+
+dag-nodes: $(STAMP) ## writes the pipelines' nodes to where the DAGs read them
+	@bash deploy/dag_nodes.sh
 
 lint: $(STAMP) ## ruff: lint and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -34,7 +47,7 @@ check: lint types imports ## lint, types, import rules
 check-fast: check ## check, and the tests that take under three minutes
 	@$(BIN)/pytest -q -n 2 -m "not slow"
 
-test: check ## everything that must pass
+test: check $(AIRFLOW_STAMP) ## everything that must pass
 	@$(BIN)/pytest -q -n 2 --dist worksteal
 
 format: $(STAMP) ## rewrites the code in the house's format
@@ -43,7 +56,7 @@ format: $(STAMP) ## rewrites the code in the house's format
 bench: $(STAMP) ## every program in benchmarks/, one after the other
 	@status=0; for program in benchmarks/bench_*.py; do $(BIN)/python $$program || status=1; done; exit $$status
 
-lock: $(STAMP) ## resolves requirements/*.in anew into requirements/locked.txt
+lock: $(STAMP) ## resolves requirements/*.in anew
 	@bash deploy/lock.sh
 
 clean: ## removes what make made, but not the environment

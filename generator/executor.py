@@ -29,10 +29,14 @@ class BatchGeneratorExecutor(base_beam_executor.BaseBeamExecutor):
         model = artifact_utils.get_single_instance(input_dict["model"])
         clips = artifact_utils.get_single_instance(output_dict["clips"])
         output = exec_properties["output"]
-        manifest = generate.run(
-            model_path=path_utils.serving_model_path(model.uri),
-            output=output,
-            settings=GenerateSettings(**json.loads(exec_properties["generate"])),
+        run = {
+            "model_path": path_utils.serving_model_path(model.uri),
+            "output": output,
+            "settings": GenerateSettings(**json.loads(exec_properties["generate"])),
+        }
+        # An attempt may have been killed after its last clip, before ML Metadata knew.
+        manifest = generate.finished_run(**run) or generate.run(
+            **run,
             lineage={
                 "metadata": exec_properties["metadata"],
                 "model_artifact": model.id,

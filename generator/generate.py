@@ -210,6 +210,22 @@ def _unhealthy(
     )
 
 
+def finished_run(*, model_path: str, output: str, settings: GenerateSettings) -> Any | None:
+    """Returns the manifest of an output that this very run has finished already, else None.
+
+    Args:
+      model_path: as of run.
+      output: as of run.
+      settings: as of run.
+    """
+    place = open_output(output)
+    if place.read(contract.COMPLETED) is None:
+        return None
+    manifest = read_manifest(output)
+    key = run_key(cached_model(model_path).info["model_id"], settings)
+    return manifest if manifest["run_key"] == key else None
+
+
 def read_manifest(output: str) -> dict[str, Any]:
     """Returns the manifest of a finished run.
 

@@ -9,7 +9,6 @@ import os
 import pathlib
 import sys
 import tempfile
-import time
 import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audio.errors import NocturneError
+from pipeline import layout
 
 if TYPE_CHECKING:
     from pipeline.configs import Config
@@ -43,6 +43,8 @@ Overrides = Annotated[
     typer.Option("--set", help="section.key=value, as in train.steps=500; may be given again."),
 ]
 Root = Annotated[str, typer.Option(help="The pipelines' folder: metadata, artifacts, models.")]
+RunId = Annotated[str | None, typer.Option(help="Names the run; finished nodes of it are kept.")]
+Only = Annotated[str | None, typer.Option(help="One node of the run, by itself; needs --run-id.")]
 Clips = Annotated[int | None, typer.Option(help="How many clips.")]
 Seconds = Annotated[float | None, typer.Option(help="Length of each clip.")]
 Seed = Annotated[int | None, typer.Option(help="The run's seed; the same gives the same clips.")]
@@ -188,24 +190,34 @@ def generate(
 
 @run_app.command("training")
 def run_training(
-    input: Input, root: Root, config: ConfigFile = None, overrides: Overrides = None
+    input: Input,
+    root: Root,
+    run_id: RunId = None,
+    only: Only = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
 ) -> None:
     """Audio files to a blessed model: the TFX training pipeline. Exit code 8 where none is blessed.
 
     Example: nocturne run training --input ~/Music --root pipeline-root
     """
     settings = _config(config, overrides)
-    run_id = new_run_id("training")
-    with _command("run-training", log=_run_log(root, run_id)) as console:
+    run_id = _run_id("training", run_id, only)
+    with _command("run-training", log=layout.run_log(root, run_id, only)) as console:
         from pipeline import runs
 
-        runs.require_blessed(runs.training(console, input, root, settings, run_id=run_id))
+        if only:
+            runs.training_node(console, input, root, settings, run_id=run_id, node=only)
+        else:
+            runs.require_blessed(runs.training(console, input, root, settings, run_id=run_id))
 
 
 @run_app.command("generation")
 def run_generation(
     root: Root,
     output: Annotated[str, typer.Option(help="A new folder for the clips, local or gs://.")],
+    run_id: RunId = None,
+    only: Only = None,
     clips: Clips = None,
     seconds: Seconds = None,
     seed: Seed = None,
@@ -222,11 +234,44 @@ def run_generation(
     """
     flags = (clips, seconds, seed, temperature, primer, format, date)
     settings = _generation(config, overrides, *flags)
-    run_id = new_run_id("generation")
-    with _command("run-generation", log=_run_log(root, run_id)) as console:
+    run_id = _run_id("generation", run_id, only)
+    with _command("run-generation", log=layout.run_log(root, run_id, only)) as console:
         from pipeline import runs
 
-        runs.generation(console, root, output, settings, run_id=run_id)
+        runs.generation(console, root, output, settings, run_id=run_id, only=only)
+
+
+@run_app.command("blessed")
+def run_blessed(
+    root: Root, run_id: Annotated[str, typer.Option(help="A run of the training pipeline.")]
+) -> None:
+    """Shows the verdict on a run's model. Exit code 8 where it is not blessed.
+
+    Example: nocturne run blessed --root pipeline-root --run-id training-20261122T020000-17
+    """
+    with _command("run-blessed") as console:
+        from pipeline import runs
+
+        runs.require_blessed_run(console, root, run_id)
+
+
+@run_app.command("nodes")
+def run_nodes(
+    pipeline: Annotated[str, typer.Argument(help="training or generation.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Lists a pipeline's nodes, each with those that it depends on, in an order that works.
+
+    Example: nocturne run nodes training --json
+    """
+    settings = _config(config, overrides)
+    with _command("run-nodes"):
+        from pipeline import nodes
+
+        found = nodes.nodes_of(pipeline, settings)
+    print(json.dumps(found, indent=2) if as_json else nodes.render(found))
 
 
 @app.command()
@@ -280,13 +325,9 @@ def demo(
         demonstration.run(console, root, input or [], settings)
 
 
-def new_run_id(kind: str) -> str:
-    """Returns a name for a run that sorts by time."""
-    return f"{kind}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}"
-
-
-def _run_log(root: str, run_id: str) -> pathlib.Path:
-    return pathlib.Path(root, "runs", run_id, "log.txt")
+def _run_id(kind: str, given: str | None, only: str | None) -> str:
+    with _one_line_errors():
+        return layout.run_id_for(kind, given, only)
 
 
 def _config(path: str | None, overrides: list[str] | None) -> Config:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import pathlib
 
 from tfx.orchestration.pipeline import Pipeline
 
 from audio import contract
 from generator.component import BatchGenerator
+from generator.outputs import open_output
 from pipeline.configs import Config
 from pipeline.layout import PIPELINE_NAME, Layout
 from pipeline.resolvers import latest_blessed_model
@@ -20,7 +20,7 @@ from pipeline.versions import code_version
 
 
 def generation_pipeline(*, output: str, layout: Layout, config: Config) -> Pipeline:
-    """Returns the pipeline that fills `output`, an absolute path."""
+    """Returns the pipeline that fills `output`, an absolute path or gs://."""
     resolver = latest_blessed_model()
     batch_generator = BatchGenerator(
         model=resolver.outputs["model"],
@@ -35,7 +35,7 @@ def generation_pipeline(*, output: str, layout: Layout, config: Config) -> Pipel
         pipeline_root=layout.artifacts,
         components=[resolver, batch_generator],
         # Metadata may remember clips that somebody has since moved away.
-        enable_cache=pathlib.Path(output, contract.COMPLETED).exists(),
+        enable_cache=open_output(output).read(contract.COMPLETED) is not None,
         metadata_connection_config=layout.metadata_config(),
         beam_pipeline_args=layout.beam_args(config.beam.args),
     )

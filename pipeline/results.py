@@ -5,34 +5,55 @@ from __future__ import annotations
 import json
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
-from tfx.orchestration import metadata
 from tfx.utils import path_utils
 
 from audio import contract
+from audio.errors import IncompleteError
 from pipeline.evaluator import REPORT
 from pipeline.layout import Layout
 from pipeline.runners import NodeRun
 from pipeline.runs import TrainingResult
+from pipeline.shared import SharedMetadata, finished
 
 
 def training_result(layout: Layout, nodes: Sequence[NodeRun]) -> TrainingResult:
     """Returns what the nodes of a finished training run wrote."""
     by_name = {node.node: node.execution for node in nodes}
-    evaluation = pathlib.Path(_output(layout, by_name["Evaluator"], "nocturne.Evaluation"), REPORT)
     anomalies = _output(layout, by_name["ExampleValidator"], "ExampleAnomalies")
     model = _output(layout, by_name["Trainer"], "Model")
     return TrainingResult(
         dataset=_output(layout, by_name["AudioExampleGen"], "Examples"),
         model=path_utils.serving_model_path(model),
-        evaluation=json.loads(evaluation.read_text()),
+        evaluation=_evaluation(layout, by_name["Evaluator"]),
         anomalies=tuple(line for split in contract.SPLITS for line in _anomalies(anomalies, split)),
     )
 
 
+def evaluation_of_run(layout: Layout, run_id: str) -> dict[str, Any]:
+    """Returns what the Evaluator of a run found.
+
+    Raises:
+      IncompleteError: it has not run to the end.
+    """
+    store = SharedMetadata(layout.metadata_config(), layout)
+    with store as handle:
+        execution = finished(handle, run_id=run_id, node="Evaluator")
+    if execution is None:
+        raise IncompleteError(f"{run_id}: the Evaluator has not run to the end there.")
+    return _evaluation(layout, execution.id)
+
+
+def _evaluation(layout: Layout, execution: int) -> dict[str, Any]:
+    path = pathlib.Path(_output(layout, execution, "nocturne.Evaluation"), REPORT)
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
 def _output(layout: Layout, execution: int, kind: str) -> str:
-    with metadata.Metadata(layout.metadata_config()) as handle:
+    with SharedMetadata(layout.metadata_config(), layout) as handle:
         store = handle.store
         events = store.get_events_by_execution_ids([execution])
         artifacts = store.get_artifacts_by_id(

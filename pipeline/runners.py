@@ -12,17 +12,17 @@ from typing import Any
 from absl import flags
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import constants
-from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
-from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.orchestration.portable import launcher, outputs_utils, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
-from audio.errors import NocturneError
+from audio.errors import IncompleteError, NocturneError, UsageError
 from beam_transforms import staging
 from pipeline.console import Console, Pace, Stage, Watcher
 from pipeline.failures import underlying
 from pipeline.layout import Layout
+from pipeline.shared import SharedMetadata, alone, executions, finished, has_output
 from trainer import fit
 
 _STATES = metadata_store_pb2.Execution.State
@@ -34,7 +34,8 @@ class NodeRun:
 
     Attributes:
       node: its id.
-      outcome: `ran`, `cached` or `skipped` (an input that it needs is not there).
+      outcome: `ran`, `cached`, `kept` (this run has done it already) or `skipped` (an input that it
+        needs is not there, or a Resolver found nothing).
       seconds: how long it took.
       execution: its execution's id in ML Metadata.
     """
@@ -50,14 +51,20 @@ class NodeFailedError(NocturneError):
 
 
 class StagedDagRunner(LocalDagRunner):
-    """TFX's LocalDagRunner, with a stage for every node and a run id that the caller chooses."""
+    """TFX's LocalDagRunner, with a stage for every node and a run id that the caller chooses.
 
-    def __init__(self, *, console: Console, layout: Layout, run_id: str) -> None:
+    Nodes that are finished in a run of that id are kept. `only` names one node to run by itself;
+    others of the same run may run in other processes meanwhile.
+    """
+
+    def __init__(
+        self, *, console: Console, layout: Layout, run_id: str, only: str | None = None
+    ) -> None:
         super().__init__()
         # Otherwise Beam sizes Transform's batches by how long the last ones took, and no graph is
         # the same twice (trainer/preprocessing.py).
         flags.FLAGS.set_default("tfxio_use_byte_size_batching", True)
-        self._console, self._layout, self._run_id = console, layout, run_id
+        self._console, self._layout, self._run_id, self._only = console, layout, run_id, only
         self.nodes: list[NodeRun] = []
 
     def run_with_ir(
@@ -69,6 +76,9 @@ class StagedDagRunner(LocalDagRunner):
 
         Raises:
           NocturneError: a node failed; the message says which, and why.
+          UsageError: there is no node of the name to run.
+          IncompleteError: what that node depends on has not run.
+          BusyError: another process runs the same node of the same run.
         """
         del run_options
         runtime_parameter_utils.substitute_runtime_parameter(
@@ -77,16 +87,41 @@ class StagedDagRunner(LocalDagRunner):
         deployment = runner_utils.extract_local_deployment_config(pipeline)
         which = deployment.metadata_connection_config.WhichOneof("connection_config")
         connection = getattr(deployment.metadata_connection_config, which)
-        for node in pipeline.nodes:
-            self._run_node(node.pipeline_node, pipeline, deployment, connection)
+        store = SharedMetadata(connection, self._layout)
+        for node in self._chosen(pipeline, store):
+            name = node.node_info.id
+            lock = self._layout.run_folder(self._run_id) / f"{name}.lock"
+            with alone(lock, f"{name} of {self._run_id} is running in another process. Wait."):
+                self._run_node(node, pipeline, deployment, store)
+
+    def _chosen(self, pipeline: pipeline_pb2.Pipeline, store: SharedMetadata) -> list[Any]:
+        """Returns the nodes to run; a single one only if those before it have run."""
+        nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in pipeline.nodes}
+        if self._only is None:
+            return list(nodes.values())
+        if self._only not in nodes:
+            raise UsageError(f"--only: wanted one of {', '.join(nodes)}, got {self._only!r}")
+        node = nodes[self._only]
+        with store as handle:
+            missing = [name for name in node.upstream_nodes if not self._has_run(handle, name)]
+        if missing:
+            raise IncompleteError(
+                f"{self._only} needs {', '.join(missing)}, which did not run to the end in "
+                f"{self._run_id}. Run each with --only and the same --run-id first."
+            )
+        return [node]
+
+    def _has_run(self, handle: SharedMetadata, name: str) -> bool:
+        found = executions(handle, run_id=self._run_id, node=name)
+        return any(one.last_known_state in (_STATES.COMPLETE, _STATES.CACHED) for one in found)
 
     def _run_node(
-        self, node: Any, pipeline: pipeline_pb2.Pipeline, deployment: Any, connection: Any
+        self, node: Any, pipeline: pipeline_pb2.Pipeline, deployment: Any, store: SharedMetadata
     ) -> None:
         name = node.node_info.id
         component_launcher = launcher.Launcher(
             pipeline_node=node,
-            mlmd_connection=metadata.Metadata(connection),
+            mlmd_connection=store,
             pipeline_info=pipeline.pipeline_info,
             pipeline_runtime_spec=pipeline.runtime_spec,
             executor_spec=runner_utils.extract_executor_spec(deployment, name),
@@ -94,35 +129,70 @@ class StagedDagRunner(LocalDagRunner):
         )
         started = time.monotonic()
         with self._console.stage(name) as stage, _watched(stage, self._layout):
-            try:
-                info = component_launcher.launch()
-            except Exception as error:
-                cause = underlying(error)
-                if isinstance(cause, NocturneError | KeyboardInterrupt):
-                    raise cause from error
-                raise NodeFailedError(f"{name} failed: {_first_line(cause)}") from error
-            execution = info.execution_id if info else 0
-            stage.outcome = _outcome(connection, execution)
+            execution = self._finished_before(node, store)
+            if execution:
+                stage.outcome = "kept"
+            else:
+                execution = _launch(name, component_launcher)
+                stage.outcome = _outcome(store, execution)
         seconds = round(time.monotonic() - started, 2)
         self.nodes.append(
             NodeRun(node=name, outcome=stage.outcome, seconds=seconds, execution=execution)
         )
 
+    def _finished_before(self, node: Any, store: SharedMetadata) -> int:
+        """Returns the execution by which this run has done a node, or 0.
+
+        What a killed attempt left half-written is removed: the launcher goes on in its folders.
+        """
+        name = node.node_info.id
+        with store as handle:
+            done = finished(handle, run_id=self._run_id, node=name)
+            found = [] if done else executions(handle, run_id=self._run_id, node=name)
+        for execution in found:
+            outputs_utils.remove_output_dirs(
+                {
+                    key: [one for one in artifacts if pathlib.Path(one.uri).exists()]
+                    for key, artifacts in outputs_utils.generate_output_artifacts(
+                        execution.id, node.outputs.outputs, f"{self._layout.artifacts}/{name}"
+                    ).items()
+                }
+            )
+        return int(done.id) if done else 0
+
     def write_summary(self, folder: pathlib.Path) -> None:
-        """Writes run.json: the run's id and its nodes."""
+        """Writes run.json: the run's id and its nodes, those that ran in other processes too."""
         folder.mkdir(parents=True, exist_ok=True)
-        rows = [dataclasses.asdict(node) for node in self.nodes]
-        text = json.dumps({"run_id": self._run_id, "nodes": rows}, indent=2)
-        (folder / "run.json").write_text(text + "\n")
+        path = folder / "run.json"
+        with alone(folder / "run.lock"):
+            before = json.loads(path.read_text())["nodes"] if path.exists() else []
+            rows = {row["node"]: row for row in before}
+            rows |= {node.node: dataclasses.asdict(node) for node in self.nodes}
+            text = json.dumps({"run_id": self._run_id, "nodes": list(rows.values())}, indent=2)
+            beside = path.with_suffix(".new")
+            beside.write_text(text + "\n")
+            beside.rename(path)
 
 
-def _outcome(connection: Any, execution_id: int) -> str:
-    with metadata.Metadata(connection) as handle:
+def _launch(name: str, component_launcher: launcher.Launcher) -> int:
+    """Runs a node; returns its execution's id."""
+    try:
+        info = component_launcher.launch()
+    except Exception as error:
+        cause = underlying(error)
+        if isinstance(cause, NocturneError | KeyboardInterrupt):
+            raise cause from error
+        raise NodeFailedError(f"{name} failed: {_first_line(cause)}") from error
+    return int(info.execution_id or 0) if info else 0
+
+
+def _outcome(store: SharedMetadata, execution_id: int) -> str:
+    with store as handle:
         found = handle.store.get_executions_by_id([execution_id])
-    state = found[0].last_known_state if found else _STATES.UNKNOWN
-    if state == _STATES.CACHED:
-        return "cached"
-    return "ran" if state == _STATES.COMPLETE else "skipped"
+        events = handle.store.get_events_by_execution_ids([execution_id])
+    if not found or not has_output(events):
+        return "skipped"
+    return "cached" if found[0].last_known_state == _STATES.CACHED else "ran"
 
 
 def _watched(stage: Stage, layout: Layout) -> Watcher:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audio import contract
-from audio.errors import NotBlessedError, OutputExistsError
+from audio.errors import NotBlessedError, OutputExistsError, UsageError
 from pipeline.configs import Config
 from pipeline.console import Console
 from pipeline.layout import Layout
+
+if TYPE_CHECKING:
+    from pipeline.runners import NodeRun
+
+# The one node that reads what --input names, and the one that writes to --output.
+INPUT_NODE, OUTPUT_NODE = "AudioExampleGen", "BatchGenerator"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,37 +42,90 @@ class TrainingResult:
 def training(
     console: Console, inputs: Sequence[str], root: str, config: Config, *, run_id: str
 ) -> TrainingResult:
-    """Runs the training pipeline.
+    """Runs the training pipeline; a run of the same id is taken up where it stopped.
 
     A model that fails its evaluation is kept, but not pushed; see require_blessed.
 
     Raises:
       InputError: there is no audio.
+      UsageError: the run was begun with another configuration.
     """
     layout = Layout.at(root)
-    from beam_transforms.sources import find_sources
+    nodes = _run_training(console, inputs, layout, config, run_id=run_id)
+    from pipeline import commands, results
 
-    find_sources(inputs)  # a missing input is said before TensorFlow is loaded
-    with console.stage("load TFX"):
-        from pipeline import commands, results
-        from pipeline.runners import StagedDagRunner
-        from pipeline.training import training_pipeline
-    folder = layout.run_folder(run_id)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / contract.EFFECTIVE_CONFIG).write_text(config.to_yaml())
-    runner = StagedDagRunner(console=console, layout=layout, run_id=run_id)
-    absolute = [one if "://" in one else str(pathlib.Path(one).absolute()) for one in inputs]
-    try:
-        runner.run(training_pipeline(inputs=absolute, layout=layout, config=config))
-    finally:
-        runner.write_summary(folder)
-    result = results.training_result(layout, runner.nodes)
+    result = results.training_result(layout, nodes)
     commands.print_rejected(console, result.dataset)
     for anomaly in result.anomalies:
         console.line(f"  data: {anomaly}")
     for reason in result.evaluation["reasons"]:
         console.line(f"  model: {reason}")
     return result
+
+
+def training_node(
+    console: Console, inputs: Sequence[str], root: str, config: Config, *, run_id: str, node: str
+) -> None:
+    """Runs one node of the training pipeline, for an outside scheduler.
+
+    Only AudioExampleGen looks at the inputs.
+
+    Raises:
+      InputError: there is no audio.
+      UsageError: the node is unknown, or the run was begun with another configuration.
+      IncompleteError: a node that it depends on has not run in this run.
+      BusyError: it is running in another process.
+    """
+    used = inputs if node == INPUT_NODE else ()
+    _run_training(console, used, Layout.at(root), config, run_id=run_id, only=node)
+
+
+def _run_training(
+    console: Console,
+    inputs: Sequence[str],
+    layout: Layout,
+    config: Config,
+    *,
+    run_id: str,
+    only: str | None = None,
+) -> list[NodeRun]:
+    from beam_transforms.sources import find_sources
+
+    if only in (None, INPUT_NODE):
+        find_sources(inputs)  # a missing input is said before TensorFlow is loaded
+    _begin(layout, run_id, config)
+    with console.stage("load TFX"):
+        from pipeline.runners import StagedDagRunner
+        from pipeline.training import training_pipeline
+    runner = StagedDagRunner(console=console, layout=layout, run_id=run_id, only=only)
+    absolute = [one if "://" in one else str(pathlib.Path(one).absolute()) for one in inputs]
+    try:
+        runner.run(training_pipeline(inputs=absolute, layout=layout, config=config))
+    finally:
+        runner.write_summary(layout.run_folder(run_id))
+    return runner.nodes
+
+
+def _begin(layout: Layout, run_id: str, config: Config) -> None:
+    """Lays down the configuration of a run; every further command of the run must have the same.
+
+    Raises:
+      UsageError: the run has another configuration.
+    """
+    path = layout.run_folder(run_id) / contract.EFFECTIVE_CONFIG
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(config.to_yaml())
+    try:
+        os.link(beside, path)  # of two nodes that begin at once, one wins
+    except FileExistsError:
+        if path.read_text() != config.to_yaml():
+            raise UsageError(
+                f"{run_id} was begun with another configuration, {path}. Give every node of a run "
+                "the same --config and --set, or choose another --run-id."
+            ) from None
+    finally:
+        beside.unlink()
 
 
 def require_blessed(result: TrainingResult) -> None:
@@ -81,45 +141,85 @@ def require_blessed(result: TrainingResult) -> None:
         )
 
 
+def require_blessed_run(console: Console, root: str, run_id: str) -> None:
+    """Prints the verdict on the model of a run of the training pipeline.
+
+    Raises:
+      IncompleteError: the run has no verdict.
+      NotBlessedError: it failed.
+    """
+    with console.stage("look up the verdict"):
+        from pipeline import results
+
+        evaluation = results.evaluation_of_run(Layout.at(root), run_id)
+    for reason in evaluation["reasons"]:
+        console.line(f"  model: {reason}")
+    if not evaluation["blessed"]:
+        raise NotBlessedError(
+            f"the model of {run_id} is not blessed, and not pushed. The lines that say FAIL above "
+            "are why. The blessed model before it, if there is one, stays in use."
+        )
+
+
 def generation(
-    console: Console, root: str, output: str, config: Config, *, run_id: str
-) -> dict[str, Any]:
-    """Runs the generation pipeline; returns the manifest.
+    console: Console,
+    root: str,
+    output: str,
+    config: Config,
+    *,
+    run_id: str,
+    only: str | None = None,
+) -> dict[str, Any] | None:
+    """Runs the generation pipeline, or one node of it; returns the manifest where there is one.
 
     Raises:
       NotBlessedError: no model below root is blessed.
       OutputExistsError: the output holds a finished run of another plan or model.
+      UsageError: the node is unknown, or the run was begun with another configuration.
+      IncompleteError: a node that it depends on has not run in this run.
+      BusyError: it is running in another process.
     """
     layout = Layout.at(root)
-    output = str(pathlib.Path(output).absolute())
+    output = output if "://" in output else str(pathlib.Path(output).absolute())
     if not pathlib.Path(layout.metadata).exists():
         raise NotBlessedError(
             f"no blessed model below {root}: nothing was trained there yet. "
             "Run `nocturne run training --input ... --root` first."
         )
-    finished = pathlib.Path(output, contract.COMPLETED).exists()
-    if finished:
-        manifest = json.loads(pathlib.Path(output, contract.MANIFEST).read_text())
-        if manifest["generate"] != dataclasses.asdict(config.generate):
-            raise OutputExistsError(
-                f"{output} already holds a finished run with other settings. Choose another "
-                "--output, or remove it."
-            )
+    if only in (None, OUTPUT_NODE):
+        _refuse_other_settings(output, config)
+    _begin(layout, run_id, config)
     with console.stage("load TFX"):
         from generator.generate import read_manifest
         from pipeline.commands import print_clips
         from pipeline.generation import generation_pipeline
         from pipeline.runners import StagedDagRunner
-    runner = StagedDagRunner(console=console, layout=layout, run_id=run_id)
+    runner = StagedDagRunner(console=console, layout=layout, run_id=run_id, only=only)
     try:
         runner.run(generation_pipeline(output=output, layout=layout, config=config))
     finally:
         runner.write_summary(layout.run_folder(run_id))
-    if runner.nodes[-1].outcome == "skipped":
+    last = runner.nodes[-1]
+    if last.outcome == "skipped":
         raise NotBlessedError(
             f"no blessed model below {root}. `nocturne run training` makes one; it says why where "
             "a model fails."
         )
+    if last.node != OUTPUT_NODE:
+        return None
     manifest = read_manifest(output)
     print_clips(console, manifest, output)
     return manifest
+
+
+def _refuse_other_settings(output: str, config: Config) -> None:
+    """Refuses an output with a finished run of another plan, before TensorFlow is loaded."""
+    from generator.outputs import open_output
+
+    place = open_output(output)
+    text = place.read(contract.MANIFEST) if place.read(contract.COMPLETED) is not None else None
+    if text and json.loads(text)["generate"] != dataclasses.asdict(config.generate):
+        raise OutputExistsError(
+            f"{output} already holds a finished run with other settings. Choose another "
+            "--output, or remove it."
+        )

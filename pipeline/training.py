@@ -40,6 +40,8 @@ _SCHEMA = pathlib.Path(__file__).with_name("schema")
 def training_pipeline(*, inputs: Sequence[str], layout: Layout, config: Config) -> Pipeline:
     """Returns the pipeline over the inputs as they are now.
 
+    Without inputs its first node cannot run, but those after it can: they do not look at them.
+
     Raises:
       InputError: there is no audio.
     """
@@ -49,7 +51,7 @@ def training_pipeline(*, inputs: Sequence[str], layout: Layout, config: Config) 
     # the full text goes to the first node, and beside each result from there.
     example_gen = AudioExampleGen(
         inputs=json.dumps(list(inputs)),
-        inputs_fingerprint=inputs_fingerprint(find_sources(inputs)),
+        inputs_fingerprint=inputs_fingerprint(find_sources(inputs)) if inputs else "",
         audio=config.audio.to_json(),
         prepare=_json(config.prepare),
         config_yaml=_only(config, "audio", "prepare"),

@@ -6,7 +6,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", ["locked.txt", "uv.txt"])
+@pytest.mark.parametrize("name", ["locked.txt", "uv.txt", "airflow.txt"])
 def test_locks_have_hashes_and_name_no_host(name: str) -> None:
     text = (ROOT / "requirements" / name).read_text()
     assert not re.search(r"https?://|--index|--find-links", text)

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Airflow on this machine alone: bash deploy/airflow.sh [AIRFLOW'S ARGUMENTS]
+# Without arguments it serves the page and runs the DAGs until it is interrupted; with arguments it
+# is the `airflow` command of the same home, as in `bash deploy/airflow.sh dags list --local`.
+#
+# Home, database, logs and what the DAGs make are below .airflow/. NOCTURNE_... variables
+# (pipeline/dags/nocturne_tasks.py) say otherwise for the latter.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+project=$PWD
+bin=$project/.airflow-venv/bin
+[ -x "$bin/airflow" ] || { echo "wanted Airflow in .airflow-venv, found none: make airflow-venv" >&2; exit 1; }
+
+export AIRFLOW_HOME=${AIRFLOW_HOME:-$project/.airflow}
+export AIRFLOW__CORE__DAGS_FOLDER=$project/pipeline/dags
+export AIRFLOW__CORE__LOAD_EXAMPLES=False
+export AIRFLOW__CORE__PARALLELISM=${AIRFLOW__CORE__PARALLELISM:-2}
+export AIRFLOW__USAGE_DATA_COLLECTION__ENABLED=False
+export AIRFLOW__API__HOST=127.0.0.1
+export AIRFLOW__API__PORT=${AIRFLOW__API__PORT:-8080}
+export AIRFLOW__API__WORKERS=1
+export AIRFLOW__API__BASE_URL=http://127.0.0.1:$AIRFLOW__API__PORT
+export AIRFLOW__CORE__EXECUTION_API_SERVER_URL=http://127.0.0.1:$AIRFLOW__API__PORT/execution/
+export NOCTURNE_COMMAND=${NOCTURNE_COMMAND:-$project/.venv/bin/nocturne}
+export NOCTURNE_ROOT=${NOCTURNE_ROOT:-$AIRFLOW_HOME/nocturne/root}
+export NOCTURNE_INPUT=${NOCTURNE_INPUT:-$AIRFLOW_HOME/nocturne/music}
+export NOCTURNE_OUTPUT=${NOCTURNE_OUTPUT:-$AIRFLOW_HOME/nocturne/clips}
+# Each node is a process that loads TFX: with its byte code at hand, in a fifth of the time.
+unset PYTHONDONTWRITEBYTECODE
+
+if [ $# -gt 0 ]; then exec "$bin/airflow" "$@"; fi
+
+mkdir -p "$AIRFLOW_HOME"
+log=$AIRFLOW_HOME/services.log
+"$bin/airflow" db migrate >>"$log" 2>&1
+"$bin/airflow" pools set "${NOCTURNE_POOL:-nocturne_accelerator}" 1 "One accelerator" >>"$log" 2>&1
+
+# `airflow standalone` would do, but it serves logs on all interfaces. The page reads them from disk.
+services=()
+trap 'kill "${services[@]}" 2>/dev/null; wait' EXIT
+for service in "api-server" "dag-processor" "scheduler --skip-serve-logs"; do
+  # shellcheck disable=SC2086
+  "$bin/airflow" $service >>"$log" 2>&1 &
+  services+=($!)
+done
+passwords=$AIRFLOW_HOME/simple_auth_manager_passwords.json.generated
+for _ in $(seq 120); do
+  if [ -s "$passwords" ] && (exec 3<>"/dev/tcp/127.0.0.1/$AIRFLOW__API__PORT") 2>/dev/null; then
+    echo "Airflow: $AIRFLOW__API__BASE_URL   users and passwords: $(cat "$passwords")"
+    break
+  fi
+  sleep 1
+done
+echo "Music is read from $NOCTURNE_INPUT, clips go to $NOCTURNE_OUTPUT. Logs: $log. Ctrl-C ends it."
+wait -n
+echo "a service of Airflow ended; see $log" >&2
+exit 1

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Makes Airflow's own environment: bash deploy/set_up_airflow.sh VENV
+# Airflow and TFX ask for different versions of the same packages; neither imports the other.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+venv=${1:?usage: bash deploy/set_up_airflow.sh VENV}
+echo "set-up: Airflow in $venv (200 MB)"
+.tools/bin/uv venv -q --clear --python .venv/bin/python "$venv"
+VIRTUAL_ENV=$venv .tools/bin/uv pip sync -q --require-hashes requirements/airflow.txt

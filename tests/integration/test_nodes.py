@@ -1,0 +1,222 @@
+"""Nodes one by one, as an outside scheduler runs them: alone, at once, killed, again."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from audio import contract
+from audio.errors import IncompleteError, NotBlessedError, UsageError
+from pipeline import runs
+from pipeline.configs import Config, load_config
+from pipeline.console import Console
+from pipeline.shared import BusyError, alone
+from tests import signals
+from tests.gcs import emulator
+from tests.integration.test_pipelines import NOCTURNE, TINY
+
+# Libraries warn of their own past while they work.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+DAGS = pathlib.Path(runs.__file__).with_name("dags")
+FIRST_NODES = ("AudioExampleGen", "Schema", "StatisticsGen", "Transform")
+TINY_CONFIG = load_config(None, TINY)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
+    """A pipeline root beside a folder of music; the current folder is above both."""
+    cwd = tmp_path_factory.mktemp("nodes")
+    for index in range(6):
+        signals.write(cwd / "music" / f"{index}.flac", signals.tune(seconds=6, seed=index))
+    (cwd / "tiny.yaml").write_text(TINY_CONFIG.to_yaml())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(cwd)
+        yield cwd / "root"
+
+
+def run(node: str, run_id: str, config: Config = TINY_CONFIG) -> str:
+    """Runs a node of the training pipeline in this process; returns its outcome."""
+    runs.training_node(Console(), ["music"], "root", config, run_id=run_id, node=node)
+    return outcomes(run_id)[node]
+
+
+def generate(node: str, run_id: str, output: str = "clips") -> str:
+    config = load_config(None, [*TINY, "generate.clips=2", "generate.seconds=1"])
+    runs.generation(Console(), "root", output, config, run_id=run_id, only=node)
+    return outcomes(run_id)[node]
+
+
+def outcomes(run_id: str) -> dict[str, str]:
+    rows = json.loads(pathlib.Path("root", "runs", run_id, "run.json").read_text())["nodes"]
+    return {row["node"]: row["outcome"] for row in rows}
+
+
+def start(node: str, run_id: str) -> subprocess.Popen[str]:
+    """Runs a node in a process of its own."""
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": os.path.abspath("bytecode")}
+    # Without byte code each process takes half a minute to load TFX.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return subprocess.Popen(
+        [str(NOCTURNE), "run", "training", "--input", "music", "--root", "root", "--config",
+         "tiny.yaml", "--run-id", run_id, "--only", node],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
+    )  # fmt: skip
+
+
+def kill_when(process: subprocess.Popen[str], pattern: str) -> None:
+    """Kills a process once a file of a pattern is there."""
+    deadline = time.monotonic() + 240
+    while not list(pathlib.Path("root").glob(pattern)):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, f"no {pattern}"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def states(run_id: str, node: str) -> list[str]:
+    """Returns the states of a node's executions in a run, as ML Metadata has them."""
+    from ml_metadata.proto import metadata_store_pb2
+
+    from pipeline.layout import Layout
+    from pipeline.shared import SharedMetadata, executions
+
+    layout = Layout.at("root")
+    with SharedMetadata(layout.metadata_config(), layout) as handle:
+        found = executions(handle, run_id=run_id, node=node)
+    names = metadata_store_pb2.Execution.State
+    return [names.Name(one.last_known_state) for one in found]
+
+
+def test_a_killed_node_is_not_taken_for_finished_and_its_retry_succeeds(root) -> None:
+    process = start("AudioExampleGen", "first")
+    kill_when(process, "artifacts/AudioExampleGen/staging/*/*/*.json")
+    assert states("first", "AudioExampleGen") == ["RUNNING"]
+    with pytest.raises(IncompleteError, match=r"StatisticsGen needs AudioExampleGen, .* in first"):
+        run("StatisticsGen", "first")
+    assert run("AudioExampleGen", "first") == "ran"
+    assert states("first", "AudioExampleGen") == ["COMPLETE"]
+
+
+def test_a_node_needs_its_own_runs_nodes(root) -> None:
+    with pytest.raises(IncompleteError, match="Transform needs Schema,"):
+        run("Transform", "first")
+    assert run("Schema", "first") == "ran"
+    assert run("AudioExampleGen", "other") == "cached"
+    with pytest.raises(IncompleteError, match=r"Transform needs Schema, .* in other"):
+        run("Transform", "other")
+
+
+def test_two_nodes_at_once_against_one_store_one_of_them_killed_before(root) -> None:
+    kill_when(start("Transform", "first"), "artifacts/Transform/transform_graph/*")
+    assert states("first", "Transform") == ["RUNNING"]
+    left_over = next(pathlib.Path("root/artifacts/Transform/transform_graph").iterdir())
+    (left_over / "half-written").touch()
+    both = [start(node, "first") for node in ("StatisticsGen", "Transform")]
+    said = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert outcomes("first") == dict.fromkeys(
+        ("AudioExampleGen", "Schema", "StatisticsGen", "Transform"), "ran"
+    )
+    assert states("first", "StatisticsGen") == states("first", "Transform") == ["COMPLETE"]
+    assert not (left_over / "half-written").exists()
+
+
+def test_a_finished_node_does_no_work_again(root) -> None:
+    def stamps() -> dict[pathlib.Path, int]:
+        return {path: path.stat().st_mtime_ns for path in (root / "artifacts").rglob("*")}
+
+    before = stamps()
+    for node in FIRST_NODES:
+        assert run(node, "first") == "kept"
+    assert stamps() == before
+
+
+def test_what_is_refused(root) -> None:
+    changed = load_config(None, [*TINY, "train.seed=3"])
+    with pytest.raises(UsageError, match="first was begun with another configuration"):
+        run("ExampleValidator", "first", changed)
+    with pytest.raises(UsageError, match=r"--only: wanted one of AudioExampleGen, .*'Trainr'"):
+        run("Trainr", "first")
+    lock = root / "runs" / "first" / "ExampleValidator.lock"
+    with (
+        alone(lock),
+        pytest.raises(BusyError, match="ExampleValidator of first is running in another process"),
+    ):
+        run("ExampleValidator", "first")
+
+
+def test_generation_waits_for_a_blessed_model(root) -> None:
+    for _ in range(2):  # what was not found once is looked for again
+        with pytest.raises(NotBlessedError, match="no blessed model below root"):
+            generate("LatestBlessedModel", "night")
+    with pytest.raises(IncompleteError, match="the Evaluator has not run"):
+        runs.require_blessed_run(Console(), "root", "first")
+
+
+def test_the_rest_of_a_run_and_a_night_from_its_model(root) -> None:
+    kill_when(start("Trainer", "first"), "artifacts/Trainer/model/*/Format-Serving/*")
+    assert [run(node, "first") for node in ("ExampleValidator", "Trainer")] == ["ran", "ran"]
+    assert states("first", "Trainer") == ["COMPLETE"]
+    assert [run(node, "first") for node in ("Evaluator", "Pusher")] == ["ran", "ran"]
+    runs.require_blessed_run(Console(), "root", "first")
+    assert generate("LatestBlessedModel", "night") == "ran"
+    assert generate("BatchGenerator", "night") == "ran"
+    assert pathlib.Path("clips", contract.COMPLETED).exists()
+    assert generate("BatchGenerator", "night") == "kept"
+
+
+def test_a_night_into_a_bucket_whose_end_was_lost(root, tmp_path, monkeypatch) -> None:
+    """The clips were finished, and the process died before ML Metadata knew: none is made again."""
+    from generator.executor import BatchGeneratorExecutor
+    from generator.outputs import Bucket
+    from pipeline.runners import NodeFailedError
+
+    with emulator(tmp_path, monkeypatch):
+        assert generate("LatestBlessedModel", "bucket", "gs://songs/night") == "ran"
+        real = BatchGeneratorExecutor.Do
+
+        def dies(self: BatchGeneratorExecutor, *arguments: Any) -> None:
+            real(self, *arguments)
+            raise RuntimeError("power cut")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(BatchGeneratorExecutor, "Do", dies)
+            with pytest.raises(NodeFailedError, match=r"BatchGenerator failed: .*power cut"):
+                generate("BatchGenerator", "bucket", "gs://songs/night")
+        first = Bucket("gs://songs/night").read(contract.MANIFEST)
+        assert generate("BatchGenerator", "bucket", "gs://songs/night") == "ran"
+        assert Bucket("gs://songs/night").read(contract.MANIFEST) == first
+        assert first is not None
+        for clip in json.loads(first)["clips"]:
+            name = clip["file"]
+            assert Bucket("gs://songs/night").read(name) == pathlib.Path("clips", name).read_bytes()
+
+
+def test_a_run_whose_model_is_not_blessed_says_so(root) -> None:
+    strict = load_config(None, [*TINY, "evaluate.min_ratio=0.999", "evaluate.max_ratio=1"])
+    runs.training(Console(), ["music"], "root", strict, run_id="strict")
+    with pytest.raises(NotBlessedError, match="the model of strict is not blessed"):
+        runs.require_blessed_run(Console(), "root", "strict")
+    assert len(list((root / "pushed").iterdir())) == 1
+
+
+def test_the_lists_of_nodes_are_the_pipelines_own(root) -> None:
+    from pipeline.nodes import nodes_of
+
+    found = nodes_of("training", Config())
+    assert found["Pusher"] == ["Evaluator", "Trainer"]
+    assert next(iter(found)) == "AudioExampleGen"
+    # The DAGs import nothing of ours; their list is generated: `make dag-nodes`.
+    listed = json.loads((DAGS / "nodes.json").read_text())
+    assert listed == {"training": found, "generation": nodes_of("generation", Config())}
