@@ -217,7 +217,7 @@ def prepare(
 
 def table(results: Sequence[Result]) -> list[str]:
     """Returns Markdown: for each length of rollouts the variants' means over seeds, and ranges."""
-    lines = []
+    lines: list[str] = []
     for index in range(len(results[0].figures) if results else 0):
         first = results[0].figures[index]
         columns = [column for column in _COLUMNS if column[0] in first]
