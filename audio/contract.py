@@ -73,6 +73,7 @@ MODEL_INFO: Final = "assets.extra/model_info.json"
 HISTORY: Final = "assets.extra/history.json"
 PRIMERS: Final = "assets.extra/primers.npz"
 TENSORBOARD: Final = "assets.extra/tensorboard"
+TRANSFORM_GRAPH: Final = "assets.extra/transform_graph"
 
 # Outputs of the Transform graph: what a model needs to normalise log-mel, float32 [batch, n_mels].
 MEL_MEAN: Final = "mel_mean"

@@ -117,6 +117,9 @@ def card(
 def train(
     dataset: Annotated[str, typer.Option(help="A folder that `nocturne prepare` wrote.")],
     model: Annotated[str, typer.Option(help="A new folder for the model.")],
+    warm_start: Annotated[
+        str | None, typer.Option(help="A model to go on from: same front end, same architecture.")
+    ] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
@@ -124,7 +127,8 @@ def train(
 
     Example: nocturne train --dataset dataset --model model --set train.steps=2000
     """
-    settings = _config(config, overrides)
+    given = [f"train.warm_start={json.dumps(warm_start)}"] if warm_start else []
+    settings = _config(config, [*(overrides or ()), *given])
     with _command("train") as console:
         from pipeline import commands
 

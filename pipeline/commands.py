@@ -134,7 +134,16 @@ def print_dataset(console: Console, info: dict[str, Any], seconds: float) -> Non
 
 
 def train(console: Console, dataset: str, model: str, config: Config) -> dict[str, Any]:
-    """Trains a model and prints its losses."""
+    """Trains a model and prints its losses.
+
+    Raises:
+      UsageError: train.warm_start names no model.
+    """
+    if config.train.warm_start == "latest":
+        raise UsageError(
+            "train.warm_start=latest: only a pipeline knows which model was blessed last. Give a "
+            "model's folder: --warm-start MODEL."
+        )
     with console.stage("load TensorFlow"):
         from trainer import fit
     with console.stage("train") as stage:

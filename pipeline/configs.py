@@ -19,7 +19,7 @@ from audio.config import AudioConfig
 from audio.errors import UsageError
 from beam_transforms.settings import PrepareSettings
 from generator.requests import GenerateSettings
-from trainer.settings import TrainSettings
+from trainer.settings import TrainSettings, TuneSettings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,6 +82,7 @@ class Config:
     audio: AudioConfig = dataclasses.field(default_factory=AudioConfig)
     prepare: PrepareSettings = dataclasses.field(default_factory=PrepareSettings)
     train: TrainSettings = dataclasses.field(default_factory=TrainSettings)
+    tune: TuneSettings = dataclasses.field(default_factory=TuneSettings)
     evaluate: EvaluateSettings = dataclasses.field(default_factory=EvaluateSettings)
     generate: GenerateSettings = dataclasses.field(default_factory=GenerateSettings)
     beam: BeamSettings = dataclasses.field(default_factory=BeamSettings)

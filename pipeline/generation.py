@@ -9,27 +9,19 @@ import dataclasses
 import json
 import pathlib
 
-from tfx.dsl.components.common.resolver import Resolver
-from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
-    LatestBlessedModelStrategy,
-)
 from tfx.orchestration.pipeline import Pipeline
-from tfx.types import Channel, standard_artifacts
 
 from audio import contract
 from generator.component import BatchGenerator
 from pipeline.configs import Config
 from pipeline.layout import PIPELINE_NAME, Layout
+from pipeline.resolvers import latest_blessed_model
 from pipeline.versions import code_version
 
 
 def generation_pipeline(*, output: str, layout: Layout, config: Config) -> Pipeline:
     """Returns the pipeline that fills `output`, an absolute path."""
-    resolver = Resolver(
-        strategy_class=LatestBlessedModelStrategy,
-        model=Channel(type=standard_artifacts.Model),
-        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
-    ).with_id("LatestBlessedModel")
+    resolver = latest_blessed_model()
     batch_generator = BatchGenerator(
         model=resolver.outputs["model"],
         generate=json.dumps(dataclasses.asdict(config.generate), sort_keys=True),

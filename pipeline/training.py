@@ -4,7 +4,7 @@ AudioExampleGen -> StatisticsGen -> ExampleValidator <- schema
        |                                                  |
        +--------------> Transform <-----------------------+
        |                    |
-       +-------> Trainer <--+
+       +-------> Trainer <--+------ Tuner (tune.trials), LatestBlessedModel (train.warm_start)
        |            |
        +-> Evaluator -> Pusher
 """
@@ -15,8 +15,9 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
-from tfx.components import ExampleValidator, Pusher, StatisticsGen, Trainer, Transform
+from tfx.components import ExampleValidator, Pusher, StatisticsGen, Trainer, Transform, Tuner
 from tfx.dsl.components.common.importer import Importer
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, trainer_pb2
@@ -29,7 +30,9 @@ from pipeline.configs import Config
 from pipeline.evaluator_component import Evaluator
 from pipeline.example_gen import AudioExampleGen
 from pipeline.layout import PIPELINE_NAME, Layout
+from pipeline.resolvers import latest_blessed_model
 from pipeline.versions import code_version
+from trainer.settings import LATEST
 
 _SCHEMA = pathlib.Path(__file__).with_name("schema")
 
@@ -75,15 +78,19 @@ def training_pipeline(*, inputs: Sequence[str], layout: Layout, config: Config) 
         materialize=False,
         disable_statistics=True,
     )
+    tuner = _tuner(examples, transform, layout, config)
+    base = latest_blessed_model() if config.train.warm_start == LATEST else None
     trainer = Trainer(
         run_fn="trainer.run_fn.run_fn",
         examples=examples,
         transform_graph=transform.outputs["transform_graph"],
+        hyperparameters=tuner and tuner.outputs["best_hyperparameters"],
+        base_model=base and base.outputs["model"],
         train_args=trainer_pb2.TrainArgs(num_steps=config.train.steps),
         eval_args=trainer_pb2.EvalArgs(),
         custom_config={
             "train": dataclasses.asdict(config.train),
-            "config_yaml": _only(config, "audio", "prepare", "train"),
+            "config_yaml": _only(config, "audio", "prepare", "train", "tune"),
             "code_version": code_version("audio", "trainer"),
         },
     )
@@ -109,6 +116,7 @@ def training_pipeline(*, inputs: Sequence[str], layout: Layout, config: Config) 
             schema,
             validator,
             transform,
+            *(node for node in (tuner, base) if node),
             trainer,
             evaluator,
             pusher,
@@ -116,6 +124,25 @@ def training_pipeline(*, inputs: Sequence[str], layout: Layout, config: Config) 
         enable_cache=True,
         metadata_connection_config=layout.metadata_config(),
         beam_pipeline_args=layout.beam_args(config.beam.args),
+    )
+
+
+def _tuner(examples: Any, transform: Transform, layout: Layout, config: Config) -> Tuner | None:
+    """Returns the search before the training, where one is asked for."""
+    if not config.tune.trials:
+        return None
+    return Tuner(
+        tuner_fn="trainer.run_fn.tuner_fn",
+        examples=examples,
+        transform_graph=transform.outputs["transform_graph"],
+        train_args=trainer_pb2.TrainArgs(num_steps=config.tune.steps),
+        eval_args=trainer_pb2.EvalArgs(),
+        custom_config={
+            "train": dataclasses.asdict(config.train),
+            "tune": dataclasses.asdict(config.tune),
+            "state": f"{layout.artifacts}/Tuner/state",
+            "code_version": code_version("audio", "trainer"),
+        },
     )
 
 

@@ -1,34 +1,78 @@
-"""The entry that TFX's Trainer calls: wiring only.
+"""The entries that TFX's Trainer and Tuner call: wiring only.
 
-custom_config holds `train` (the fields of TrainSettings), `config_yaml` and `code_version`; the
-last is there so that TFX's cache notices changed code.
+custom_config holds `train` (the fields of TrainSettings) and `code_version`, which is there so that
+TFX's cache notices changed code; the Trainer's `config_yaml` too, the Tuner's `tune` (the fields of
+TuneSettings) and `state`, a folder that outlives an attempt.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+import hashlib
+import json
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from trainer import fit
-from trainer.settings import TrainSettings
+from trainer.dataset import open_dataset
+from trainer.normalise import from_graph
+from trainer.settings import LATEST, TrainSettings, TuneSettings
 
 
 def run_fn(fn_args: Any) -> None:
     """Trains on the examples of fn_args and exports to its serving_model_dir."""
-    # TFX gives the splits' patterns, DATASET/Split-train/*: what is before is the dataset.
-    dataset_path = fn_args.train_files[0].rpartition("/Split-")[0]
     config = fn_args.custom_config
+    found = (fn_args.hyperparameters or {}).get("values", {})
+    settings = TrainSettings(**{**config["train"], **found})
+    if settings.warm_start == LATEST:
+        settings = dataclasses.replace(settings, warm_start=fn_args.base_model or "")
     if tf.io.gfile.exists(fn_args.serving_model_dir):
         tf.io.gfile.rmtree(fn_args.serving_model_dir)  # TFX makes it, empty
     tf.io.gfile.makedirs(fn_args.serving_model_dir.rpartition("/")[0])
     fit.train(
-        dataset_path=dataset_path,
+        dataset_path=_dataset(fn_args),
         model_path=fn_args.serving_model_dir,
-        settings=TrainSettings(**config["train"]),
+        settings=settings,
         transform_graph=fn_args.transform_output,
         effective_config=config["config_yaml"],
         progress=fit.listener,
         # NODE/model/EXECUTION/Format-Serving: a retry is another execution of the same node.
         work_path=fn_args.serving_model_dir.rstrip("/").rsplit("/", 3)[0] + "/training",
     )
+
+
+class TunerResult(NamedTuple):
+    """What TFX's Tuner wants: a tuner, and what its search takes."""
+
+    tuner: Any
+    fit_kwargs: dict[str, Any]
+
+
+def tuner_fn(fn_args: Any) -> TunerResult:
+    """Returns the search of fn_args."""
+    from trainer.tuning import NextFrameTuner
+
+    config = fn_args.custom_config
+    settings = dataclasses.replace(TrainSettings(**config["train"]), warm_start="")
+    tune = TuneSettings(**config["tune"])
+    dataset = open_dataset(_dataset(fn_args))
+    normaliser = from_graph(fn_args.transform_graph_path, floor=settings.model_floor)
+    key = hashlib.sha256(
+        json.dumps([fit.run_key(dataset, normaliser, settings), config["tune"]]).encode()
+    ).hexdigest()[:12]
+    tuner = NextFrameTuner(
+        dataset,
+        normaliser,
+        settings,
+        tune,
+        folder=f"{config['state']}/{key}",
+        progress=fit.listener,
+    )
+    return TunerResult(tuner=tuner, fit_kwargs={})
+
+
+def _dataset(fn_args: Any) -> str:
+    # TFX gives the splits' patterns, DATASET/Split-train/*: what is before is the dataset.
+    path: str = fn_args.train_files[0].rpartition("/Split-")[0]
+    return path

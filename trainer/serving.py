@@ -31,6 +31,7 @@ from trainer.model import NextFrameModel
 from trainer.normalise import from_layer
 from trainer.rollout import roll_out
 from trainer.settings import TrainSettings
+from trainer.warm_start import WEIGHTS, Base
 
 # What makes a folder a SavedModel.
 _GRAPH = "saved_model.pb"
@@ -44,6 +45,8 @@ class ServingModule(tf.Module):
     ) -> None:
         super().__init__()
         self.model = model
+        # In the order of the model's list: what Keras tracks has another, and leaves some out.
+        setattr(self, WEIGHTS, list(model.weights))
         self.transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
         self._floor = settings.model_floor
         frames = [None, None, model.n_mels]
@@ -117,6 +120,7 @@ def export_model(
     settings: TrainSettings,
     history: dict[str, Any],
     effective_config: str,
+    base: Base | None = None,
     logs: str | None = None,
 ) -> dict[str, Any]:
     """Writes the SavedModel beside `path`, then moves it there.
@@ -129,6 +133,7 @@ def export_model(
       settings: of the run.
       history: of the run, as history.json has it.
       effective_config: the whole configuration as YAML.
+      base: the model that training went on from.
       logs: a folder of TensorBoard's files that goes into the model's.
 
     Returns:
@@ -146,6 +151,7 @@ def export_model(
         "anchor_frames": model.anchor_frames,
         "natural_temperature": model.head.natural_temperature,
         "metrics": history["best"],
+        "warm_start": dataclasses.asdict(base) if base else None,
         "versions": {
             "python": platform.python_version(),
             "tensorflow": tf.__version__,
@@ -168,10 +174,9 @@ def export_model(
         tf.io.gfile.makedirs(f"{beside}/{name.rpartition('/')[0]}")
         with tf.io.gfile.GFile(f"{beside}/{name}", "wb") as file:
             file.write(content)
+    copy_files(transform_graph, f"{beside}/{contract.TRANSFORM_GRAPH}")
     if logs and tf.io.gfile.exists(logs):
-        tf.io.gfile.makedirs(f"{beside}/{contract.TENSORBOARD}")
-        for name in tf.io.gfile.listdir(logs):
-            tf.io.gfile.copy(f"{logs}/{name}", f"{beside}/{contract.TENSORBOARD}/{name}")
+        copy_files(logs, f"{beside}/{contract.TENSORBOARD}")
     move_model(beside, path)
     return info
 
@@ -185,15 +190,20 @@ def move_model(beside: str, path: str) -> None:
     if "://" not in path:
         tf.io.gfile.rename(beside, path, overwrite=False)
         return
+    copy_files(beside, path)
+    tf.io.gfile.rmtree(beside)
+
+
+def copy_files(source: str, target: str) -> None:
+    """Copies all files below a folder; that which makes it a SavedModel comes last."""
     files = [
-        f"{folder.rstrip('/')}/{name}"[len(beside) + 1 :]
-        for folder, _, names in tf.io.gfile.walk(beside)
+        f"{folder.rstrip('/')}/{name}"[len(source) + 1 :]
+        for folder, _, names in tf.io.gfile.walk(source)
         for name in names
     ]
     for name in sorted(files, key=lambda name: name == _GRAPH):
-        tf.io.gfile.makedirs(f"{path}/{name}".rpartition("/")[0])
-        tf.io.gfile.copy(f"{beside}/{name}", f"{path}/{name}", overwrite=True)
-    tf.io.gfile.rmtree(beside)
+        tf.io.gfile.makedirs(f"{target}/{name}".rpartition("/")[0])
+        tf.io.gfile.copy(f"{source}/{name}", f"{target}/{name}", overwrite=True)
 
 
 def _primers_npz(dataset: Dataset, settings: TrainSettings) -> bytes:

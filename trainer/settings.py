@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from audio.errors import UsageError
 
 HEADS = ("mse", "mixture")
 PRECISIONS = ("float32", "bfloat16")
+# In place of a path, a warm start from what a pipeline blessed last.
+LATEST = "latest"
+ALGORITHMS = ("random", "bayesian")
+# What the loss on held-out windows may be compared over: what it is a loss of stays the same.
+TUNABLE = (
+    "batch_windows",
+    "clip_norm",
+    "dropout",
+    "input_noise",
+    "learning_rate",
+    "mixture_components",
+    "n_layers",
+    "units",
+    "weight_decay",
+)
 STRATEGIES = ("auto", "cpu", "gpu", "multi_gpu", "multi_worker", "tpu")
 
 
@@ -48,6 +64,8 @@ class TrainSettings:
       precision: of the LSTM's matrix products while training; `bfloat16` is for a TPU.
       n_primers: primers that travel with the model, cut from the eval split.
       primer_frames: frames of each.
+      warm_start: a model to go on from: a folder, or `latest` for the last blessed one of a
+        pipeline (for none, where none is blessed yet). Empty for new weights.
       seed: of weights, windows and their order.
     """
 
@@ -77,6 +95,7 @@ class TrainSettings:
     precision: str = "float32"
     n_primers: int = 32
     primer_frames: int = 64
+    warm_start: str = ""
     seed: int = 0
 
     @property
@@ -116,3 +135,61 @@ class TrainSettings:
         for name, (ok, wanted) in checks.items():
             if not ok:
                 raise UsageError(f"train.{name}: wanted {wanted}, got {getattr(self, name)!r}")
+
+
+# A few values around the defaults.
+_SPACE: dict[str, Sequence[int | float]] = {
+    "learning_rate": [1e-3, 3e-3, 1e-2],
+    "dropout": [0.1, 0.25, 0.4],
+    "units": [192, 256, 384],
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TuneSettings:
+    """Settings of a search for hyperparameters, before the training of a pipeline.
+
+    Attributes:
+      trials: trainings that are compared; 0 for no search.
+      steps: optimiser steps of each.
+      algorithm: `random` or `bayesian`.
+      space: by the name of a setting of training, the values to choose from.
+      seed: of the choices.
+    """
+
+    trials: int = 0
+    steps: int = 150
+    algorithm: str = "random"
+    space: dict[str, Sequence[int | float]] = dataclasses.field(default_factory=lambda: {**_SPACE})
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks = {
+            "trials": (0 <= self.trials <= 10_000, "0 to 10000"),
+            "steps": (self.steps >= 1, "1 or more"),
+            "algorithm": (self.algorithm in ALGORITHMS, f"one of {', '.join(ALGORITHMS)}"),
+            "space": (bool(self.space), "one setting of training or more"),
+            "seed": (0 <= self.seed < 2**31, "0 to below 2**31"),
+        }
+        for name, (ok, wanted) in checks.items():
+            if not ok:
+                raise UsageError(f"tune.{name}: wanted {wanted}, got {getattr(self, name)!r}")
+        for name, values in self.space.items():
+            _check_choices(name, values)
+
+
+def _check_choices(name: str, values: Sequence[int | float]) -> None:
+    if name not in TUNABLE:
+        raise UsageError(
+            f"tune.space.{name}: wanted one of {', '.join(TUNABLE)}; losses of trials that differ "
+            "in anything else do not compare"
+        )
+    if not values:
+        raise UsageError(f"tune.space.{name}: wanted values to choose from, got none")
+    for value in values:
+        if isinstance(getattr(TrainSettings(), name), int) and not isinstance(value, int):
+            raise UsageError(f"tune.space.{name}: wanted whole numbers, got {value!r}")
+        try:
+            TrainSettings(**{name: value})  # type: ignore[arg-type]
+        except UsageError as error:
+            raise UsageError(str(error).replace("train.", "tune.space.")) from None

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,15 @@ def outcomes(cwd: pathlib.Path) -> dict[str, str]:
         (cwd / "root" / "runs").glob("*/run.json"), key=lambda path: path.stat().st_mtime_ns
     )
     return {row["node"]: row["outcome"] for row in json.loads(newest.read_text())["nodes"]}
+
+
+def model_info(cwd: pathlib.Path) -> dict[str, Any]:
+    """What the model that was trained last says of itself."""
+    found = (cwd / "root" / "artifacts" / "Trainer" / "model").glob(
+        f"*/Format-Serving/{contract.MODEL_INFO}"
+    )
+    newest = max(found, key=lambda path: path.stat().st_mtime_ns)
+    return dict(json.loads(newest.read_text()))
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +171,31 @@ def test_a_new_recording_reruns_what_depends_on_the_data(project) -> None:
         assert {node for node, outcome in found.items() if outcome == "cached"} == {"Schema"}
     finally:
         (project / "music" / "new.flac").unlink()
+
+
+def test_the_trainer_takes_what_the_tuner_found_and_goes_on_from_the_blessed_model(
+    project, tmp_path
+) -> None:
+    shutil.copytree(project / "music", tmp_path / "music")
+    tuned = ["tune.trials=2", "tune.steps=6", "tune.space={units: [8, 12]}"]
+    found = train(tmp_path, *tuned, "train.warm_start=latest")
+    # Nothing is blessed yet, so the first training begins with new weights.
+    assert found == dict.fromkeys(NODES, "ran") | {"Tuner": "ran", "LatestBlessedModel": "skipped"}
+    first = model_info(tmp_path)
+    assert first["warm_start"] is None
+    assert first["train"]["units"] in (8, 12)
+    artifacts = tmp_path / "root" / "artifacts"
+    (results,) = artifacts.glob("Tuner/tuner_results/*/tuner_results.json")
+    assert {row["units"] for row in json.loads(results.read_text())} == {8, 12}
+    same = f"train.units={first['train']['units']}"
+    assert train(tmp_path, same, "train.warm_start=latest", "train.steps=31")["Trainer"] == "ran"
+    second = model_info(tmp_path)
+    assert second["warm_start"]["model_id"] == first["model_id"]
+    assert second["warm_start"]["splits_compared"]
+    sets = [part for one in [*TINY, "train.warm_start=latest"] for part in ("--set", one)]
+    done = nocturne(tmp_path, "run", "training", "--input", "music", "--root", "root", *sets)
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert "has another architecture: units is" in done.stderr
 
 
 def test_a_model_that_fails_is_not_pushed_and_not_used(project, tmp_path) -> None:
