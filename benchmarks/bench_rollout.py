@@ -24,7 +24,7 @@ from trainer.serving import ServingModule  # noqa: E402
 from trainer.settings import TrainSettings  # noqa: E402
 
 UNITS, N_LAYERS, N_MELS, PRIMER = 512, 2, 128, 50
-OURS, THEIRS = 256, 8  # frames of one run
+OURS, THEIRS = 431, 8  # frames of one run; a clip of 10 s, and as many as patience allows
 
 
 def main() -> None:

@@ -17,6 +17,8 @@ import tensorflow as tf
 
 # Per layer (hidden, cell), each float32 [batch, units].
 State = tuple[tuple[tf.Tensor, tf.Tensor], ...]
+# Per layer the kernels as one, and the bias: one product a step is faster than two.
+Joined = tuple[tuple[tf.Tensor, tf.Tensor], ...]
 
 
 @keras.saving.register_keras_serializable(package="nocturne")
@@ -66,13 +68,10 @@ class FusedLSTM(keras.layers.Layer):
             return tf.transpose(sequence, [1, 0, 2]), cell
         return _lstm(frames, *self._weights, precision=self.precision)
 
-    def step(
-        self, frame: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Runs one frame [batch, n]; returns the new hidden and cell [batch, units]."""
+    def joined(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns both kernels as one matrix [n + units, 4 * units], and the bias."""
         kernel, recurrent, bias = self._weights
-        gates = tf.matmul(frame, kernel) + tf.matmul(hidden, recurrent) + bias
-        return _update(gates, cell)[:2]
+        return tf.concat([kernel, recurrent], axis=0), bias
 
     def get_config(self) -> dict[str, object]:
         """Returns what the constructor wants."""
@@ -134,11 +133,17 @@ class StackedLSTM(keras.layers.Layer):
             state.append((frames[-1], cell))
         return tf.transpose(frames, [1, 0, 2]), tuple(state)
 
-    def step(self, frame: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
+    def joined(self) -> Joined:
+        """Returns what `step` multiplies with; a loop over steps makes it once."""
+        return tuple(layer.joined() for layer in self.stack)
+
+    @staticmethod
+    def step(frame: tf.Tensor, state: State, joined: Joined) -> tuple[tf.Tensor, State]:
         """Runs one frame float32 [batch, n]; returns the hidden frame and the new state."""
         after = []
-        for layer, (hidden, cell) in zip(self.stack, state, strict=True):
-            frame, cell = layer.step(frame, hidden, cell)
+        for (hidden, cell), (kernel, bias) in zip(state, joined, strict=True):
+            gates = tf.matmul(tf.concat([frame, hidden], axis=1), kernel) + bias
+            frame, cell, _ = _update(gates, cell)
             after.append((frame, cell))
         return frame, tuple(after)
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from trainer.heads import Head, MseHead
 from trainer.inputs import AnchoredInputs, Inputs, Memory, PlainInputs
-from trainer.lstm import StackedLSTM
+from trainer.lstm import Joined, StackedLSTM
 from trainer.lstm import State as LSTMState
 from trainer.mixture import MixtureHead
 from trainer.onsets import Onsets
@@ -89,11 +89,14 @@ class NextFrameModel(keras.Model):
         features, heard, _ = self.features.window(window, anchor, seed)
         return self.head(self.lstm(features, dropout_seed=seed), heard)
 
-    def step(self, frame: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
-        """Returns the outputs for one frame [batch, n_mels], and the state after it."""
+    def step(self, frame: tf.Tensor, state: State, joined: Joined) -> tuple[tf.Tensor, State]:
+        """Returns the outputs for one frame [batch, n_mels], and the state after it.
+
+        `joined` is lstm.joined(), made once for all steps.
+        """
         carried, memory = state
         features, memory = self.features.step(frame, memory)
-        hidden, carried = self.lstm.step(features, carried)
+        hidden, carried = self.lstm.step(features, carried, joined)
         return self.head(hidden, frame), (carried, memory)
 
     def warm_up(

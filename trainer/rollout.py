@@ -54,7 +54,8 @@ def roll_out(
     noise = tf.transpose(noise, [1, 0, 2])
     heard = normaliser.apply(primer)
     style = heard if anchor is None else normaliser.apply(anchor)
-    outputs, state = model.warm_up(heard, style)
+    outputs, state = tf.function(model.warm_up, jit_compile=True)(heard, style)
+    joined = model.lstm.joined()
     usual = tf.reduce_mean(style, axis=1)
     recent = tf.reduce_mean(heard[:, -int(_RECENT_FRAMES) :], axis=1)
 
@@ -72,7 +73,7 @@ def roll_out(
         ) -> tuple[Any, ...]:
             frame = head.draw(outputs, noise[index], sampling)
             frame = normaliser.limit(frame - head.pull * (recent - usual))
-            outputs, state = model.step(frame, state)
+            outputs, state = model.step(frame, state, joined)
             recent += (frame - recent) / _RECENT_FRAMES
             return index + 1, outputs, state, recent, frames.write(index, frame)
 

@@ -54,7 +54,7 @@ def test_window_call_and_steps_are_the_same_function(head: str) -> None:
     outputs, state = made.warm_up(frames[:, :4], anchor)
     np.testing.assert_allclose(outputs, window[:, 3], atol=1e-4)
     for index in range(4, 230):
-        outputs, state = made.step(frames[:, index], state)
+        outputs, state = made.step(frames[:, index], state, made.lstm.joined())
         np.testing.assert_allclose(outputs, window[:, index], atol=1e-4)
 
 

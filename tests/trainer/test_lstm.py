@@ -65,9 +65,9 @@ def test_window_and_gradients_are_those_of_keras(stack, frames) -> None:
 def test_window_is_its_own_step_repeated(stack, frames) -> None:
     hidden, state = stack.unroll(frames)
     zero = tf.zeros([BATCH, UNITS])
-    carried = ((zero, zero),) * N_LAYERS
+    carried, joined = ((zero, zero),) * N_LAYERS, stack.joined()
     for index in range(N_FRAMES):
-        stepped, carried = stack.step(frames[:, index], carried)
+        stepped, carried = stack.step(frames[:, index], carried, joined)
         np.testing.assert_allclose(stepped, hidden[:, index], atol=1e-5)
     for (a, b), (c, d) in zip(state, carried, strict=True):
         np.testing.assert_allclose(a, c, atol=1e-5)

@@ -141,7 +141,8 @@ def test_a_search_that_makes_no_sense_is_refused(settings, said) -> None:
 
 def test_tfx_trainer_takes_what_its_tuner_found(dataset, model, tmp_path) -> None:
     """Through both entries, as TFX calls them."""
-    train, tune = dataclasses.asdict(PLAIN), dataclasses.replace(TUNE, trials=2)
+    train = dataclasses.asdict(PLAIN)
+    tune = dataclasses.replace(TUNE, trials=2, space={"learning_rate": [1e-6, 1e-2]})
     args = types.SimpleNamespace(
         train_files=[f"{dataset}/Split-train/*"],
         transform_graph_path=str(model / contract.TRANSFORM_GRAPH),
