@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import BinaryIO
 
 import numba
 import numpy as np
@@ -67,56 +67,67 @@ def sample_rate_for(name: str, wanted: int) -> int:
     return min((rate for rate in rates if rate >= wanted), default=max(rates, default=wanted))
 
 
-def encode(samples: Float32, *, sample_rate: int, name: str, tags: Mapping[str, str]) -> bytes:
-    """Returns a mono audio file.
+def encode(
+    pieces: Iterable[Float32],
+    file: BinaryIO,
+    *,
+    sample_rate: int,
+    name: str,
+    tags: Mapping[str, str],
+) -> None:
+    """Writes a mono audio file.
 
     Args:
-      samples: float32 [n], within [-1, 1].
+      pieces: float32 [n] each, within [-1, 1].
+      file: empty, readable, writable and seekable; its position is left anywhere.
       sample_rate: Hz, see sample_rate_for.
       name: a key of FORMATS.
       tags: of TAGS.
     """
     kind = FORMATS[name]
-    buffer = io.BytesIO()
     with soundfile.SoundFile(
-        buffer, "w", sample_rate, 1, format=kind.container, subtype=kind.subtype
-    ) as file:
+        file, "w", sample_rate, 1, format=kind.container, subtype=kind.subtype
+    ) as sound:
         for tag, text in tags.items():
-            setattr(file, tag, text)
+            setattr(sound, tag, text)
         # libsndfile's Vorbis writer fails on a whole minute at once.
-        for start in range(0, len(samples), sample_rate):
-            piece = samples[start : start + sample_rate]
-            file.write(to_pcm16(piece) if kind.subtype == "PCM_16" else piece)
-    content = bytearray(buffer.getvalue())
+        for piece in pieces:
+            for start in range(0, len(piece), sample_rate):
+                part = piece[start : start + sample_rate]
+                sound.write(to_pcm16(part) if kind.subtype == "PCM_16" else part)
     if kind.container == "OGG":
-        _number_stream(content)
+        _number_stream(file)
     if kind.subtype == "FLOAT":
-        _forget_time(content)
-    return bytes(content)
+        _forget_time(file)
 
 
-def _forget_time(content: bytearray) -> None:
+def _forget_time(file: BinaryIO) -> None:
     """Clears when the PEAK chunk of a float WAV was written: its second four bytes."""
-    at = content.find(b"PEAK", 0, 4096)
+    file.seek(0)
+    at = file.read(4096).find(b"PEAK")
     if at >= 0:
-        content[at + 12 : at + 16] = bytes(4)
+        file.seek(at + 12)
+        file.write(bytes(4))
 
 
-def _number_stream(content: bytearray) -> None:
+def _number_stream(file: BinaryIO) -> None:
     """Gives an Ogg stream the serial number 1, where libsndfile draws one by the clock.
 
     References:
       RFC 3533, section 6: the page header; its checksum is over the page with a checksum of 0.
     """
     at = 0
-    while at < len(content):
-        size = 27 + content[at + 26]
-        size += sum(content[at + 27 : at + size])
-        struct.pack_into("<I", content, at + 14, 1)
-        struct.pack_into("<I", content, at + 22, 0)
-        page = np.frombuffer(bytes(content[at : at + size]), np.uint8)
-        struct.pack_into("<I", content, at + 22, _checksum(page))
-        at += size
+    file.seek(0)
+    while head := file.read(27):
+        lengths = file.read(head[26])
+        page = bytearray(head + lengths + file.read(sum(lengths)))
+        struct.pack_into("<I", page, 14, 1)
+        struct.pack_into("<I", page, 22, 0)
+        struct.pack_into("<I", page, 22, _checksum(np.frombuffer(bytes(page), np.uint8)))
+        file.seek(at)
+        file.write(page)
+        at += len(page)
+        file.seek(at)
 
 
 @numba.njit(cache=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,21 @@ class Vocoder(Protocol):
         self, log_mel: Float32, config: AudioConfig, *, rng: np.random.Generator, iterations: int
     ) -> Float32:
         """Returns float32 [(n_frames - 1) * hop_length] for natural-log mel [n_frames, n_mels]."""
+
+
+@runtime_checkable
+class StreamingVocoder(Vocoder, Protocol):
+    """A vocoder that also takes frames in pieces, for clips of any length: see vocode_pieces."""
+
+    def pieces(
+        self,
+        frames: Iterable[Float32],
+        config: AudioConfig,
+        *,
+        rng: np.random.Generator,
+        iterations: int,
+    ) -> Iterator[Float32]:
+        """Yields samples, float32 [n] each, for natural-log mel [n_frames, n_mels] in pieces."""
 
 
 def vocode(
@@ -132,6 +147,7 @@ def _power(log_mel: npt.NDArray[np.floating], config: AudioConfig) -> Float32:
 class _GriffinLim:
     fingerprint = ""
     __call__ = staticmethod(vocode)
+    pieces = staticmethod(vocode_pieces)
 
 
 class _Librosa:

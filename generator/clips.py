@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-import hashlib
 import io
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from audio import encode
 from audio.codec import read_mono
 from audio.errors import AudioError, InputError
-from audio.finish import finish
 from audio.mel import log_mel
-from audio.vocoder import find_vocoder
-from generator.health import examine, examine_sound
-from generator.inference import Model, load_model, roll_out
+from generator.inference import Model, load_model
 from generator.outputs import Output, open_output
+from generator.render import Made, render
 from generator.requests import ClipRequest, GenerateSettings, choose_primer, derive_seed
+from generator.sections import rolled_out
 
 STAGING = ".staging"
 
@@ -60,103 +57,37 @@ def make_clips(
             faults = made.entry["health"]["faults"]
             tried[request.index].append({"seed": request.seed, "faults": faults})
             made.entry["attempts"] = tried[request.index]
-            if faults and attempt + 1 < settings.attempts:
-                waiting.append(request)
-                continue
-            entries[request.index] = _keep(place, request, made)
+            with contextlib.closing(made):
+                if faults and attempt + 1 < settings.attempts:
+                    waiting.append(request)
+                else:
+                    entries[request.index] = _keep(place, request, made)
     for request in requests:
         entry = entries[request.index]
         assert entry is not None
         yield entry
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Made:
-    content: bytes
-    entry: dict[str, Any]
-
-
 def _make(
     requests: Sequence[ClipRequest], model_path: str, settings: GenerateSettings
-) -> Iterator[_Made]:
+) -> Iterator[Made]:
     model = cached_model(model_path)
     primers, sources = _primers(model, requests, settings)
-    rollouts = roll_out(
-        model,
-        primers,
-        seeds=[request.seed for request in requests],
-        n_frames=model.audio.frames_for(settings.seconds) + 1,
-        temperature=settings.temperature,
-        spread=settings.spread,
-        noise_floor=settings.noise_floor,
-    )
-    for request, frames, source in zip(requests, rollouts, sources, strict=True):
-        yield _render(request, frames, json.loads(source), model, settings)
+    seeds = [request.seed for request in requests]
+    with rolled_out(model, primers, seeds=seeds, settings=settings) as sections:
+        for row, (request, source) in enumerate(zip(requests, sources, strict=True)):
+            frames = [section[row] for section in sections]
+            yield render(request, frames, json.loads(source), model, settings)
 
 
-def _render(
-    request: ClipRequest,
-    frames: npt.NDArray[np.float32],
-    primer: dict[str, Any],
-    model: Model,
-    settings: GenerateSettings,
-) -> _Made:
-    audio = model.audio
-    entry = {"index": request.index, "seed": request.seed, "primer": primer}
-    health = examine(frames, audio)
-    if health["faults"]:
-        return _Made(content=b"", entry={**entry, "health": health})
-    samples = find_vocoder(settings.vocoder, audio)(
-        frames, audio, rng=np.random.default_rng(request.seed), iterations=settings.iterations
-    )
-    rate = encode.sample_rate_for(settings.format, settings.sample_rate or audio.sample_rate)
-    made = finish(
-        samples[: round(settings.seconds * audio.sample_rate)],
-        sample_rate=audio.sample_rate,
-        new_rate=rate,
-        fade_seconds=settings.fade_seconds,
-        loudness_lufs=settings.loudness_lufs,
-        true_peak_db=settings.true_peak_db,
-    )
-    health["faults"] = examine_sound(made, settings.loudness_lufs)
-    tags = {
-        "title": request.name,
-        "artist": f"Nocturne, model {model.info['model_id']}",
-        "comment": f"seed {request.seed}",
-        "date": settings.date,
-        "software": "Nocturne",
-    }
-    content = encode.encode(
-        made.samples,
-        sample_rate=rate,
-        name=settings.format,
-        tags={name: text for name, text in tags.items() if text},
-    )
-    figures = {
-        "loudness_lufs": made.loudness_lufs,
-        "true_peak_db": made.true_peak_db,
-        "gain_db": made.gain_db,
-    }
-    entry |= {
-        "file": f"{request.name}{encode.FORMATS[settings.format].ending}",
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "crc32c": int(google_crc32c.value(content)),
-        "duration_seconds": len(made.samples) / rate,
-        "sample_rate": rate,
-        "health": health,
-        **{name: value if value is None else round(value, 3) for name, value in figures.items()},
-    }
-    return _Made(content=content, entry=entry)
-
-
-def _keep(place: Output, request: ClipRequest, made: _Made) -> dict[str, Any]:
+def _keep(place: Output, request: ClipRequest, made: Made) -> dict[str, Any]:
     """Publishes a clip and its entry; of one that is not well, the entry alone."""
     entry = made.entry
     if entry["health"]["faults"]:
         entry = {k: entry[k] for k in ("index", "seed", "primer", "health", "attempts")}
     else:
-        place.publish(entry["file"], made.content)
+        for name, content in made.files.items():
+            place.publish(name, content)
     place.publish(_entry_name(request), json.dumps(entry, sort_keys=True).encode())
     return entry
 
@@ -171,9 +102,10 @@ def finished(place: Output, request: ClipRequest) -> dict[str, Any] | None:
     if text is None:
         return None
     entry: dict[str, Any] = json.loads(text)
-    if "file" in entry and place.checksum(entry["file"]) != entry["crc32c"]:
-        return None
-    return entry
+    files = [entry[kind] for kind in ("picture",) if entry.get(kind)]
+    files += [entry] if "file" in entry else []
+    whole = all(place.checksum(each["file"]) == each["crc32c"] for each in files)
+    return entry if whole else None
 
 
 def _primers(

@@ -17,11 +17,11 @@ import apache_beam as beam
 
 from audio import contract
 from audio.errors import IncompleteError, InputError, NocturneError, OutputExistsError
-from audio.vocoder import find_vocoder
 from generator.clips import STAGING, cached_model, finished, make_clips, primer_from_file
 from generator.inference import BATCH_CLIPS, Model
 from generator.manifest import Manifest
 from generator.outputs import Output, open_output
+from generator.render import vocoder_for
 from generator.requests import ClipRequest, GenerateSettings, plan_clips
 
 # The graph of the job names groups of batches: a million clips one by one are more than Dataflow
@@ -33,6 +33,23 @@ class UnhealthyError(NocturneError):
     """Too many clips of a run have faults."""
 
     exit_code = 12
+
+
+class PlanClips(beam.PTransform):
+    """Lists the clips of a run, in batches of ClipRequest."""
+
+    def __init__(self, settings: GenerateSettings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def expand(self, pipeline: Any) -> Any:
+        """Wires the plan."""
+        groups = range(0, self._settings.clips, _GROUP_BATCHES * BATCH_CLIPS)
+        return (
+            pipeline
+            | "Groups" >> beam.Create(groups)
+            | "Batches" >> beam.FlatMap(_batches, settings=self._settings)
+        )
 
 
 class GenerateClips(beam.PTransform):
@@ -84,22 +101,21 @@ def run(
       IncompleteError: the model is not whole.
       InputError: the primer file cannot be used.
       ConfigMismatchError: the vocoder was made for another front end.
+      UsageError: the vocoder does not make clips that long.
       UnhealthyError: too many clips have faults, in every attempt.
     """
     model = cached_model(model_path)
-    find_vocoder(settings.vocoder, model.audio)
+    vocoder_for(settings, model.audio)
     if settings.primer:
         primer_from_file(settings.primer, model)  # a bad primer ends the run before it begins
     place = open_output(output)
     start(place, model.info["model_id"], settings)
     place.publish(contract.EFFECTIVE_CONFIG, effective_config.encode())
-    groups = range(0, settings.clips, _GROUP_BATCHES * BATCH_CLIPS)
     options = beam.options.pipeline_options.PipelineOptions(list(beam_args))
     with beam.Pipeline(options=options) as pipeline:
         (
             pipeline
-            | "Groups" >> beam.Create(groups)
-            | "Plan" >> beam.FlatMap(_batches, settings=settings)
+            | PlanClips(settings)
             | GenerateClips(model_path=model_path, output=output, settings=settings)
         )
     return _finish(model, place, settings, lineage)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from audio.config import AudioConfig
-from audio.finish import Finished
 from audio.quality import SILENCE_DB, figures
 from audio.realism import repetition
 
@@ -63,14 +63,25 @@ def _last(log_mel: npt.NDArray[np.float32], config: AudioConfig) -> npt.NDArray[
     return log_mel[-config.frames_for(LOOP_SECONDS) :]
 
 
-def examine_sound(clip: Finished, wanted_lufs: float | None) -> list[str]:
+def joined(healths: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Returns a clip's health by its sections': all their faults, the mean of their figures."""
+    faults = list(dict.fromkeys(fault for health in healths for fault in health["faults"]))
+    names = [name for name in healths[0] if all(name in health for health in healths)]
+    figures = {
+        name: round(float(np.mean([health[name] for health in healths])), 4)
+        for name in names
+        if name != "faults"
+    }
+    return {**figures, "faults": faults}
+
+
+def examine_sound(loudness: float | None, wanted_lufs: float | None) -> list[str]:
     """Returns what is wrong with a clip by its sound: `quiet` or nothing.
 
     Args:
-      clip: as it would be published.
+      loudness: integrated, LUFS, as it would be published; None where it has none.
       wanted_lufs: what it was to be brought to; None where nothing was asked.
     """
-    loudness = clip.loudness_lufs
     if loudness is None or loudness < QUIET_LUFS:
         return ["quiet"]
     if wanted_lufs is not None and wanted_lufs - loudness > PEAKY_DB:

@@ -37,6 +37,15 @@ class LeftOut(_Strict):
     attempts: list[Attempt]
 
 
+class Picture(_Strict):
+    """A spectrogram of a clip, published beside it."""
+
+    file: str
+    bytes: int
+    sha256: str = pydantic.Field(pattern="^[0-9a-f]{64}$")
+    crc32c: int = pydantic.Field(ge=0, lt=2**32)
+
+
 class Clip(LeftOut):
     """A published clip."""
 
@@ -49,6 +58,7 @@ class Clip(LeftOut):
     loudness_lufs: float | None = pydantic.Field(description="Integrated, ITU-R BS.1770.")
     true_peak_db: float
     gain_db: float = pydantic.Field(description="How much louder it was made than the vocoder did.")
+    picture: Picture | None = None
 
 
 class ModelOf(_Strict):

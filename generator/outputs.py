@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import abc
+import io
 import os
 import pathlib
 import shutil
 import tempfile
+from typing import BinaryIO
 
 import google_crc32c
 
@@ -16,6 +18,7 @@ from audio.errors import InputError, OutputExistsError, UnwritableError
 _PATIENCE_SECONDS = 120.0
 # A resumable upload that the server has forgotten (410) is begun anew so often.
 _RESTARTS = 3
+_BLOCK_BYTES = 1 << 20
 # How names of files begin that are not whole yet.
 _BESIDE = ".publish-"
 
@@ -43,27 +46,36 @@ class Output(abc.ABC):
         """Returns the CRC-32C of a file's content; None where there is none."""
 
     @abc.abstractmethod
-    def _create(self, name: str, content: bytes) -> bool:
+    def _create(self, name: str, content: BinaryIO) -> bool:
         """Writes a file, whole or not at all; False where the name is taken."""
 
     @abc.abstractmethod
     def tidy(self, folder: str) -> None:
         """Removes the files below a folder, and what killed writers left beside the others."""
 
-    def publish(self, name: str, content: bytes) -> None:
-        """Puts content under a name, unless it stands there already.
+    def publish(self, name: str, content: bytes | BinaryIO) -> None:
+        """Puts content, all of the file where it is one, under a name, unless it is there already.
 
         Raises:
           OutputExistsError: the name holds something else.
           UnwritableError: it cannot be written.
         """
-        if not self._create(_checked(name), content):
-            there = self.checksum(name)
-            if there != google_crc32c.value(content):
-                raise OutputExistsError(
-                    f"{self.path}/{name} exists and differs from what would be written; it is left "
-                    "as it is. Choose another --output."
-                )
+        file = io.BytesIO(content) if isinstance(content, bytes) else content
+        file.seek(0)
+        if not self._create(_checked(name), file) and self.checksum(name) != _crc32c(file):
+            raise OutputExistsError(
+                f"{self.path}/{name} exists and differs from what would be written; it is left as "
+                "it is. Choose another --output."
+            )
+
+
+def _crc32c(file: BinaryIO) -> int:
+    """Returns the CRC-32C of all of a file."""
+    file.seek(0)
+    checksum = 0
+    while block := file.read(_BLOCK_BYTES):
+        checksum = google_crc32c.extend(checksum, block)
+    return int(checksum)
 
 
 def _checked(name: str) -> str:
@@ -98,10 +110,13 @@ class Folder(Output):
 
     def checksum(self, name: str) -> int | None:
         """Returns a checksum as Output.checksum says."""
-        content = self.read(name)
-        return None if content is None else int(google_crc32c.value(content))
+        try:
+            with pathlib.Path(self.path, name).open("rb") as file:
+                return _crc32c(file)
+        except FileNotFoundError:
+            return None
 
-    def _create(self, name: str, content: bytes) -> bool:
+    def _create(self, name: str, content: BinaryIO) -> bool:
         """Bytes go beside, are synced, and are linked to the name.
 
         The link fails where the name is taken, so two writers cannot both win.
@@ -112,7 +127,7 @@ class Folder(Output):
             handle, beside = tempfile.mkstemp(dir=target.parent, prefix=_BESIDE)
             try:
                 with os.fdopen(handle, "wb") as file:
-                    file.write(content)
+                    shutil.copyfileobj(content, file)
                     file.flush()
                     os.fsync(file.fileno())
                 pathlib.Path(beside).chmod(0o644)
@@ -185,14 +200,17 @@ class Bucket(Output):
             blob = self._bucket.get_blob(self._name(name), retry=self._retry)
         return None if blob is None else int.from_bytes(base64.b64decode(blob.crc32c), "big")
 
-    def _create(self, name: str, content: bytes) -> bool:
+    def _create(self, name: str, content: BinaryIO) -> bool:
         from google.api_core import exceptions
 
+        size = content.seek(0, os.SEEK_END)
         with _said_plainly(f"{self.path}/{name}"):
             for left in reversed(range(_RESTARTS)):
                 try:
-                    self._bucket.blob(self._name(name)).upload_from_string(
+                    self._bucket.blob(self._name(name)).upload_from_file(
                         content,
+                        rewind=True,
+                        size=size,
                         content_type=_content_type(name),
                         if_generation_match=0,
                         checksum="crc32c",

@@ -24,6 +24,8 @@ class GenerateSettings:
         mse head has no choices, and only this.
       noise_floor: the least spread, in the model's own units; above 0 a model that is too sure of
         itself goes on moving.
+      section_seconds: longer clips are made in sections of this length, each going on from the one
+        before in the style of the clip's primer, so that their memory is bounded.
       vocoder: `griffin-lim`, `librosa`, or one that a package adds (audio/vocoder.py).
       iterations: of the vocoder.
       format: wav, wav24, wavfloat, flac, vorbis, opus or mp3.
@@ -34,6 +36,7 @@ class GenerateSettings:
       attempts: at a clip that is silent, frozen, looping, diverged or too quiet; each with a seed
         of its own.
       max_unhealthy_share: of clips that may be left out because no attempt was well.
+      pictures: whether a spectrogram of each clip is published beside it.
       date: written into the files, such as 2026-11-22.
       primer: an audio file that starts every clip; where empty, the model's own primers do.
     """
@@ -44,6 +47,7 @@ class GenerateSettings:
     temperature: float | None = None
     spread: float | None = None
     noise_floor: float = 0.0
+    section_seconds: float = 120.0
     vocoder: str = DEFAULT_VOCODER
     iterations: int = DEFAULT_ITERATIONS
     format: str = "wav"
@@ -53,13 +57,14 @@ class GenerateSettings:
     fade_seconds: float = 0.02
     attempts: int = 3
     max_unhealthy_share: float = 0.25
+    pictures: bool = False
     date: str = ""
     primer: str = ""
 
     def __post_init__(self) -> None:
         checks = {
             "clips": (1 <= self.clips <= 1_000_000, "1 to 1000000"),
-            "seconds": (0.5 <= self.seconds <= 600, "0.5 to 600"),
+            "seconds": (0.5 <= self.seconds <= 86_400, "0.5 to 86400"),
             "seed": (0 <= self.seed < 2**63, "0 to below 2**63"),
             "temperature": (
                 self.temperature is None or 0 <= self.temperature <= 10,
@@ -67,6 +72,7 @@ class GenerateSettings:
             ),
             "spread": (self.spread is None or 0 <= self.spread <= 10, "0 to 10, or null"),
             "noise_floor": (0 <= self.noise_floor <= 10, "0 to 10"),
+            "section_seconds": (10 <= self.section_seconds <= 3600, "10 to 3600"),
             "iterations": (1 <= self.iterations <= 1000, "1 to 1000"),
             "format": (self.format in FORMATS, f"one of {', '.join(FORMATS)}"),
             "sample_rate": (

@@ -8,10 +8,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from audio import picture
 from audio.config import AudioConfig
-
-_RANGE_DB = 70.0
-_MAX_COLUMNS = 4000  # more than a picture has pixels
 
 
 def spectrogram_png(
@@ -21,34 +19,17 @@ def spectrogram_png(
     *,
     title: str = "",
 ) -> None:
-    """Draws log-mel frames [n_frames, n_mels] in dB below the loudest cell."""
-    figure, axes = _figure(9.0, 2.4)
-    # Of a long recording the loudest frame of each column is drawn, so that onsets stay.
-    step = -(-len(log_mel) // _MAX_COLUMNS)
-    columns = np.maximum.reduceat(log_mel, np.arange(0, len(log_mel), step))
-    decibels = columns.T * (10 / np.log(10))
-    top = float(decibels.max())
-    seconds = len(log_mel) / config.frames_per_second
-    axes.imshow(
-        decibels,
-        origin="lower",
-        aspect="auto",
-        cmap="magma",
-        vmin=top - _RANGE_DB,
-        vmax=top,
-        extent=(0, seconds, 0, config.n_mels),
-        interpolation="nearest",
-    )
-    axes.set_xlabel("seconds")
-    axes.set_ylabel("mel band")
-    if title:
-        axes.set_title(title, fontsize=9, loc="left")
-    figure.savefig(path, format="png")
+    """Writes a picture of log-mel frames [n_frames, n_mels]."""
+    content = picture.spectrogram_png([log_mel], config, title=title)
+    if isinstance(path, pathlib.Path):
+        path.write_bytes(content)
+    else:
+        path.write(content)
 
 
 def loss_png(path: pathlib.Path, history: dict[str, Any]) -> None:
     """Draws the training and held-out loss of a history.json."""
-    figure, axes = _figure(6.0, 2.8)
+    figure, axes = picture.new_figure(6.0, 2.8)
     rows = history["epochs"]
     steps = [row["step"] for row in rows]
     axes.plot(steps, [row["loss"] for row in rows], marker="o", markersize=3, label="training")
@@ -61,13 +42,3 @@ def loss_png(path: pathlib.Path, history: dict[str, Any]) -> None:
         axes.set_yscale("log")  # a likelihood's logarithm may be negative
     axes.legend()
     figure.savefig(path, format="png")
-
-
-def _figure(width: float, height: float) -> tuple[Any, Any]:
-    # The object interface: pyplot keeps a global state and looks for a display.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()

@@ -13,7 +13,7 @@ from trainer.normalise import Normaliser
 # Over how many frames the mean is taken that is held near the primer's: 1.5 s at the default hop.
 _RECENT_FRAMES = 64.0
 # Frames that are compiled as one.
-_STRETCH_FRAMES = 64
+_STRETCH_FRAMES = 16
 
 
 def roll_out(

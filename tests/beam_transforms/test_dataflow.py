@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import pathlib
 import subprocess
 import sys
-import threading
 from typing import Any
 
 import apache_beam as beam
@@ -20,73 +18,31 @@ from audio.config import AudioConfig
 from beam_transforms import prepare
 from beam_transforms.settings import PrepareSettings
 from tests import signals
-from tests.gcs import CLIENTS, emulator
+from tests.dataflow_stub import build_wheel, dataflow
+from tests.gcs import CLIENTS
 
 pytestmark = CLIENTS
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-class _Dataflow(http.server.BaseHTTPRequestHandler):
-    """Takes any job and keeps what was asked for."""
-
-    submitted: list[tuple[str, dict[str, Any]]] = []  # noqa: RUF012
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.submitted.append((self.path, body))
-        answer = json.dumps({"id": "job-1", "name": body.get("name"), "projectId": "nocturne-test",
-                             "location": "europe-west1"})  # fmt: skip
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.end_headers()
-        self.wfile.write(answer.encode())
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """The package that workers get, built from pyproject."""
-    folder = tmp_path_factory.mktemp("dist")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", str(folder),
-         str(ROOT)],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    (found,) = folder.glob("*.whl")
-    return found
+    return build_wheel(tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="module")
 def job(wheel, tmp_path_factory) -> Any:
     """What the service was asked to run, and the names of the staged objects."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Dataflow)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    folder = tmp_path_factory.mktemp("dataflow")
-    with pytest.MonkeyPatch.context() as patch, emulator(folder, patch) as bucket:
-        options = PipelineOptions(
-            [
-                "--runner=DataflowRunner", "--project=nocturne-test", "--region=europe-west1",
-                f"--dataflow_endpoint=http://localhost:{server.server_port}",
-                f"--temp_location={bucket}/temp", f"--staging_location={bucket}/staging",
-                "--job_name=nocturne-prepare", f"--extra_package={wheel}",
-                "--sdk_location=container", "--sdk_container_image=example.invalid/nocturne:1",
-                "--num_workers=2", "--max_num_workers=50",
-                "--worker_machine_type=e2-standard-2", "--disk_size_gb=30",
-                "--flexrs_goal=COST_OPTIMIZED", "--labels=team=audio", "--no_use_public_ips",
-            ]
-        )  # fmt: skip
-        pipeline = beam.Pipeline(options=options)
+    with dataflow(tmp_path_factory.mktemp("dataflow")) as (bucket, options, submitted):
+        arguments = [*options, "--job_name=nocturne-prepare", f"--extra_package={wheel}"]
+        pipeline = beam.Pipeline(options=PipelineOptions(arguments))
         pipeline | prepare.PrepareDataset(
             output=f"{bucket}/dataset", audio=AudioConfig(), settings=PrepareSettings()
         )
         pipeline.run()
         staged = [m.path for m in FileSystems.match([f"{bucket}/staging/**"])[0].metadata_list]
-    server.shutdown()
-    server.server_close()
-    ((path, body),) = _Dataflow.submitted
+    ((path, body),) = submitted
     return path, body, staged
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pathlib
+import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -100,6 +105,60 @@ def test_a_storage_that_is_away_for_a_while_is_waited_for(faults) -> None:
     timer.join()
     assert fetched(bucket) == {"clip.wav": b"sound"}
     assert len([path for _, path in faults.requests if "/upload/" in path]) > 1
+
+
+def storage_process(folder: pathlib.Path, address: str) -> subprocess.Popen[bytes]:
+    """An emulator in a process of its own, whose objects are files."""
+    code = (
+        "import sys\n"
+        "from gcp_storage_emulator.server import create_server\n"
+        "host, port = sys.argv[1].split(':')\n"
+        "create_server(host, int(port), data_dir=sys.argv[2], default_bucket='songs').run()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, address, str(folder)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    host, port = address.split(":")
+    for _ in range(200):
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 0.1):
+            return process
+        time.sleep(0.05)
+    raise AssertionError("the emulator did not start")
+
+
+def test_a_storage_that_is_killed_among_uploads_and_comes_back_loses_nothing(
+    faults, tmp_path
+) -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        faults.emulator = f"127.0.0.1:{sock.getsockname()[1]}"
+    (tmp_path / "objects").mkdir()
+    running = [storage_process(tmp_path / "objects", faults.emulator)]
+
+    def kill_and_restart() -> None:
+        running[-1].kill()
+        running[-1].wait()
+        time.sleep(1.0)
+        running.append(storage_process(tmp_path / "objects", faults.emulator))
+
+    wanted = {f"clip-{index}.wav": os.urandom(5000) for index in range(12)}
+    bucket, killer = Bucket("gs://songs/night"), threading.Thread(target=kill_and_restart)
+    try:
+        for index, (name, content) in enumerate(wanted.items()):
+            if index == 4:
+                killer.start()
+            bucket.publish(name, content)
+        killer.join()
+        assert len(running) == 2
+        assert fetched(bucket) == wanted
+        assert set(faults.written.values()) == {1}
+    finally:
+        killer.join()
+        for process in running:
+            process.kill()
+            process.wait()
 
 
 def run(model: pathlib.Path, output: str, **changes: Any) -> dict[str, Any]:

@@ -14,8 +14,7 @@ import soundfile
 
 from audio import contract
 from audio.errors import IncompleteError, InputError, OutputExistsError
-from generator import clips as making
-from generator import generate, outputs
+from generator import generate, outputs, render
 from generator.requests import GenerateSettings, derive_seed
 from tests import signals
 
@@ -161,7 +160,7 @@ def test_what_is_no_model_is_refused(dataset, tmp_path) -> None:
 
 def faulty(*verdicts_in_turn: int) -> Any:
     """examine, but for clips that are to be taken for looping ones."""
-    real = making.examine
+    real = render.examine
     verdicts = iter(verdicts_in_turn)
 
     def judge(frames: np.ndarray, config: Any) -> dict[str, Any]:
@@ -175,7 +174,7 @@ def test_a_clip_with_a_fault_is_made_again_with_its_next_seed(
     clips, model, tmp_path, monkeypatch
 ) -> None:
     # Clip 1 is not well at first, nor the second time.
-    monkeypatch.setattr(making, "examine", faulty(0, 1, 0, 1, 0))
+    monkeypatch.setattr(render, "examine", faulty(0, 1, 0, 1, 0))
     manifest = run(model, tmp_path / "out")
     seeds = [derive_seed(7, 1, attempt=n) for n in range(3)]
     assert manifest["clips"][1]["attempts"] == [
@@ -194,7 +193,7 @@ def test_a_clip_with_a_fault_is_made_again_with_its_next_seed(
 
 def test_a_clip_that_never_gets_well_is_left_out_and_said(model, tmp_path, monkeypatch) -> None:
     settings = dataclasses.replace(SETTINGS, attempts=2, max_unhealthy_share=0.4)
-    monkeypatch.setattr(making, "examine", faulty(0, 1, 0, 1))
+    monkeypatch.setattr(render, "examine", faulty(0, 1, 0, 1))
     manifest = run(model, tmp_path / "out", settings)
     assert [clip["index"] for clip in manifest["clips"]] == [0, 2]
     (left_out,) = manifest["unhealthy"]
@@ -207,7 +206,7 @@ def test_a_night_of_too_many_faults_is_not_complete_and_stays_so(
     model, tmp_path, monkeypatch
 ) -> None:
     settings = dataclasses.replace(SETTINGS, attempts=2)
-    monkeypatch.setattr(making, "examine", faulty(0, 1, 0, 1))
+    monkeypatch.setattr(render, "examine", faulty(0, 1, 0, 1))
     said = r"1 of 3 clips never got well in 2 attempts \(looping 2 times\); at most 25% may"
     for _ in range(2):
         with pytest.raises(generate.UnhealthyError, match=said):
@@ -231,3 +230,30 @@ def test_a_file_says_what_it_is(model, tmp_path) -> None:
         assert file.artist == f"Nocturne, model {info['model_id']}"
         assert file.comment == f"seed {clip['seed']}"
         assert file.date == "2026-11-22"
+
+
+def test_a_picture_stands_beside_each_clip_and_is_made_again_where_it_is_lost(
+    model, tmp_path, monkeypatch
+) -> None:
+    settings = dataclasses.replace(SETTINGS, clips=2, pictures=True)
+    manifest = run(model, tmp_path / "out", settings)
+    for clip in manifest["clips"]:
+        content = (tmp_path / "out" / clip["picture"]["file"]).read_bytes()
+        assert content.startswith(b"\x89PNG")
+        assert clip["picture"]["sha256"] == hashlib.sha256(content).hexdigest()
+    wanted = contents(tmp_path / "out")
+
+    real = outputs.Folder.publish
+
+    def breaks_at(self: outputs.Folder, name: str, content: bytes) -> None:
+        if name == "clip-0001.png":
+            raise OSError("no space left")
+        real(self, name, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outputs.Folder, "publish", breaks_at)
+        with pytest.raises(Exception, match="no space left"):
+            run(model, tmp_path / "again", settings)
+    (tmp_path / "again" / "clip-0000.png").unlink()
+    run(model, tmp_path / "again", settings)
+    assert contents(tmp_path / "again") == wanted

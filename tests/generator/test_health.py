@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 
 from audio.config import AudioConfig
-from audio.finish import Finished
 from audio.mel import log_mel
-from generator.health import examine, examine_sound
+from generator.health import examine, examine_sound, joined
 from tests import signals
 
 CONFIG = AudioConfig()
@@ -43,7 +42,19 @@ def test_faults_are_named(frames: np.ndarray, faults: list[str]) -> None:
 def test_a_clip_too_quiet_to_hear_is_a_fault(
     loudness: float | None, wanted: float | None, faults: list[str]
 ) -> None:
-    clip = Finished(
-        samples=np.zeros(9, np.float32), loudness_lufs=loudness, true_peak_db=-1.0, gain_db=0.0
-    )
-    assert examine_sound(clip, wanted) == faults
+    assert examine_sound(loudness, wanted) == faults
+
+
+def test_a_clip_has_the_faults_of_all_its_sections_and_their_mean_figures() -> None:
+    sections = [
+        {"flux": 0.1, "faults": ["looping"]},
+        {"flux": 0.3, "faults": []},
+        {"flux": 0.2, "faults": ["silent", "looping"]},
+    ]
+    assert joined(sections) == {"flux": 0.2, "faults": ["looping", "silent"]}
+    # Where a section is not finite, there are no figures.
+    assert joined([*sections, {"faults": ["not_finite"]}])["faults"] == [
+        "looping",
+        "silent",
+        "not_finite",
+    ]

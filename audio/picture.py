@@ -1,0 +1,67 @@
+"""Log-mel as a picture."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from audio.config import AudioConfig
+
+_RANGE_DB = 70.0
+_MAX_COLUMNS = 4000  # more than a picture has pixels
+
+
+def spectrogram_png(
+    pieces: Sequence[npt.NDArray[np.floating]], config: AudioConfig, *, title: str = ""
+) -> bytes:
+    """Draws log-mel in dB below its loudest cell; equal frames give equal bytes.
+
+    Args:
+      pieces: natural log, [n_frames, n_mels] each, one after the other.
+      config: the front end of the frames.
+      title: above the picture.
+
+    Returns:
+      A PNG.
+    """
+    figure, axes = new_figure(9.0, 2.4)
+    n_frames = sum(len(piece) for piece in pieces)
+    # Of a long recording the loudest frame of each column is drawn, so that onsets stay.
+    step = -(-n_frames // _MAX_COLUMNS)
+    columns = np.concatenate(
+        [np.maximum.reduceat(piece, np.arange(0, len(piece), step)) for piece in pieces]
+    )
+    decibels = columns.T.astype(np.float32) * (10 / np.log(10))
+    top = float(decibels.max())
+    axes.imshow(
+        decibels,
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        vmin=top - _RANGE_DB,
+        vmax=top,
+        extent=(0, n_frames / config.frames_per_second, 0, config.n_mels),
+        interpolation="nearest",
+    )
+    axes.set_xlabel("seconds")
+    axes.set_ylabel("mel band")
+    if title:
+        axes.set_title(title, fontsize=9, loc="left")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def new_figure(width: float, height: float) -> tuple[Any, Any]:
+    """Returns a matplotlib figure of a size in inches, and its axes."""
+    # The object interface: pyplot keeps a global state and looks for a display.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()

@@ -1,0 +1,115 @@
+"""Clips that are made in sections."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from audio.errors import UsageError
+from generator import generate, sections
+from generator.inference import load_model, roll_out
+from generator.requests import GenerateSettings
+from generator.sections import rolled_out, section_lengths, section_seed
+
+LONG = GenerateSettings(
+    clips=2, seconds=27, section_seconds=10, seed=3, temperature=0.5, iterations=2
+)
+
+
+@pytest.fixture(scope="module")
+def loaded(model: pathlib.Path) -> Any:
+    return load_model(str(model))
+
+
+def test_sections_add_up_and_the_last_one_is_no_stub(loaded) -> None:
+    usual = loaded.audio.frames_for(10)
+    for n_frames in (5, usual - 1, usual, 2 * usual - 1, 2 * usual, 7 * usual + 3):
+        lengths = section_lengths(n_frames, loaded, LONG)
+        assert sum(lengths) == n_frames
+        assert all(length >= usual for length in lengths[1:])
+        assert set(lengths[:-1]) <= {usual}
+
+
+def test_a_section_goes_on_from_the_last_in_the_style_of_the_primer(loaded) -> None:
+    primers = loaded.primers[:2]
+    with rolled_out(loaded, primers, seeds=[5, 6], settings=LONG) as made:
+        first, second = (np.array(section) for section in made)
+    expected = roll_out(
+        loaded,
+        first[:, -256:],
+        anchors=primers,
+        seeds=[section_seed(5, 1), section_seed(6, 1)],
+        n_frames=second.shape[1],
+        temperature=0.5,
+    )
+    np.testing.assert_array_equal(second, expected)
+    assert first.shape[1] + second.shape[1] == loaded.audio.frames_for(27) + 1
+
+
+def test_every_section_keeps_the_style_of_the_primer(loaded, monkeypatch) -> None:
+    anchors = []
+    real = sections.roll_out
+
+    def noted(*args: Any, **kwargs: Any) -> np.ndarray:
+        anchors.append(kwargs["anchors"])
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(sections, "roll_out", noted)
+    with rolled_out(loaded, loaded.primers[:1], seeds=[5], settings=LONG):
+        assert len(anchors) == 2
+    for each in anchors:
+        np.testing.assert_array_equal(each, loaded.primers[:1])
+
+
+def test_seeds_of_sections_differ_and_the_first_is_the_clips() -> None:
+    assert section_seed(5, 0) == 5
+    assert len({section_seed(seed, index) for seed in range(20) for index in range(20)}) == 400
+
+
+def test_a_long_clip_is_whole_and_the_same_alone_and_in_a_batch(model, tmp_path) -> None:
+    for count in (1, 2):
+        generate.run(
+            model_path=str(model),
+            output=str(tmp_path / str(count)),
+            settings=dataclasses.replace(LONG, clips=count),
+        )
+    one, two = (tmp_path / str(count) / "clip-0000.wav" for count in (1, 2))
+    assert one.read_bytes() == two.read_bytes()
+    samples, rate = soundfile.read(one)
+    assert (len(samples), rate) == (27 * 22050, 22050)
+    # There is sound all along, and nothing jumps where a section ends.
+    seconds = np.abs(samples[: 27 * rate]).reshape(27, rate)
+    assert (seconds.max(axis=1) > 0.003).all()
+    at, around = 10 * rate, rate // 10
+    steps = np.abs(np.diff(samples))
+    assert steps[at - around : at + around].max() <= 1.5 * np.sort(steps)[-rate // 100]
+
+
+def test_a_section_that_diverged_is_a_fault_and_breaks_nothing(
+    model, tmp_path, monkeypatch
+) -> None:
+    """Not a number from some frame of the first section on."""
+    real = sections.roll_out
+
+    def breaks(*args: Any, **kwargs: Any) -> np.ndarray:
+        made = np.array(real(*args, **kwargs))
+        made[0, 50:] = np.nan
+        return made
+
+    monkeypatch.setattr(sections, "roll_out", breaks)
+    settings = dataclasses.replace(LONG, attempts=1, max_unhealthy_share=0.5)
+    manifest = generate.run(model_path=str(model), output=str(tmp_path / "out"), settings=settings)
+    assert [entry["index"] for entry in manifest["clips"]] == [1]
+    assert manifest["unhealthy"][0]["health"]["faults"] == ["not_finite"]
+
+
+def test_a_vocoder_that_takes_no_pieces_is_refused_for_long_clips(model, tmp_path) -> None:
+    settings = dataclasses.replace(LONG, vocoder="librosa")
+    with pytest.raises(UsageError, match=r"librosa makes clips in one piece, at most .*=10 long"):
+        generate.run(model_path=str(model), output=str(tmp_path / "out"), settings=settings)
+    assert not (tmp_path / "out").exists()
