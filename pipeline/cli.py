@@ -163,6 +163,34 @@ def evaluate(
 
 
 @app.command()
+def experiment(
+    file: Annotated[str, typer.Argument(help="A YAML file of variants; see benchmarks/.")],
+    input: Input,
+    output: Annotated[str, typer.Option(help="A folder for data, models, figures, tables.")],
+    test: Annotated[
+        bool, typer.Option("--test", help="Hold against the test tracks: once, at the end.")
+    ] = False,
+) -> None:
+    """Trains variants of the configuration with the same seeds, and measures what they generate.
+
+    Example: nocturne experiment benchmarks/defaults.yaml --input ~/Music --output experiment
+    """
+    from pipeline import experiment as experiments
+
+    with _one_line_errors():
+        wanted = experiments.read_experiment(file)
+    with _command("experiment") as console:
+        results = experiments.run(
+            console,
+            wanted,
+            inputs=input,
+            folder=output,
+            split=experiments.TEST if test else experiments.VALIDATION,
+        )
+    print("\n".join(experiments.table(results)))
+
+
+@app.command()
 def generate(
     model: Annotated[str, typer.Option(help="A folder that `nocturne train` wrote.")],
     output: Annotated[str, typer.Option(help="A new folder for the clips, local or gs://.")],

@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer.onsets import LONGEST_LAG, Onsets, beat
+from trainer.onsets import Onsets
+from trainer.tempo import LONGEST_LAG, N_LAGS, Tempo, beat, correlation
 from trainer.whitening import Whitening
 
 # What a step needs of the frames before it; a nest of tensors [batch, ...].
@@ -19,6 +20,8 @@ _LEADING = 16
 # The longest look back, four beats, and the onsets that are told frame by frame.
 _HISTORY, _RECENT = 4 * LONGEST_LAG, 24
 _BEATS = (1.0, 2.0, 4.0, 0.5)
+# Beats ago whose leading components are told.
+_BARS = (1, 2, 4)
 _SMALLEST_MOVE = 1e-3
 # Of the most noise, what the LSTM is told where none was added.
 _TOLD = 0.3
@@ -115,8 +118,10 @@ class AnchoredInputs(Inputs):
     def n_features(self) -> int:
         """Components, noise level, style, lag and its certainty, onsets, and a beat ago."""
         style = self.whitening.n_dims + 2 * self.n_leading
+        tempo = 1 + N_LAGS
         onsets = len(_BEATS) + _RECENT
-        return self.whitening.n_dims + 1 + style + 2 + onsets + 2 * self.n_leading
+        back = (len(_BARS) + 1) * self.n_leading
+        return self.whitening.n_dims + 1 + style + tempo + onsets + back
 
     def window(
         self, frames: tf.Tensor, anchor: tf.Tensor, seed: tf.Tensor | None
@@ -128,7 +133,8 @@ class AnchoredInputs(Inputs):
         strengths = self.onsets.strengths(frames)
         now = tf.concat([strengths[..., None], components[..., : self.n_leading]], axis=-1)
         history = tf.concat([tf.zeros([batch, _HISTORY, 1 + self.n_leading]), now], axis=1)
-        style, lag = self._style(anchor)
+        style, tempo = self._style(anchor)
+        means, tempo = tempo.over(strengths)
         # Row t of the history is _HISTORY frames before frame t, so this is frame t itself.
         at = tf.range(n_frames) + _HISTORY
         features = tf.concat(
@@ -136,24 +142,25 @@ class AnchoredInputs(Inputs):
                 components,
                 tf.broadcast_to(level[:, None, None], [batch, n_frames, 1]),
                 tf.repeat(style[:, None], n_frames, axis=1),
-                self._look_back(history, at, lag),
+                self._look_back(history, at, means),
             ],
             axis=-1,
         )
-        memory = (style, lag, history[:, -_HISTORY:], frames[:, -1])
+        memory = (style, tempo, history[:, -_HISTORY:], frames[:, -1])
         return features, heard, memory
 
     def step(self, frame: tf.Tensor, memory: Memory) -> tuple[tf.Tensor, Memory]:
         """Returns features and memory as Inputs.step says."""
-        style, lag, history, before = memory
+        style, tempo, history, before = memory
         components = self.whitening(frame)
-        strength = self.onsets.strength(before, frame)[:, None]
-        now = tf.concat([strength, components[:, : self.n_leading]], axis=-1)
+        strength = self.onsets.strength(before, frame)
+        tempo = tempo.after(strength, history[..., 0])
+        now = tf.concat([strength[:, None], components[:, : self.n_leading]], axis=-1)
         history = tf.concat([history, now[:, None]], axis=1)
-        back = self._look_back(history, tf.constant([_HISTORY]), lag)[:, 0]
-        told = tf.fill(tf.shape(strength), _TOLD * self.noise)
+        back = self._look_back(history, tf.constant([_HISTORY]), tempo.means[:, None])[:, 0]
+        told = tf.fill([tf.shape(frame)[0], 1], _TOLD * self.noise)
         features = tf.concat([components, told, style, back], axis=-1)
-        return features, (style, lag, history[:, 1:], frame)
+        return features, (style, tempo, history[:, 1:], frame)
 
     def _with_noise(self, frames: tf.Tensor, seed: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns frames with noise, and its level [batch]."""
@@ -165,40 +172,46 @@ class AnchoredInputs(Inputs):
         noise = self.whitening.scale * tf.random.stateless_normal(shape, seed=seed)
         return frames + self.whitening.spread(level[:, None, None] * noise), level
 
-    def _style(self, anchor: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the style of stretches [batch, n, n_mels], and their lag, int32 [batch]."""
+    def _style(self, anchor: tf.Tensor) -> tuple[tf.Tensor, Tempo]:
+        """Returns the style of stretches [batch, n, n_mels], and their tempo."""
         components = self.whitening(anchor)
         leading = components[..., : self.n_leading]
         moves = tf.reduce_mean(tf.abs(leading[:, 1:] - leading[:, :-1]), axis=1)
-        lag, certainty = beat(self.onsets.strengths(anchor))
         parts = [
             tf.reduce_mean(components, axis=1),
             tf.math.reduce_std(leading, axis=1),
             tf.math.log(moves + _SMALLEST_MOVE),
-            tf.cast(lag, tf.float32)[:, None] / LONGEST_LAG,
-            certainty[:, None],
         ]
-        return tf.concat(parts, axis=-1), lag
+        return tf.concat(parts, axis=-1), Tempo.of(self.onsets.strengths(anchor))
 
-    def _look_back(self, history: tf.Tensor, at: tf.Tensor, lag: tf.Tensor) -> tf.Tensor:
+    def _look_back(self, history: tf.Tensor, at: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
         """Returns what happened before.
 
         Args:
           history: onset strength and leading components, [batch, n, 1 + n_leading].
           at: rows of it that are now, [n_frames].
-          lag: int32 [batch].
+          means: Tempo's, [batch, n_frames, N_LAGS + 2].
 
         Returns:
-          [batch, n_frames, ...]: the strength at the next frame less 1, 2, 4 and half a beat; the
-          latest strengths; components at the next frame less a beat, and how they moved to there.
+          [batch, n_frames, ...]: the lag of the beat and the autocorrelation of onsets; the
+          strength at the next frame less 1, 2, 4 and half a beat; the latest strengths; components
+          at the next frame less 1, 2 and 4 beats, and how they moved to where they were a beat ago.
         """
         strengths, n_frames = history[..., 0], tf.shape(at)[0]
-        beats = tf.cast(tf.cast(lag, tf.float32)[:, None] * tf.constant(_BEATS), tf.int32)
-        rows = at[None, :, None] + 1 - beats[:, None, :]
-        on_beat = tf.gather(strengths, rows, axis=1, batch_dims=1)
+        regular = correlation(means)
+        lag = beat(regular)
+        beats = tf.cast(tf.cast(lag, tf.float32)[..., None] * tf.constant(_BEATS), tf.int32)
+        on_beat = tf.gather(strengths, at[None, :, None] + 1 - beats, axis=1, batch_dims=1)
         latest = tf.gather(strengths, at[:, None] - tf.range(_RECENT)[None, :], axis=1)
-        rows = at[None, :] + 1 - lag[:, None]
-        then = tf.gather(history[..., 1:], rows, axis=1, batch_dims=1)
-        moved = then - tf.gather(history[..., 1:], rows - 1, axis=1, batch_dims=1)
-        parts = [on_beat, latest, then, moved]
+        bars = at[None, :, None] + 1 - lag[..., None] * tf.constant(_BARS)
+        then = tf.gather(history[..., 1:], bars, axis=1, batch_dims=1)
+        earlier = tf.gather(history[..., 1:], bars[..., 0] - 1, axis=1, batch_dims=1)
+        parts = [
+            tf.cast(lag, tf.float32)[..., None] / LONGEST_LAG,
+            regular,
+            on_beat,
+            latest,
+            tf.reshape(then, [-1, n_frames, len(_BARS) * self.n_leading]),
+            then[:, :, 0] - earlier,
+        ]
         return tf.concat([tf.reshape(p, [-1, n_frames, p.shape[-1]]) for p in parts], axis=-1)

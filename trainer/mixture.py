@@ -28,7 +28,8 @@ class MixtureHead(Head):
     training data, which neither freezes nor drifts away.
 
     The class of the next frame's onset strength is predicted, drawn, and told to the mixture: among
-    the likelihoods of 64 components, when something happens would drown.
+    the likelihoods of 64 components, when something happens would drown. A frame that is drawn is
+    made to be of its class (Onsets.impose): the noise of 64 components would blur the beat.
 
     Args:
       whitening: prepared on the training split.
@@ -152,7 +153,8 @@ class MixtureHead(Head):
             frames.append(frame)
             misses.append(tf.abs(self.onsets.strength(heard, frame) - wanted))
         nearest = tf.argmin(tf.stack(misses, axis=1), axis=1)
-        return tf.gather(tf.stack(frames, axis=1), nearest, axis=1, batch_dims=1)
+        frame = tf.gather(tf.stack(frames, axis=1), nearest, axis=1, batch_dims=1)
+        return self.onsets.impose(heard, frame, drawn)
 
     def _frame(self, heard: tf.Tensor, innovation: tf.Tensor) -> tf.Tensor:
         walk = self.whitening.rho * self.whitening(heard)

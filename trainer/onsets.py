@@ -1,4 +1,4 @@
-"""Onsets: how much a frame rises over the one before it, as a number, a class and a beat."""
+"""Onsets: how much a frame rises over the one before it, as a number and as a class."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-# Lags in frames, 0.19 to 1.1 s at the default hop: from sixteenths to slow beats.
-SHORTEST_LAG, LONGEST_LAG = 8, 48
-# Where beats are likeliest, 0.5 s, and how far around, in octaves (Ellis, 2007).
-_LIKELIEST_LAG, _OCTAVES = 21.5, 1.0
 _SMALLEST_RISE = 1e-3
+# Beyond all strengths, in deviations; and the most that a rise is scaled by to be of its class.
+_FAR, _MOST_SCALED = 100.0, 4.0
 
 
 class Onsets(keras.layers.Layer):
@@ -23,8 +21,7 @@ class Onsets(keras.layers.Layer):
 
     References:
       Boeck and Widmer, "Maximum filter vibrato suppression for onset detection", 2013: spectral
-        flux, the sum of rises. Ellis, "Beat tracking by dynamic programming", 2007: beats from its
-        autocorrelation, weighted by how likely a tempo is.
+        flux, the sum of rises.
     """
 
     def __init__(self, n_classes: int, **kwargs: object) -> None:
@@ -64,6 +61,25 @@ class Onsets(keras.layers.Layer):
         """Returns int32 classes [...] of strengths [...]."""
         return tf.reduce_sum(tf.cast(strengths[..., None] >= self.edges, tf.int32), axis=-1)
 
+    def impose(self, before: tf.Tensor, frames: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+        """Returns frames whose onsets are of these classes: what rises in them is scaled for it.
+
+        A frame that is of its class already stays as it is; others go to the class's nearest edge.
+
+        Args:
+          before: the frames before them, [batch, n_mels].
+          frames: [batch, n_mels].
+          classes: int32 [batch].
+        """
+        edges = tf.convert_to_tensor(self.edges)
+        far = tf.fill([1], _FAR)
+        lowest = tf.gather(tf.concat([-far, edges], axis=0), classes)
+        highest = tf.gather(tf.concat([edges, far], axis=0), classes)
+        strength = self.strength(before, frames)
+        missing = tf.clip_by_value(strength, lowest, highest) - strength
+        scale = tf.clip_by_value(tf.exp(self.deviation * missing), 1 / _MOST_SCALED, _MOST_SCALED)
+        return frames + (scale - 1)[:, None] * tf.nn.relu(frames - before)
+
 
 def _rise(before: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
     rise = tf.reduce_mean(tf.nn.relu(frames - before), axis=-1)
@@ -72,27 +88,3 @@ def _rise(before: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
 
 def _log_rise(frames: tf.Tensor) -> tf.Tensor:
     return _rise(frames[:, :-1], frames[:, 1:])
-
-
-def beat(strengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Estimates the beat of stretches from the autocorrelation of their onset strengths.
-
-    Args:
-      strengths: float32 [batch, n_frames].
-
-    Returns:
-      The lag in frames, int32 [batch], and its autocorrelation, float32 [batch] in [-1, 1].
-    """
-    n_frames = tf.shape(strengths)[1]
-    lags = tf.range(SHORTEST_LAG, LONGEST_LAG + 1)
-    level = strengths - tf.reduce_mean(strengths, axis=1, keepdims=True)
-    padded = tf.pad(level, [[0, 0], [0, LONGEST_LAG]])
-    later = tf.gather(padded, lags[:, None] + tf.range(n_frames)[None, :], axis=1)
-    power = tf.reduce_mean(tf.square(level), axis=1, keepdims=True)
-    overlap = tf.cast(tf.maximum(n_frames - lags, SHORTEST_LAG), tf.float32)
-    correlation = tf.einsum("blt,bt->bl", later, level) / overlap / tf.maximum(power, 1e-6)
-    octaves = np.log2(np.arange(SHORTEST_LAG, LONGEST_LAG + 1) / _LIKELIEST_LAG) / _OCTAVES
-    weight = tf.constant(np.exp(-0.5 * octaves**2), tf.float32)
-    best = tf.argmax(correlation * weight, axis=1, output_type=tf.int32)
-    certainty = tf.gather(correlation, best, axis=1, batch_dims=1)
-    return lags[0] + best, tf.clip_by_value(certainty, -1.0, 1.0)

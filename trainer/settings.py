@@ -82,8 +82,8 @@ class TrainSettings:
     input_noise: float = 1.0
     window_frames: int = 256
     batch_windows: int = 16
-    steps: int = 530
-    eval_every: int = 106
+    steps: int = 320
+    eval_every: int = 80
     patience: int = 0
     checkpoint_seconds: float = 300.0
     steps_per_execution: int = 1

@@ -134,6 +134,7 @@ def test_the_loss_is_the_likelihood_of_the_mixture_and_of_the_onset() -> None:
 def test_what_is_drawn_has_the_mixtures_mean_and_spread(monkeypatch) -> None:
     monkeypatch.setattr(mixture_module, "_CANDIDATES", 1)
     head = mixture()
+    head.onsets.edges.assign([-99.0, -98.0, 99.0])  # the class that is drawn holds any onset
     rng = np.random.default_rng(4)
     one = rng.normal(0, 1, (1, TINY.units + 4 + N_MELS)).astype(np.float32)
     one[0, TINY.units : TINY.units + 4] = [0, 0, 50, 0]  # a class that is certain
@@ -193,6 +194,20 @@ def test_of_two_candidates_the_one_with_the_drawn_onset_is_kept() -> None:
             return float(np.abs(strength - head.onsets.centres[wanted]).mean())  # noqa: B023
 
         assert miss(noise) < miss(same)
+
+
+def test_what_is_drawn_is_of_the_onset_class_that_was_drawn() -> None:
+    head = mixture()
+    rng = np.random.default_rng(4)
+    edges = [-np.inf, *head.onsets.edges.numpy(), np.inf]
+    for wanted in range(4):
+        outputs = rng.normal(0, 1, (2000, TINY.units + 4 + N_MELS)).astype(np.float32)
+        outputs[:, TINY.units : TINY.units + 4] = 50 * np.eye(4)[wanted]
+        noise = tf.random.stateless_normal([2000, head.n_noise], seed=[5, 6])
+        drawn = head.draw(tf.constant(outputs), noise, Sampling.at(1.0))
+        strength = head.onsets.strength(tf.constant(outputs[:, -N_MELS:]), drawn).numpy()
+        missing = strength - np.clip(strength, edges[wanted], edges[wanted + 1])
+        assert (np.abs(missing) < 0.02).mean() > 0.95
 
 
 def test_training_a_mixture_beats_knowing_only_the_walk() -> None:
