@@ -42,8 +42,10 @@ if ! "$venv/bin/python" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3
 fi
 # Two wheels are tagged manylinux_2_39; relink_wheels.py makes them import where glibc is older.
 export VIRTUAL_ENV=$venv
+# Byte code is made here: each process would otherwise spend seconds on it where none is written.
 echo "set-up: installing the locked requirements (3 GB; a minute where the network is fast)"
-"$uv" pip sync -q --require-hashes --python-platform x86_64-manylinux_2_39 --link-mode copy requirements/locked.txt
+"$uv" pip sync -q --require-hashes --python-platform x86_64-manylinux_2_39 --link-mode copy \
+  --compile-bytecode requirements/locked.txt
 "$uv" pip install -q --no-deps --no-build-isolation -e .
 "$venv/bin/python" deploy/relink_wheels.py
 echo "set-up: done"

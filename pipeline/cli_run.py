@@ -1,0 +1,117 @@
+"""`nocturne run`: the two TFX pipelines, whole or node by node."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from pipeline import layout
+from pipeline.cli_common import (
+    Clips,
+    ConfigFile,
+    Date,
+    Format,
+    Input,
+    Only,
+    Overrides,
+    Primer,
+    Root,
+    RunId,
+    Seconds,
+    Seed,
+    Temperature,
+    configuration,
+    generation_configuration,
+    run_id_for,
+    running,
+)
+
+run_app = typer.Typer(no_args_is_help=True, help="The two TFX pipelines.")
+
+
+@run_app.command("training")
+def run_training(
+    input: Input,
+    root: Root,
+    run_id: RunId = None,
+    only: Only = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Audio files to a blessed model: the TFX training pipeline. Exit code 8 where none is blessed.
+
+    Example: nocturne run training --input ~/Music --root pipeline-root
+    """
+    settings = configuration(config, overrides)
+    run_id = run_id_for("training", run_id, only)
+    with running("run-training", log=layout.run_log(root, run_id, only)) as console:
+        from pipeline import runs
+
+        if only:
+            runs.training_node(console, input, root, settings, run_id=run_id, node=only)
+        else:
+            runs.require_blessed(runs.training(console, input, root, settings, run_id=run_id))
+
+
+@run_app.command("generation")
+def run_generation(
+    root: Root,
+    output: Annotated[str, typer.Option(help="A new folder for the clips, local or gs://.")],
+    run_id: RunId = None,
+    only: Only = None,
+    clips: Clips = None,
+    seconds: Seconds = None,
+    seed: Seed = None,
+    temperature: Temperature = None,
+    primer: Primer = None,
+    format: Format = None,
+    date: Date = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """The latest blessed model to clips: the TFX generation pipeline.
+
+    Example: nocturne run generation --root pipeline-root --output clips --clips 8
+    """
+    flags = (clips, seconds, seed, temperature, primer, format, date)
+    settings = generation_configuration(config, overrides, *flags)
+    run_id = run_id_for("generation", run_id, only)
+    with running("run-generation", log=layout.run_log(root, run_id, only)) as console:
+        from pipeline import runs
+
+        runs.generation(console, root, output, settings, run_id=run_id, only=only)
+
+
+@run_app.command("blessed")
+def run_blessed(
+    root: Root, run_id: Annotated[str, typer.Option(help="A run of the training pipeline.")]
+) -> None:
+    """Shows the verdict on a run's model. Exit code 8 where it is not blessed.
+
+    Example: nocturne run blessed --root pipeline-root --run-id training-20261122T020000-17
+    """
+    with running("run-blessed") as console:
+        from pipeline import runs
+
+        runs.require_blessed_run(console, root, run_id)
+
+
+@run_app.command("nodes")
+def run_nodes(
+    pipeline: Annotated[str, typer.Argument(help="training or generation.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Lists a pipeline's nodes, each with those that it depends on, in an order that works.
+
+    Example: nocturne run nodes training --json
+    """
+    settings = configuration(config, overrides)
+    with running("run-nodes"):
+        from pipeline import nodes
+
+        found = nodes.nodes_of(pipeline, settings)
+    print(json.dumps(found, indent=2) if as_json else nodes.render(found))
