@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import json
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
+from google.protobuf import message
 
 from audio import contract
 from audio.config import AudioConfig
-from audio.errors import IncompleteError
+from audio.errors import ConfigMismatchError, IncompleteError
 
 # A rollout always runs with this many rows, empty ones among them: a matrix product's last bit
 # depends on its shape, and a clip must not depend on its neighbours.
 BATCH_CLIPS = 8
+_GRAPH = "saved_model.pb"
+# Of the rollout signature, see trainer/serving.py.
+_INPUTS = {"primer", "anchor", "n_frames", "temperature", "spread", "noise_floor", "seeds"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,29 +51,75 @@ class Model:
 def load_model(path: str) -> Model:
     """Loads a model that the trainer exported.
 
+    Nothing of it is Python code or a pickle: a graph of TensorFlow's operations, JSON, plain arrays.
+
     Raises:
-      IncompleteError: a part of it is missing.
+      IncompleteError: a part of it is missing or damaged.
+      ConfigMismatchError: it is no model of ours, or one of another version.
     """
     path = path.rstrip("/")
-    for name in ("saved_model.pb", contract.MODEL_INFO, contract.PRIMERS):
+    for name in (_GRAPH, contract.MODEL_INFO, contract.PRIMERS):
         if not tf.io.gfile.exists(f"{path}/{name}"):
             raise IncompleteError(
                 f"{path} is not a finished model: {name} is missing. Give the folder that "
                 "`nocturne train --model` wrote."
             )
-    with tf.io.gfile.GFile(f"{path}/{contract.MODEL_INFO}") as file:
+    with (
+        _whole(path, contract.MODEL_INFO),
+        tf.io.gfile.GFile(f"{path}/{contract.MODEL_INFO}") as file,
+    ):
         info = json.loads(file.read())
-    with tf.io.gfile.GFile(f"{path}/{contract.PRIMERS}", "rb") as file:
-        primers = np.load(file, allow_pickle=False)
+        audio = AudioConfig.from_json(json.dumps(info["audio"]))
+        model_id = info["model_id"]
+    if info["fingerprint"] != audio.fingerprint:
+        raise ConfigMismatchError(
+            f"{path}: its {contract.MODEL_INFO} says front end {info['fingerprint']}, and describes "
+            f"{audio.fingerprint}. It was altered, or is of another version. Train anew."
+        )
+    with (
+        _whole(path, contract.PRIMERS),
+        tf.io.gfile.GFile(f"{path}/{contract.PRIMERS}", "rb") as file,
+    ):
+        primers = np.load(io.BytesIO(file.read()), allow_pickle=False)
         log_mel, sources = primers["log_mel"].astype(np.float32), primers["source"]
+    with _whole(path, "saved_model.pb or variables/"):
+        signatures = tf.saved_model.load(path).signatures
+    _check_signatures(path, model_id, signatures)
     return Model(
         path=path,
         info=info,
-        audio=AudioConfig.from_json(json.dumps(info["audio"])),
+        audio=audio,
         primers=log_mel,
         primer_sources=tuple(str(source) for source in sources),
-        signatures=tf.saved_model.load(path).signatures,
+        signatures=signatures,
     )
+
+
+@contextlib.contextmanager
+def _whole(path: str, part: str) -> Iterator[None]:
+    """Says plainly that a part of a model cannot be read, whatever a library calls it."""
+    try:
+        yield
+    except (
+        *(OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile),
+        *(tf.errors.OpError, message.DecodeError),
+    ) as error:
+        said = (str(error).strip().splitlines() or [""])[0][:200]
+        raise IncompleteError(
+            f"{path}: {part} is damaged ({type(error).__name__}: {said}). Copy the model again from "
+            "where it is whole, or train anew."
+        ) from error
+
+
+def _check_signatures(path: str, model_id: str, signatures: Any) -> None:
+    found = signatures[contract.ROLLOUT] if contract.ROLLOUT in signatures else None
+    inputs = set(found.structured_input_signature[1]) if found else set()
+    if inputs != _INPUTS:
+        raise ConfigMismatchError(
+            f"{path}: wanted a rollout of {', '.join(sorted(_INPUTS))}; model {model_id} has "
+            f"{', '.join(sorted(inputs)) or 'none'}. It is not ours, or of another version: train "
+            "anew, or use the version that exported it."
+        )
 
 
 def roll_out(
