@@ -51,7 +51,7 @@ class Model:
 def load_model(path: str) -> Model:
     """Loads a model that the trainer exported.
 
-    Nothing of it is Python code or a pickle: a graph of TensorFlow's operations, JSON, plain arrays.
+    Nothing of it is Python code or a pickle: TensorFlow's operations, JSON and plain arrays.
 
     Raises:
       IncompleteError: a part of it is missing or damaged.
@@ -64,23 +64,17 @@ def load_model(path: str) -> Model:
                 f"{path} is not a finished model: {name} is missing. Give the folder that "
                 "`nocturne train --model` wrote."
             )
-    with (
-        _whole(path, contract.MODEL_INFO),
-        tf.io.gfile.GFile(f"{path}/{contract.MODEL_INFO}") as file,
-    ):
-        info = json.loads(file.read())
+    with _whole(path, contract.MODEL_INFO):
+        info = json.loads(_read(path, contract.MODEL_INFO))
         audio = AudioConfig.from_json(json.dumps(info["audio"]))
         model_id = info["model_id"]
     if info["fingerprint"] != audio.fingerprint:
         raise ConfigMismatchError(
-            f"{path}: its {contract.MODEL_INFO} says front end {info['fingerprint']}, and describes "
-            f"{audio.fingerprint}. It was altered, or is of another version. Train anew."
+            f"{path}: its {contract.MODEL_INFO} says front end {info['fingerprint']}, and "
+            f"describes {audio.fingerprint}. It was altered, or is of another version. Train anew."
         )
-    with (
-        _whole(path, contract.PRIMERS),
-        tf.io.gfile.GFile(f"{path}/{contract.PRIMERS}", "rb") as file,
-    ):
-        primers = np.load(io.BytesIO(file.read()), allow_pickle=False)
+    with _whole(path, contract.PRIMERS):
+        primers = np.load(io.BytesIO(_read(path, contract.PRIMERS)), allow_pickle=False)
         log_mel, sources = primers["log_mel"].astype(np.float32), primers["source"]
     with _whole(path, "saved_model.pb or variables/"):
         signatures = tf.saved_model.load(path).signatures
@@ -95,24 +89,30 @@ def load_model(path: str) -> Model:
     )
 
 
+def _read(path: str, name: str) -> bytes:
+    with tf.io.gfile.GFile(f"{path}/{name}", "rb") as file:
+        content: bytes = file.read()
+    return content
+
+
 @contextlib.contextmanager
 def _whole(path: str, part: str) -> Iterator[None]:
     """Says plainly that a part of a model cannot be read, whatever a library calls it."""
     try:
         yield
     except (
-        *(OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile),
+        *(OSError, ValueError, TypeError, LookupError, EOFError, zipfile.BadZipFile),
         *(tf.errors.OpError, message.DecodeError),
     ) as error:
         said = (str(error).strip().splitlines() or [""])[0][:200]
         raise IncompleteError(
-            f"{path}: {part} is damaged ({type(error).__name__}: {said}). Copy the model again from "
-            "where it is whole, or train anew."
+            f"{path}: {part} is damaged ({type(error).__name__}: {said}). Copy the model again "
+            "from where it is whole, or train anew."
         ) from error
 
 
 def _check_signatures(path: str, model_id: str, signatures: Any) -> None:
-    found = signatures[contract.ROLLOUT] if contract.ROLLOUT in signatures else None
+    found = signatures.get(contract.ROLLOUT)
     inputs = set(found.structured_input_signature[1]) if found else set()
     if inputs != _INPUTS:
         raise ConfigMismatchError(
