@@ -17,6 +17,7 @@ from trainer.checkpoints import Checkpoints, RunState
 from trainer.dataset import eval_windows, open_dataset
 from trainer.loop import TrainingLoop
 from trainer.model import NextFrameModel
+from trainer.running import TrainingDivergedError
 from trainer.settings import HEADS
 from trainer.strategy import is_chief, resolve_strategy
 
@@ -157,7 +158,7 @@ def test_a_loss_that_is_not_finite_or_explodes_ends_the_run_without_a_model(
 ) -> None:
     losses = iter([(0.5, 1.0), (0.4, 1.0), (bad, 1.0)])
     monkeypatch.setattr(TrainingLoop, "train_step", lambda self, batch, step: next(losses))
-    with pytest.raises(fit.TrainingDivergedError, match=r"at step 3.*train\.learning_rate"):
+    with pytest.raises(TrainingDivergedError, match=r"at step 3.*train\.learning_rate"):
         fit.train(dataset_path=str(dataset), model_path=str(tmp_path / "m"), settings=TINY)
     assert not (tmp_path / "m").exists()
 
