@@ -12,8 +12,8 @@ from trainer.normalise import Normaliser
 
 # Over how many frames the mean is taken that is held near the primer's: 1.5 s at the default hop.
 _RECENT_FRAMES = 64.0
-# Frames that are compiled as one.
-_STRETCH_FRAMES = 16
+# Frames that are compiled as one; nine times as many are ten seconds at the default hop.
+_STRETCH_FRAMES = 48
 
 
 def roll_out(
