@@ -19,7 +19,7 @@ from audio.mel import log_mel
 from generator.inference import Model, load_model
 from generator.outputs import Output, open_output
 from generator.render import Made, render
-from generator.requests import ClipRequest, GenerateSettings, choose_primer, derive_seed
+from generator.requests import NO_PRIMER, ClipRequest, GenerateSettings, choose_primer, derive_seed
 from generator.sections import rolled_out
 
 STAGING = ".staging"
@@ -74,7 +74,8 @@ def _make(
     model = cached_model(model_path)
     primers, sources = _primers(model, requests, settings)
     seeds = [request.seed for request in requests]
-    with rolled_out(model, primers, seeds=seeds, settings=settings) as sections:
+    heard = _nothing(model, len(requests)) if settings.primer == NO_PRIMER else primers
+    with rolled_out(model, heard, anchors=primers, seeds=seeds, settings=settings) as sections:
         for row, (request, source) in enumerate(zip(requests, sources, strict=True)):
             frames = [section[row] for section in sections]
             yield render(request, frames, json.loads(source), model, settings)
@@ -111,12 +112,18 @@ def finished(place: Output, request: ClipRequest) -> dict[str, Any] | None:
 def _primers(
     model: Model, requests: Sequence[ClipRequest], settings: GenerateSettings
 ) -> tuple[npt.NDArray[np.float32], list[str]]:
-    if settings.primer:
+    if settings.primer and settings.primer != NO_PRIMER:
         frames = primer_from_file(settings.primer, model)
         source = json.dumps({"file": settings.primer})
         return np.stack([frames] * len(requests)), [source] * len(requests)
     chosen = [choose_primer(request.seed, len(model.primers)) for request in requests]
     return model.primers[chosen], [model.primer_sources[index] for index in chosen]
+
+
+def _nothing(model: Model, count: int) -> npt.NDArray[np.float32]:
+    """Returns one frame for each clip that is no music: the mean of the model's own primers."""
+    mean = model.primers.mean(axis=(0, 1), keepdims=True)
+    return np.repeat(mean, count, axis=0)
 
 
 def primer_from_file(path: str, model: Model) -> npt.NDArray[np.float32]:

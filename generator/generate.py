@@ -22,7 +22,7 @@ from generator.inference import BATCH_CLIPS, Model
 from generator.manifest import Manifest
 from generator.outputs import Output, open_output
 from generator.render import vocoder_for
-from generator.requests import ClipRequest, GenerateSettings, plan_clips
+from generator.requests import NO_PRIMER, ClipRequest, GenerateSettings, plan_clips
 
 # The graph of the job names groups of batches: a million clips one by one are more than Dataflow
 # takes.
@@ -106,7 +106,7 @@ def run(
     """
     model = cached_model(model_path)
     vocoder_for(settings, model.audio)
-    if settings.primer:
+    if settings.primer and settings.primer != NO_PRIMER:
         primer_from_file(settings.primer, model)  # a bad primer ends the run before it begins
     place = open_output(output)
     start(place, model.info["model_id"], settings)

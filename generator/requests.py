@@ -9,6 +9,9 @@ from audio.encode import FORMATS
 from audio.errors import UsageError
 from audio.vocoder import DEFAULT_ITERATIONS, DEFAULT_VOCODER
 
+# In place of a path: clips that go on from nothing.
+NO_PRIMER = "none"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GenerateSettings:
@@ -38,7 +41,8 @@ class GenerateSettings:
       max_unhealthy_share: of clips that may be left out because no attempt was well.
       pictures: whether a spectrogram of each clip is published beside it.
       date: written into the files, such as 2026-11-22.
-      primer: an audio file that starts every clip; where empty, the model's own primers do.
+      primer: an audio file that starts every clip; where empty, the model's own primers do. With
+        `none` a clip keeps the style of one of these, but goes on from none.
     """
 
     clips: int = 8

@@ -29,7 +29,12 @@ _HEARD_FRAMES = 256
 
 @contextmanager
 def rolled_out(
-    model: Model, primers: Float32, *, seeds: Sequence[int], settings: GenerateSettings
+    model: Model,
+    primers: Float32,
+    *,
+    anchors: Float32,
+    seeds: Sequence[int],
+    settings: GenerateSettings,
 ) -> Iterator[list[Float32]]:
     """Gives the frames of a batch of clips, section by section.
 
@@ -37,7 +42,8 @@ def rolled_out(
 
     Args:
       model: a loaded model.
-      primers: natural-log mel [n_clips, n, n_mels].
+      primers: what the first section goes on from, natural-log mel [n_clips, n, n_mels].
+      anchors: whose style all sections keep, natural-log mel [n_clips, m, n_mels].
       seeds: one a clip.
       settings: of the run.
 
@@ -52,7 +58,7 @@ def rolled_out(
             made = roll_out(
                 model,
                 heard,
-                anchors=primers,
+                anchors=anchors,
                 seeds=[section_seed(seed, index) for seed in seeds],
                 n_frames=n_frames,
                 temperature=settings.temperature,

@@ -41,7 +41,7 @@ Format = Annotated[
     str | None, typer.Option(help="wav, wav24, wavfloat, flac, vorbis, opus or mp3.")
 ]
 Date = Annotated[str | None, typer.Option(help="Written into the files, such as 2026-11-22.")]
-Primer = Annotated[str | None, typer.Option(help="An audio file that starts every clip.")]
+Primer = Annotated[str | None, typer.Option(help="An audio file that starts each clip, or `none`.")]
 GENERATION_FLAGS = ("clips", "seconds", "seed", "temperature", "primer", "format", "date")
 
 

@@ -14,7 +14,7 @@ import soundfile
 
 from audio import contract
 from audio.errors import IncompleteError, InputError, OutputExistsError
-from generator import generate, outputs, render
+from generator import generate, outputs, render, sections
 from generator.requests import GenerateSettings, derive_seed
 from tests import signals
 
@@ -132,6 +132,26 @@ def test_a_users_primer_starts_every_clip(clips, model, tmp_path) -> None:
     settings = dataclasses.replace(SETTINGS, primer=str(path))
     manifest = run(model, tmp_path / "out", settings)
     assert {clip["primer"]["file"] for clip in manifest["clips"]} == {str(path)}
+    assert contents(tmp_path / "out")["clip-0000.wav"] != contents(clips)["clip-0000.wav"]
+
+
+def test_without_a_primer_a_clip_goes_on_from_nothing_and_keeps_a_style(
+    clips, model, tmp_path, monkeypatch
+) -> None:
+    heard = []
+    real = sections.roll_out
+
+    def noted(model: Any, primers: np.ndarray, **kwargs: Any) -> np.ndarray:
+        heard.append((primers, kwargs["anchors"]))
+        return real(model, primers, **kwargs)
+
+    monkeypatch.setattr(sections, "roll_out", noted)
+    run(model, tmp_path / "out", dataclasses.replace(SETTINGS, primer="none"))
+    ((primers, anchors),) = heard
+    own = np.load(model / contract.PRIMERS)["log_mel"].astype(np.float32)
+    assert primers.shape == (3, 1, 32)
+    np.testing.assert_allclose(primers[0, 0], own.mean(axis=(0, 1)), rtol=1e-5)
+    assert all(any(np.array_equal(anchor, one) for one in own) for anchor in anchors)
     assert contents(tmp_path / "out")["clip-0000.wav"] != contents(clips)["clip-0000.wav"]
 
 

@@ -37,7 +37,7 @@ def test_sections_add_up_and_the_last_one_is_no_stub(loaded) -> None:
 
 def test_a_section_goes_on_from_the_last_in_the_style_of_the_primer(loaded) -> None:
     primers = loaded.primers[:2]
-    with rolled_out(loaded, primers, seeds=[5, 6], settings=LONG) as made:
+    with rolled_out(loaded, primers, anchors=primers, seeds=[5, 6], settings=LONG) as made:
         first, second = (np.array(section) for section in made)
     expected = roll_out(
         loaded,
@@ -60,7 +60,9 @@ def test_every_section_keeps_the_style_of_the_primer(loaded, monkeypatch) -> Non
         return real(*args, **kwargs)
 
     monkeypatch.setattr(sections, "roll_out", noted)
-    with rolled_out(loaded, loaded.primers[:1], seeds=[5], settings=LONG):
+    with rolled_out(
+        loaded, loaded.primers[1:2], anchors=loaded.primers[:1], seeds=[5], settings=LONG
+    ):
         assert len(anchors) == 2
     for each in anchors:
         np.testing.assert_array_equal(each, loaded.primers[:1])
