@@ -22,6 +22,7 @@ from trainer.running import TrainingDivergedError
 from trainer.settings import TuneSettings
 from trainer.tuning import NextFrameTuner, TrialFailedError, _Fatal
 
+pytestmark = pytest.mark.slow
 TUNE = TuneSettings(
     trials=3, steps=10, space={"learning_rate": [1e-6, 1e-2], "units": [4, 12]}, seed=0
 )

@@ -20,6 +20,7 @@ from trainer.model import NextFrameModel
 from trainer.settings import TrainSettings
 from trainer.warm_start import open_base
 
+pytestmark = pytest.mark.slow
 MIXTURE = dataclasses.replace(TINY, head="mixture", anchor_frames=16)
 
 
