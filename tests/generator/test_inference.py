@@ -15,6 +15,8 @@ from audio import contract
 from audio.errors import ConfigMismatchError, IncompleteError
 from generator.inference import load_model
 
+pytestmark = pytest.mark.slow
+
 
 def weights(path: pathlib.Path) -> pathlib.Path:
     (found,) = (path / "variables").glob("variables.data-*")

@@ -16,6 +16,7 @@ from generator.inference import load_model, roll_out
 from generator.requests import GenerateSettings
 from generator.sections import rolled_out, section_lengths, section_seed
 
+pytestmark = pytest.mark.slow
 LONG = GenerateSettings(
     clips=2, seconds=27, section_seconds=10, seed=3, temperature=0.5, iterations=2
 )
