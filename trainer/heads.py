@@ -47,10 +47,13 @@ class Head(keras.layers.Layer, abc.ABC):
       natural_temperature: what drawing sounds best at.
       pull: the share of its recent mean's distance from the primer's mean that is taken off each
         frame of a rollout; it keeps long ones from drifting away.
+      level_pull: the same of the mean over bands alone, on top. Level drifts more than timbre, and
+        pulling at all bands as hard would cost diversity.
     """
 
     natural_temperature = 1.0
     pull = 0.0
+    level_pull = 0.0
 
     def __init__(self, n_mels: int, **kwargs: object) -> None:
         super().__init__(**kwargs)

@@ -17,7 +17,7 @@ _CLASS_UNITS = 96
 # Frames that are drawn for the onset that was drawn; the nearest is kept.
 _CANDIDATES = 2
 # Onsets that are drawn as they were learnt have less of a beat than real ones.
-_CLASS_TEMPERATURE = 0.5
+_CLASS_TEMPERATURE = 0.3
 
 
 class MixtureHead(Head):
@@ -44,6 +44,7 @@ class MixtureHead(Head):
 
     natural_temperature = 1.0
     pull = 0.1
+    level_pull = 0.2
 
     def __init__(
         self,

@@ -72,7 +72,9 @@ def roll_out(
             frames: tf.TensorArray,
         ) -> tuple[Any, ...]:
             frame = head.draw(outputs, noise[index], sampling)
-            frame = normaliser.limit(frame - head.pull * (recent - usual))
+            away = recent - usual
+            louder = tf.reduce_mean(away, axis=-1, keepdims=True)
+            frame = normaliser.limit(frame - head.pull * away - head.level_pull * louder)
             outputs, state = model.step(frame, state, joined)
             recent += (frame - recent) / _RECENT_FRAMES
             return index + 1, outputs, state, recent, frames.write(index, frame)
