@@ -38,6 +38,21 @@ app.add_typer(run_app, name="run")
 
 
 @app.command()
+def init(
+    folder: Annotated[str, typer.Argument(help="A folder, or gs://bucket/path.")] = ".",
+) -> None:
+    """Writes a configuration with every key explained, and where to put what.
+
+    Example: nocturne init my-music && nocturne run training --config my-music/nocturne.yaml ...
+    """
+    with running("init") as console:
+        from pipeline import init as beginning
+
+        for path in beginning.run(folder):
+            console.line(f"  {path}")
+
+
+@app.command()
 def prepare(
     output: Annotated[str, typer.Option(help="A new folder for the dataset.")],
     input: Annotated[

@@ -170,7 +170,8 @@ def _read(path: str) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise UsageError(f"config {path}: wanted sections with keys, got {type(values).__name__}")
-    return values
+    # A section all of whose keys are commented out.
+    return {name: section for name, section in values.items() if section is not None}
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

@@ -232,26 +232,36 @@ def test_training_a_mixture_beats_knowing_only_the_walk() -> None:
     assert losses[-1] < one_gaussian - 0.5
 
 
-def test_a_rollout_is_pulled_back_to_the_level_of_its_primer() -> None:
-    """A model that always wants to go up: what holds it is the pull."""
+def rising(steps: list[float], *, pull: float = 0.0, level_pull: float = 0.0) -> np.ndarray:
+    """The last frame of a long rollout of a model whose every frame adds steps to the last."""
     made = model("mse")
     normaliser = Normaliser(
         mean=tf.zeros([N_MELS]), std=tf.ones([N_MELS]), highest=tf.fill([N_MELS], 99.0), floor=-99.0
     )
     made.head.linear.kernel.assign(tf.zeros_like(made.head.linear.kernel))
-    made.head.linear.bias.assign(tf.fill([N_MELS], 0.1))
+    made.head.linear.bias.assign(steps)
+    made.head.pull, made.head.level_pull = pull, level_pull
+    frames = roll_out(
+        made,
+        normaliser,
+        tf.zeros([1, 8, N_MELS]),
+        n_frames=tf.constant(400),
+        sampling=Sampling.at(0.0),
+        seeds=tf.zeros([1], tf.int64),
+    )
+    return frames[0, -1].numpy()
 
-    def last(pull: float) -> float:
-        made.head.pull = pull
-        frames = roll_out(
-            made,
-            normaliser,
-            tf.zeros([1, 8, N_MELS]),
-            n_frames=tf.constant(400),
-            sampling=Sampling.at(0.0),
-            seeds=tf.zeros([1], tf.int64),
-        )
-        return float(frames[0, -1, 0])
 
-    assert last(0.0) == pytest.approx(40, rel=1e-4)
-    assert 0 < last(0.1) < 10
+def test_a_rollout_is_pulled_back_to_the_level_of_its_primer() -> None:
+    """A model that always wants to go up: what holds it is a pull."""
+    up = [0.1] * N_MELS
+    assert rising(up)[0] == pytest.approx(40, rel=1e-4)
+    assert 0 < rising(up, pull=0.1)[0] < 10
+    assert 0 < rising(up, level_pull=0.1)[0] < 10
+
+
+def test_a_pull_of_the_level_leaves_the_spectrum_alone() -> None:
+    tilting = [0.1, -0.1] * (N_MELS // 2)
+    frame = rising(tilting, level_pull=0.1)
+    assert frame[0] == pytest.approx(40, rel=1e-4)
+    assert frame[1] == pytest.approx(-40, rel=1e-4)
