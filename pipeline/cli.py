@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 from typing import Annotated
@@ -9,9 +10,11 @@ from typing import Annotated
 import typer
 
 from pipeline.cli_common import (
+    AsJson,
     Clips,
     ConfigFile,
     Date,
+    DryRun,
     Format,
     Input,
     Overrides,
@@ -22,6 +25,7 @@ from pipeline.cli_common import (
     configuration,
     generation_configuration,
     one_line_errors,
+    print_json,
     running,
 )
 from pipeline.cli_run import run_app
@@ -73,6 +77,8 @@ def prepare(
     pictures: Annotated[
         int, typer.Option(min=0, help="Draw the log-mel of this many recordings.")
     ] = 0,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
@@ -81,34 +87,43 @@ def prepare(
     Example: nocturne prepare --input ~/Music --output dataset
     """
     settings = configuration(config, overrides)
-    with running("prepare") as console:
+    with running("prepare", aside=as_json) as console:
         from pipeline import commands
+        from pipeline import dry_run as plans
 
         choice = commands.InputChoice(
             inputs=tuple(input or ()), listed=input_list, retry_rejected=retry_rejected
         )
-        commands.prepare(
-            console,
-            choice,
-            output,
-            settings,
-            previous=previous or retry_rejected,
-            pictures=pictures,
-        )
+        if dry_run:
+            found = plans.preparation(console, choice.find(), output)
+        else:
+            found = commands.prepare(
+                console,
+                choice,
+                output,
+                settings,
+                previous=previous or retry_rejected,
+                pictures=pictures,
+            )
+    if as_json:
+        print_json(found)
 
 
 @app.command()
 def card(
     dataset: Annotated[str, typer.Argument(help="A folder that `nocturne prepare` wrote.")],
+    as_json: AsJson = False,
 ) -> None:
     """Shows what a dataset sounds like in figures, and what changed since the version before.
 
     Example: nocturne card dataset
     """
-    with running("card") as console:
+    with running("card", aside=as_json) as console:
         from pipeline import commands
 
-        commands.show_card(console, dataset)
+        found = commands.show_card(console, dataset)
+    if as_json:
+        print_json(found)
 
 
 @app.command()
@@ -118,6 +133,7 @@ def train(
     warm_start: Annotated[
         str | None, typer.Option(help="A model to go on from: same front end, same architecture.")
     ] = None,
+    as_json: AsJson = False,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
@@ -127,10 +143,12 @@ def train(
     """
     given = [f"train.warm_start={json.dumps(warm_start)}"] if warm_start else []
     settings = configuration(config, [*(overrides or ()), *given])
-    with running("train") as console:
+    with running("train", aside=as_json) as console:
         from pipeline import commands
 
-        commands.train(console, dataset, model, settings)
+        found = commands.train(console, dataset, model, settings)
+    if as_json:
+        print_json(found)
 
 
 @app.command()
@@ -144,6 +162,7 @@ def evaluate(
         str | None,
         typer.Option(help="The evaluation.json of another model: one clearly worse fails."),
     ] = None,
+    as_json: AsJson = False,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
@@ -152,10 +171,16 @@ def evaluate(
     Example: nocturne evaluate --model model --dataset dataset --output judged
     """
     settings = configuration(config, overrides)
-    with running("evaluate") as console:
+    with running("evaluate", aside=as_json) as console:
         from pipeline import commands
 
-        commands.evaluate(console, model, dataset, settings, output=output, against=against)
+        verdict = commands.evaluate(
+            console, model, dataset, settings, output=output, against=against
+        )
+    if as_json:
+        print(verdict.to_json())
+    with one_line_errors():
+        commands.require_passed(verdict, model)
 
 
 @app.command()
@@ -197,6 +222,8 @@ def generate(
     primer: Primer = None,
     format: Format = None,
     date: Date = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
@@ -206,16 +233,20 @@ def generate(
     """
     flags = (clips, seconds, seed, temperature, primer, format, date)
     settings = generation_configuration(config, overrides, *flags)
-    with running("generate") as console:
+    with running("generate", aside=as_json) as console:
         from pipeline import commands
+        from pipeline import dry_run as plans
 
-        commands.generate(console, model, output, settings)
+        do = plans.generation if dry_run else commands.generate
+        found = do(console, model, output, settings)
+    if as_json:
+        print_json(found)
 
 
 @app.command()
 def trace(
     clip: Annotated[str, typer.Argument(help="A generated file, where it was written.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Shows what a clip was made from: seed, primer, model, runs, dataset, recordings.
 
@@ -225,17 +256,26 @@ def trace(
         from pipeline import lineage
 
         found = lineage.trace(clip)
-    print(json.dumps(found, indent=2) if as_json else "\n".join(lineage.render(found)))
+    if as_json:
+        print_json(found)
+    else:
+        print("\n".join(lineage.render(found)))
 
 
 @app.command()
-def doctor() -> None:
-    """Shows what this machine has, and what is missing for what. Exit code 1 where anything is."""
+def doctor(as_json: AsJson = False) -> None:
+    """Shows what this machine has, and what is missing for what. Exit code 1 where anything is.
+
+    Example: nocturne doctor --json
+    """
     from pipeline import doctor as examination
 
-    with running("doctor"):
+    with running("doctor", aside=as_json):
         findings = examination.examine()
-    print("\n".join(examination.render(findings)))
+    if as_json:
+        print_json([dataclasses.asdict(finding) for finding in findings])
+    else:
+        print("\n".join(examination.render(findings)))
     if any(finding.missing for finding in findings):
         raise typer.Exit(1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import pathlib
 import sys
@@ -42,6 +43,10 @@ Format = Annotated[
 ]
 Date = Annotated[str | None, typer.Option(help="Written into the files, such as 2026-11-22.")]
 Primer = Annotated[str | None, typer.Option(help="An audio file that starts each clip, or `none`.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON to stdout, and everything else to stderr.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 GENERATION_FLAGS = ("clips", "seconds", "seed", "temperature", "primer", "format", "date")
 
 
@@ -69,12 +74,22 @@ def generation_configuration(path: str | None, overrides: list[str] | None, *fla
     return dataclasses.replace(settings, generate=merged)
 
 
+def print_json(found: object) -> None:
+    """Prints what --json asks for."""
+    print(json.dumps(found, indent=2, default=str))
+
+
 @contextlib.contextmanager
-def running(name: str, log: pathlib.Path | None = None) -> Iterator[Console]:
-    """Runs a command's work: noise to a log file, errors as one line and an exit code."""
+def running(
+    name: str, log: pathlib.Path | None = None, *, aside: bool = False
+) -> Iterator[Console]:
+    """Runs a command's work: noise to a log file, errors as one line and an exit code.
+
+    With `aside` stages go to stderr, for a command that prints JSON.
+    """
     from pipeline.console import Console, noise_to
 
-    console = Console()
+    console = Console(aside=aside)
     log = log or _default_log(name)
     with one_line_errors(log), noise_to(log):
         try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from pipeline import layout
 from pipeline.cli_common import (
+    AsJson,
     Clips,
     ConfigFile,
     Date,
@@ -24,6 +24,7 @@ from pipeline.cli_common import (
     Temperature,
     configuration,
     generation_configuration,
+    print_json,
     run_id_for,
     running,
 )
@@ -101,7 +102,7 @@ def run_blessed(
 @run_app.command("nodes")
 def run_nodes(
     pipeline: Annotated[str, typer.Argument(help="training or generation.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
@@ -114,4 +115,7 @@ def run_nodes(
         from pipeline import nodes
 
         found = nodes.nodes_of(pipeline, settings)
-    print(json.dumps(found, indent=2) if as_json else nodes.render(found))
+    if as_json:
+        print_json(found)
+    else:
+        print(nodes.render(found))

@@ -8,12 +8,15 @@ import glob
 import json
 import pathlib
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audio import contract
 from audio.errors import NotBlessedError, OutputExistsError, UsageError
 from pipeline.configs import Config
 from pipeline.console import Console, Pace, Watcher
+
+if TYPE_CHECKING:
+    from pipeline.blessing import Verdict
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,8 +92,8 @@ def prepare(
     return info
 
 
-def show_card(console: Console, dataset: str) -> None:
-    """Prints a finished dataset's card.
+def show_card(console: Console, dataset: str) -> dict[str, Any]:
+    """Prints a finished dataset's card, and returns it.
 
     Raises:
       IncompleteError: the dataset is not finished.
@@ -99,9 +102,10 @@ def show_card(console: Console, dataset: str) -> None:
     from beam_transforms.card import card_lines
 
     storage.require_dataset(dataset)
-    card = json.loads(storage.read_text(storage.join(dataset, contract.DATA_CARD)))
+    card: dict[str, Any] = json.loads(storage.read_text(storage.join(dataset, contract.DATA_CARD)))
     for line in card_lines(card):
         console.line(line)
+    return card
 
 
 def print_rejected(console: Console, output: str) -> None:
@@ -182,11 +186,10 @@ def evaluate(
     *,
     output: str | None = None,
     against: str | None = None,
-) -> None:
+) -> Verdict:
     """Judges a model, prints the figures and the verdict, and writes them where that is asked.
 
     Raises:
-      NotBlessedError: it failed.
       OutputExistsError: the output is there already.
     """
     if output and pathlib.Path(output).exists():
@@ -217,6 +220,15 @@ def evaluate(
         (beside / evaluator.REPORT).write_text(verdict.to_json())
         beside.rename(output)
         console.line(f"  written to {output}")
+    return verdict
+
+
+def require_passed(verdict: Verdict, model: str) -> None:
+    """Ends a command where a model failed.
+
+    Raises:
+      NotBlessedError: it did.
+    """
     if not verdict.blessed:
         raise NotBlessedError(f"{model} did not pass; the lines that say FAIL above are why.")
 

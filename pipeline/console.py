@@ -84,10 +84,14 @@ class Stage:
 
 
 class Console:
-    """Stages and lines on the terminal that the process was started on."""
+    """Stages and lines on the terminal that the process was started on.
 
-    def __init__(self) -> None:
-        self._file = os.fdopen(os.dup(1), "w", buffering=1)
+    Args:
+      aside: show them on stderr: what goes to stdout is for a machine.
+    """
+
+    def __init__(self, *, aside: bool = False) -> None:
+        self._file = os.fdopen(os.dup(2 if aside else 1), "w", buffering=1)
         self._rich = RichConsole(file=self._file, highlight=False, soft_wrap=True)
         self.progress: Progress | None = None
 
