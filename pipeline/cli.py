@@ -10,7 +10,7 @@ import typer
 
 from pipeline.cli_common import (
     Clips,
-    ConfigFile,
+    ConfigFiles,
     Date,
     Format,
     Input,
@@ -58,7 +58,7 @@ def prepare(
     pictures: Annotated[
         int, typer.Option(min=0, help="Draw the log-mel of this many recordings.")
     ] = 0,
-    config: ConfigFile = None,
+    config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
     """Turns audio files into a dataset of log-mel records.
@@ -103,7 +103,7 @@ def train(
     warm_start: Annotated[
         str | None, typer.Option(help="A model to go on from: same front end, same architecture.")
     ] = None,
-    config: ConfigFile = None,
+    config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
     """Trains a model on a dataset and exports it.
@@ -129,7 +129,7 @@ def evaluate(
         str | None,
         typer.Option(help="The evaluation.json of another model: one clearly worse fails."),
     ] = None,
-    config: ConfigFile = None,
+    config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
     """Judges a model by the held-out recordings of a dataset. Exit code 8 where it fails.
@@ -182,7 +182,7 @@ def generate(
     primer: Primer = None,
     format: Format = None,
     date: Date = None,
-    config: ConfigFile = None,
+    config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
     """Generates clips with a trained model.
@@ -231,7 +231,7 @@ def demo(
     input: Annotated[
         list[str] | None, typer.Option("--input", help="Your own audio instead of the corpus.")
     ] = None,
-    config: ConfigFile = None,
+    config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
     """Plays a corpus (or takes your audio), trains, generates, and writes a page to listen to.

@@ -10,7 +10,7 @@ import typer
 from pipeline import layout
 from pipeline.cli_common import (
     Clips,
-    ConfigFile,
+    ConfigFiles,
     Date,
     Format,
     Input,
@@ -37,7 +37,7 @@ def run_training(
     root: Root,
     run_id: RunId = None,
     only: Only = None,
-    config: ConfigFile = None,
+    config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
     """Audio files to a blessed model: the TFX training pipeline. Exit code 8 where none is blessed.
@@ -68,7 +68,7 @@ def run_generation(
     primer: Primer = None,
     format: Format = None,
     date: Date = None,
-    config: ConfigFile = None,
+    config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
     """The latest blessed model to clips: the TFX generation pipeline.
@@ -102,7 +102,7 @@ def run_blessed(
 def run_nodes(
     pipeline: Annotated[str, typer.Argument(help="training or generation.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    config: ConfigFile = None,
+    config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
     """Lists a pipeline's nodes, each with those that it depends on, in an order that works.
