@@ -41,7 +41,7 @@ def job(wheel, tmp_path_factory) -> Any:
             output=f"{bucket}/dataset", audio=AudioConfig(), settings=PrepareSettings()
         )
         pipeline.run()
-        staged = [m.path for m in FileSystems.match([f"{bucket}/staging/**"])[0].metadata_list]
+        staged = [m.path for m in FileSystems.match([f"{bucket}/beam/staging/**"])[0].metadata_list]
     ((path, body),) = submitted
     return path, body, staged
 

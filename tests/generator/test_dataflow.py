@@ -36,7 +36,7 @@ def job(tmp_path_factory) -> Any:
             )
         )
         pipeline.run()
-        staged = [m.path for m in FileSystems.match([f"{bucket}/staging/**"])[0].metadata_list]
+        staged = [m.path for m in FileSystems.match([f"{bucket}/beam/staging/**"])[0].metadata_list]
     ((path, body),) = submitted
     return path, body, staged, wheel
 

@@ -23,7 +23,7 @@ IMAGE = "europe-west1-docker.pkg.dev/p/nocturne/worker:0.1.0"
 
 def spec() -> types.ContainerSpec:
     """The specification, read as the service reads it: an unknown field is an error."""
-    text = SPEC.replace("${IMAGE}", IMAGE)
+    text = SPEC.replace("@IMAGE@", IMAGE)
     return types.ContainerSpec.from_json(text, ignore_unknown_fields=False)
 
 
