@@ -336,7 +336,7 @@ def check_finished(
     )
 
 
-def run(
+def submit(
     *,
     sources: Sequence[Source],
     output: str,
@@ -345,8 +345,8 @@ def run(
     effective_config: str = "",
     previous: str | None = None,
     beam_args: Sequence[str] = ("--runner=FnApiRunner",),
-) -> dict[str, Any]:
-    """Prepares sources into a dataset at `output`; a killed run is taken up where it stopped.
+) -> Any:
+    """Starts a preparation and does not wait for it: what a template's launcher needs.
 
     Args:
       sources: the input files.
@@ -359,12 +359,10 @@ def run(
       beam_args: options of the Beam pipeline.
 
     Returns:
-      The content of dataset_info.json.
+      Beam's PipelineResult.
 
     Raises:
       OutputExistsError: the output holds a finished dataset, or files that are not ours.
-      InputError: no file could be used.
-      TooManyRejectedError: too many files could not.
     """
     start(
         output,
@@ -375,6 +373,20 @@ def run(
         previous=previous,
     )
     options = beam.options.pipeline_options.PipelineOptions(list(beam_args))
-    with beam.Pipeline(options=options) as pipeline:
-        pipeline | PrepareDataset(output=output, audio=audio, settings=settings, previous=previous)
+    pipeline = beam.Pipeline(options=options)
+    pipeline | PrepareDataset(output=output, audio=audio, settings=settings, previous=previous)
+    return pipeline.run()
+
+
+def run(*, output: str, settings: PrepareSettings, **job: Any) -> dict[str, Any]:
+    """Submits a preparation, waits, and returns the content of dataset_info.json.
+
+    A killed run is taken up where it stopped. The arguments are those of `submit`.
+
+    Raises:
+      OutputExistsError: as submit.
+      InputError: no file could be used.
+      TooManyRejectedError: too many files could not.
+    """
+    submit(output=output, settings=settings, **job).wait_until_finish()
     return check_finished(output, settings)

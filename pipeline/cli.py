@@ -12,7 +12,7 @@ import typer
 from pipeline.cli_common import (
     AsJson,
     Clips,
-    ConfigFile,
+    ConfigFiles,
     Date,
     DryRun,
     Format,
@@ -79,7 +79,7 @@ def prepare(
     ] = 0,
     dry_run: DryRun = False,
     as_json: AsJson = False,
-    config: ConfigFile = None,
+    config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
     """Turns audio files into a dataset of log-mel records.
@@ -134,7 +134,7 @@ def train(
         str | None, typer.Option(help="A model to go on from: same front end, same architecture.")
     ] = None,
     as_json: AsJson = False,
-    config: ConfigFile = None,
+    config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
     """Trains a model on a dataset and exports it.
@@ -163,7 +163,7 @@ def evaluate(
         typer.Option(help="The evaluation.json of another model: one clearly worse fails."),
     ] = None,
     as_json: AsJson = False,
-    config: ConfigFile = None,
+    config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
     """Judges a model by the held-out recordings of a dataset. Exit code 8 where it fails.
@@ -224,7 +224,7 @@ def generate(
     date: Date = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
-    config: ConfigFile = None,
+    config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
     """Generates clips with a trained model.
@@ -286,7 +286,7 @@ def demo(
     input: Annotated[
         list[str] | None, typer.Option("--input", help="Your own audio instead of the corpus.")
     ] = None,
-    config: ConfigFile = None,
+    config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
     """Plays a corpus (or takes your audio), trains, generates, and writes a page to listen to.

@@ -26,7 +26,10 @@ Input = Annotated[
     list[str],
     typer.Option("--input", help="A file, folder, glob or gs:// path; may be given again."),
 ]
-ConfigFile = Annotated[str | None, typer.Option("--config", help="A YAML file of settings.")]
+ConfigFiles = Annotated[
+    list[str] | None,
+    typer.Option("--config", help="A YAML file of settings; may be given again, the later wins."),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", help="section.key=value, as in train.steps=500; may be given again."),
@@ -56,19 +59,21 @@ def run_id_for(kind: str, given: str | None, only: str | None) -> str:
         return layout.run_id_for(kind, given, only)
 
 
-def configuration(path: str | None, overrides: list[str] | None) -> Config:
+def configuration(paths: list[str] | None, overrides: list[str] | None) -> Config:
     """Returns the configuration of --config and --set."""
     from pipeline.configs import load_config
 
     with one_line_errors():
-        return load_config(path, overrides or ())
+        return load_config(paths, overrides or ())
 
 
-def generation_configuration(path: str | None, overrides: list[str] | None, *flags: Any) -> Config:
+def generation_configuration(
+    paths: list[str] | None, overrides: list[str] | None, *flags: Any
+) -> Config:
     """Returns it with what the flags of generation say on top, in the order of GENERATION_FLAGS."""
     pairs = zip(GENERATION_FLAGS, flags, strict=True)
     given = {name: flag for name, flag in pairs if flag is not None}
-    settings = configuration(path, overrides)
+    settings = configuration(paths, overrides)
     with one_line_errors():
         merged = dataclasses.replace(settings.generate, **given)
     return dataclasses.replace(settings, generate=merged)

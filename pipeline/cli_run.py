@@ -10,7 +10,7 @@ from pipeline import layout
 from pipeline.cli_common import (
     AsJson,
     Clips,
-    ConfigFile,
+    ConfigFiles,
     Date,
     Format,
     Input,
@@ -38,7 +38,7 @@ def run_training(
     root: Root,
     run_id: RunId = None,
     only: Only = None,
-    config: ConfigFile = None,
+    config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
     """Audio files to a blessed model: the TFX training pipeline. Exit code 8 where none is blessed.
@@ -69,7 +69,7 @@ def run_generation(
     primer: Primer = None,
     format: Format = None,
     date: Date = None,
-    config: ConfigFile = None,
+    config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
     """The latest blessed model to clips: the TFX generation pipeline.
@@ -103,7 +103,7 @@ def run_blessed(
 def run_nodes(
     pipeline: Annotated[str, typer.Argument(help="training or generation.")],
     as_json: AsJson = False,
-    config: ConfigFile = None,
+    config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
     """Lists a pipeline's nodes, each with those that it depends on, in an order that works.

@@ -76,7 +76,7 @@ def prepare(
                     settings=config.prepare,
                     effective_config=config.to_yaml(),
                     previous=previous,
-                    beam_args=config.beam.args,
+                    beam_args=config.beam.prepare,
                 )
     finally:
         print_rejected(console, output)
@@ -253,7 +253,7 @@ def generate(console: Console, model: str, output: str, config: Config) -> dict[
                 output=output,
                 settings=config.generate,
                 effective_config=config.to_yaml(),
-                beam_args=config.beam.args,
+                beam_args=config.beam.generate,
             )
     print_clips(console, manifest, output)
     return manifest

@@ -1,15 +1,17 @@
 """The configuration: the only place where people edit numbers.
 
-A YAML file and `--set section.key=value` override these defaults. Every section's fields, with
-what they mean and what they may be, stand with its class.
+YAML files, later ones over earlier ones, and `--set section.key=value` override these defaults.
+Every section's fields, with what they mean and what they may be, stand with its class.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import pathlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pydantic
@@ -98,14 +100,28 @@ class EvaluateSettings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BeamSettings:
-    """Where Beam jobs run.
+    """Where Beam jobs run. All are options of the Beam pipeline, as on its command line.
 
     Attributes:
-      args: options of the Beam pipeline, as on its command line. FnApiRunner is named because
-        DirectRunner picks an engine by what it can download, and results should not hang on that.
+      args: of every job. FnApiRunner is named because DirectRunner picks an engine by what it can
+        download, and results should not hang on that.
+      prepare_args: what preparation has on top: its name, its image, its machines.
+      generate_args: what generation has on top.
     """
 
     args: tuple[str, ...] = ("--runner=FnApiRunner",)
+    prepare_args: tuple[str, ...] = ()
+    generate_args: tuple[str, ...] = ()
+
+    @property
+    def prepare(self) -> tuple[str, ...]:
+        """The options of preparation. Of an option that is given twice, Beam takes the later."""
+        return self.args + self.prepare_args
+
+    @property
+    def generate(self) -> tuple[str, ...]:
+        """The options of generation."""
+        return self.args + self.generate_args
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,25 +139,59 @@ class Config:
     def to_yaml(self) -> str:
         """Returns the whole configuration as YAML; load_config reads it back."""
         plain = dataclasses.asdict(self)
-        plain["beam"]["args"] = list(self.beam.args)
+        plain["beam"] = {name: list(options) for name, options in plain["beam"].items()}
         return yaml.safe_dump(plain, sort_keys=False)
 
 
-def load_config(path: str | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Returns the configuration of a YAML file with overrides on top.
+def load_config(paths: str | Sequence[str] | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Returns the configuration of YAML files with overrides on top.
+
+    `${NAME}` in a file's text values is the environment variable of that name, so that a file of
+    a cloud project can be shared between projects.
 
     Args:
-      path: a YAML file of sections; None for the defaults.
+      paths: YAML files of sections, a later one over an earlier one key by key; None for the
+        defaults.
       overrides: `section.key=value`, value as in YAML.
 
     Raises:
-      UsageError: the file cannot be read, a key is unknown, a value of the wrong kind or out of
-        range; the message names the key.
+      UsageError: a file cannot be read, a variable is not set, a key is unknown, a value of the
+        wrong kind or out of range; the message names the key.
     """
-    values = _read(path) if path else {}
+    values: dict[str, Any] = {}
+    for path in [paths] if isinstance(paths, str) else paths or ():
+        _lay_over(values, _expanded(_read(path), os.environ, path))
     for override in overrides:
         _apply(values, override)
     return from_dict(values)
+
+
+def _lay_over(values: dict[str, Any], later: dict[str, Any]) -> None:
+    for key, value in later.items():
+        inner = values.get(key)
+        if isinstance(inner, dict) and isinstance(value, dict):
+            _lay_over(inner, value)
+        else:
+            values[key] = value
+
+
+def _expanded(value: Any, variables: Mapping[str, str], path: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _expanded(inner, variables, path) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_expanded(inner, variables, path) for inner in value]
+    if not isinstance(value, str):
+        return value
+
+    def content(match: re.Match[str]) -> str:
+        if not variables.get(match[1]):
+            raise UsageError(
+                f"config {path}: {value!r} wants the environment variable {match[1]}, which is not "
+                f"set. Set it (export {match[1]}=...), or write the value into the file."
+            )
+        return variables[match[1]]
+
+    return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", content, value)
 
 
 def from_dict(values: dict[str, Any]) -> Config:

@@ -275,7 +275,7 @@ def _prepare(
             settings=config.prepare,
             effective_config=config.to_yaml(),
             previous=previous,
-            beam_args=config.beam.args,
+            beam_args=config.beam.prepare,
         )
         stage.outcome = f"{sum(each['recordings'] for each in info['splits'].values())} recordings"
 

@@ -15,24 +15,19 @@ from typing import Any
 
 import pytest
 
+from pipeline.configs import BeamSettings, load_config
 from tests.gcs import emulator
 
 ROOT = pathlib.Path(__file__).parents[1]
-# What a job of ours is asked for with, but for its name and package.
-WORKERS = (
-    "--sdk_location=container", "--sdk_container_image=example.invalid/nocturne:1",
-    "--num_workers=2", "--max_num_workers=50", "--worker_machine_type=e2-standard-2",
-    "--disk_size_gb=30", "--flexrs_goal=COST_OPTIMIZED", "--labels=team=audio",
-    "--no_use_public_ips",
-)  # fmt: skip
+ENVIRONMENTS = ROOT / "deploy" / "environments"
 
 
 @contextlib.contextmanager
-def dataflow(folder: pathlib.Path) -> Iterator[tuple[str, list[str], list[tuple[str, Any]]]]:
+def dataflow(folder: pathlib.Path) -> Iterator[tuple[str, BeamSettings, list[tuple[str, Any]]]]:
     """Serves a bucket and the service.
 
-    Yields the bucket, the options of a job without its name, and what was submitted: a list of
-    paths and bodies.
+    Yields the bucket, Beam's settings in the environment `emulator`, and what was submitted: a list
+    of paths and bodies.
     """
     submitted: list[tuple[str, Any]] = []
     handler = type("Handler", (_Dataflow,), {"submitted": submitted})
@@ -40,12 +35,12 @@ def dataflow(folder: pathlib.Path) -> Iterator[tuple[str, list[str], list[tuple[
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     with pytest.MonkeyPatch.context() as patch, emulator(folder, patch) as bucket:
-        options = [
-            "--runner=DataflowRunner", "--project=nocturne-test", "--region=europe-west1",
-            f"--dataflow_endpoint=http://localhost:{server.server_port}",
-            f"--temp_location={bucket}/temp", f"--staging_location={bucket}/staging", *WORKERS,
-        ]  # fmt: skip
-        yield bucket, options, submitted
+        patch.setenv("NOCTURNE_PROJECT", "nocturne-test")
+        patch.setenv("NOCTURNE_REGION", "europe-west1")
+        patch.setenv("NOCTURNE_BUCKET", bucket.removeprefix("gs://"))
+        patch.setenv("NOCTURNE_TAG", "0.1.0")
+        patch.setenv("NOCTURNE_SERVICE_PORT", str(server.server_port))
+        yield bucket, load_config(str(ENVIRONMENTS / "emulator.yaml")).beam, submitted
     server.shutdown()
     thread.join()
     server.server_close()

@@ -34,14 +34,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 @pytest.fixture(scope="module")
 def job(wheel, tmp_path_factory) -> Any:
     """What the service was asked to run, and the names of the staged objects."""
-    with dataflow(tmp_path_factory.mktemp("dataflow")) as (bucket, options, submitted):
-        arguments = [*options, "--job_name=nocturne-prepare", f"--extra_package={wheel}"]
+    with dataflow(tmp_path_factory.mktemp("dataflow")) as (bucket, settings, submitted):
+        arguments = [*settings.prepare, f"--extra_package={wheel}"]
         pipeline = beam.Pipeline(options=PipelineOptions(arguments))
         pipeline | prepare.PrepareDataset(
             output=f"{bucket}/dataset", audio=AudioConfig(), settings=PrepareSettings()
         )
         pipeline.run()
-        staged = [m.path for m in FileSystems.match([f"{bucket}/staging/**"])[0].metadata_list]
+        staged = [m.path for m in FileSystems.match([f"{bucket}/beam/staging/**"])[0].metadata_list]
     ((path, body),) = submitted
     return path, body, staged
 
@@ -50,20 +50,21 @@ def test_the_job_is_submitted_to_its_project_and_region(job) -> None:
     path, body, _ = job
     assert "projects/nocturne-test/locations/europe-west1/jobs" in path
     assert body["name"] == "nocturne-prepare"
-    assert body["labels"] == {"team": "audio"}
+    assert body["labels"] == {"product": "nocturne"}
 
 
 def test_workers_are_what_was_asked_for(job) -> None:
     (pool,) = job[1]["environment"]["workerPools"]
     assert pool["machineType"] == "e2-standard-2"
     assert pool["diskSizeGb"] == 30
-    assert pool["numWorkers"] == 2
     assert pool["autoscalingSettings"]["maxNumWorkers"] == 50
     assert pool["ipConfiguration"] in ("WORKER_IP_PRIVATE", 2)  # the name, or its number
     images = {image["containerImage"] for image in pool["sdkHarnessContainerImages"]}
-    assert images == {"example.invalid/nocturne:1"}
-    goal = job[1]["environment"]["flexResourceSchedulingGoal"]
-    assert goal in ("FLEXRS_COST_OPTIMIZED", 2)
+    assert images == {"europe-west1-docker.pkg.dev/nocturne-test/nocturne/worker:0.1.0"}
+    environment = job[1]["environment"]
+    assert environment["flexResourceSchedulingGoal"] in ("FLEXRS_COST_OPTIMIZED", 2)
+    account = "nocturne-worker@nocturne-test.iam.gserviceaccount.com"
+    assert environment["serviceAccountEmail"] == account
 
 
 def test_the_package_is_staged_and_no_list_of_files_is_in_the_graph(job, wheel) -> None:

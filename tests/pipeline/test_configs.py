@@ -53,3 +53,26 @@ def test_a_bad_file_is_refused(tmp_path, text: str, said: str) -> None:
 def test_a_missing_file_is_refused(tmp_path) -> None:
     with pytest.raises(UsageError, match="No such file"):
         load_config(str(tmp_path / "none.yaml"))
+
+
+def test_a_later_file_wins_key_by_key(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("NOCTURNE_PROJECT", "a-project")
+    first, second = tmp_path / "mine.yaml", tmp_path / "cloud.yaml"
+    first.write_text("train: {steps: 10, units: 32}\nbeam: {args: [--runner=X, --a]}\n")
+    second.write_text(
+        "train: {steps: 20}\n"
+        "beam: {args: ['--project=${NOCTURNE_PROJECT}'], prepare_args: [--job_name=p]}\n"
+    )
+    config = load_config([str(first), str(second)], ["train.n_layers=1"])
+    assert (config.train.steps, config.train.units, config.train.n_layers) == (20, 32, 1)
+    assert config.beam.args == ("--project=a-project",)
+    assert config.beam.prepare == ("--project=a-project", "--job_name=p")
+    assert config.beam.generate == ("--project=a-project",)
+
+
+def test_a_variable_that_is_not_set_is_named(tmp_path, monkeypatch) -> None:
+    monkeypatch.delenv("NOCTURNE_PROJECT", raising=False)
+    path = tmp_path / "cloud.yaml"
+    path.write_text("beam: {args: ['--project=${NOCTURNE_PROJECT}']}\n")
+    with pytest.raises(UsageError, match="environment variable NOCTURNE_PROJECT, which is not set"):
+        load_config(str(path))

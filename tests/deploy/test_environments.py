@@ -1,0 +1,89 @@
+"""The environments are valid, and differ in nothing but what they must."""
+
+import dataclasses
+import os
+import pathlib
+
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
+from typer.testing import CliRunner
+
+from pipeline.configs import BeamSettings, Config, load_config
+
+ENVIRONMENTS = pathlib.Path(__file__).parents[2] / "deploy" / "environments"
+VARIABLES = {
+    "NOCTURNE_PROJECT": "p",
+    "NOCTURNE_REGION": "europe-west1",
+    "NOCTURNE_BUCKET": "b",
+    "NOCTURNE_TAG": "0.1.0",
+    "NOCTURNE_SERVICE_PORT": "8099",
+}
+
+
+@pytest.fixture
+def load(monkeypatch):
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    return lambda name: load_config(str(ENVIRONMENTS / f"{name}.yaml"))
+
+
+def test_the_environments_are_three() -> None:
+    assert sorted(path.stem for path in ENVIRONMENTS.iterdir()) == ["dataflow", "emulator", "local"]
+
+
+@pytest.mark.parametrize("name", ["local", "dataflow", "emulator"])
+def test_an_environment_says_where_beam_runs_and_nothing_else(load, name: str) -> None:
+    assert dataclasses.replace(load(name), beam=BeamSettings()) == Config()
+
+
+@pytest.mark.parametrize("name", ["local", "dataflow", "emulator"])
+@pytest.mark.parametrize("job", ["args", "prepare", "generate"])
+def test_every_option_is_one_that_beam_knows(load, name: str, job: str) -> None:
+    options = list(getattr(load(name).beam, job))
+    parser = _BeamArgumentParser(allow_abbrev=False)
+    for kind in PipelineOptions.__subclasses__():
+        kind._add_argparse_args(parser)
+    parsed, unknown = parser.parse_known_args(options)
+    assert unknown == []  # Beam itself keeps these, without effect and without a word
+    assert parsed.runner
+
+
+def test_local_is_the_default(load) -> None:
+    assert load("local") == Config()
+
+
+def test_the_emulator_differs_from_dataflow_in_address_and_credentials_alone(load) -> None:
+    ours, theirs = load("emulator").beam, load("dataflow").beam
+    assert (ours.prepare_args, ours.generate_args) == (theirs.prepare_args, theirs.generate_args)
+    assert [each for each in ours.args if each not in theirs.args] == [
+        "--dataflow_endpoint=http://localhost:8099",
+        "--no_auth",
+    ]
+    assert [each for each in theirs.args if each not in ours.args] == []
+
+
+def test_the_way_to_dataflow_is_one_flag_over_settings_of_ones_own(load, tmp_path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("train: {steps: 7}\naudio: {n_mels: 40}\n")
+    before = load_config([str(mine)])
+    after = load_config([str(mine), str(ENVIRONMENTS / "dataflow.yaml")])
+    assert (after.train, after.audio) == (before.train, before.audio)
+    assert after.beam == load("dataflow").beam
+    back = load_config(
+        [str(mine), str(ENVIRONMENTS / "dataflow.yaml"), str(ENVIRONMENTS / "local.yaml")]
+    )
+    assert back == before
+
+
+def test_a_command_says_which_variable_an_environment_wants() -> None:
+    from pipeline.cli import app
+
+    told = dict.fromkeys(VARIABLES) | {"PATH": os.environ["PATH"]}
+    done = CliRunner().invoke(
+        app,
+        ["prepare", "--input", "x", "--output", "y", "--config",
+         str(ENVIRONMENTS / "dataflow.yaml")],
+        env=told,
+    )  # fmt: skip
+    assert done.exit_code == 2
+    assert "wants the environment variable NOCTURNE_PROJECT, which is not set" in done.output

