@@ -57,8 +57,10 @@ def test_every_command_has_help(tmp_path, command: str) -> None:
     done = nocturne(*command.split(), "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert "Usage: nocturne" in done.stdout
+    assert f"Example: nocturne {command}" in done.stdout
 
 
+@pytest.mark.slow
 def test_three_stages_by_themselves_without_tfx(tmp_path, recordings) -> None:
     small = ["--set", "audio.n_mels=32", "--set", "prepare.chunk_frames=200"]
     command = ["prepare", "--input", recordings, "--output", "data", "--pictures", "3", *small]
