@@ -11,7 +11,7 @@ $(STAMP): deploy/set_up.sh deploy/relink_wheels.py requirements/locked.txt requi
 	@bash deploy/set_up.sh $(VENV)
 	@touch $@
 
-.PHONY: help setup demo airflow airflow-venv dag-nodes test check check-fast lint types imports format lock bench clean
+.PHONY: help setup demo airflow airflow-venv dag-nodes test check check-fast lint types imports format docs drawing lock bench clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
@@ -41,6 +41,13 @@ types: $(STAMP) ## mypy
 
 imports: $(STAMP) ## import-linter: which folder may import which
 	@$(BIN)/lint-imports
+
+docs: $(STAMP) ## the documentation as a site in site/, built strictly: a warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --clean
+	@echo "docs: site/index.html"
+
+drawing: $(STAMP) ## writes who imports whom into docs/architecture.md
+	@$(BIN)/python -m deploy.import_drawing
 
 check: lint types imports ## lint, types, import rules
 
