@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from audio import contract
 from pipeline.cli_common import (
     Clips,
     ConfigFile,
@@ -16,6 +17,7 @@ from pipeline.cli_common import (
     Input,
     Overrides,
     Primer,
+    Root,
     Seconds,
     Seed,
     Temperature,
@@ -211,6 +213,31 @@ def trace(
 
         found = lineage.trace(clip)
     print(json.dumps(found, indent=2) if as_json else "\n".join(lineage.render(found)))
+
+
+@app.command()
+def report(
+    root: Root,
+    run_id: Annotated[str | None, typer.Option(help="A run; the newest unless given.")] = None,
+    output: Annotated[
+        str | None, typer.Option(help="Where the page goes, local or gs://; beside the clips.")
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Writes the page of a run anew: clips, model, data, lineage, time and cost.
+
+    Example: nocturne report --root pipeline-root --set report.price_per_hour=0.42
+    """
+    from pipeline import layout
+
+    with running("report") as console:
+        from pipeline import report as pages
+        from pipeline import runs
+
+        found = pages.find_run(root, run_id)
+        config = layout.Layout.at(root).run_folder(found) / contract.EFFECTIVE_CONFIG
+        settings = configuration(str(config), overrides)
+        runs.write_page(console, root, found, settings, output=output)
 
 
 @app.command()
