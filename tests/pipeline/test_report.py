@@ -159,7 +159,7 @@ def test_runs_are_found_by_name_or_time(tmp_path) -> None:
     (tmp_path / "runs" / "generation-1" / "run.json").write_text("{}")
     assert find_run(str(tmp_path), None) == "generation-1"
     assert find_run(str(tmp_path), "generation-1") == "generation-1"
-    with pytest.raises(UsageError, match="no run generation-2 below .*; known: generation-1"):
+    with pytest.raises(UsageError, match=r"no run generation-2 below .*; known: generation-1"):
         find_run(str(tmp_path), "generation-2")
 
 
