@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from audio.config import AudioConfig
 
-_RANGE_DB = 70.0
+RANGE_DB = 70.0
 _MAX_COLUMNS = 4000  # more than a picture has pixels
 
 
@@ -53,7 +53,7 @@ def draw_spectrogram(
         origin="lower",
         aspect="auto",
         cmap="magma",
-        vmin=top - _RANGE_DB,
+        vmin=top - RANGE_DB,
         vmax=top,
         extent=(0, n_frames / config.frames_per_second, 0, config.n_mels),
         interpolation="nearest",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import abc
+import base64
 import io
 import os
 import pathlib
 import shutil
 import tempfile
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import google_crc32c
 
@@ -48,6 +49,16 @@ class Output(abc.ABC):
     @abc.abstractmethod
     def _create(self, name: str, content: BinaryIO) -> bool:
         """Writes a file, whole or not at all; False where the name is taken."""
+
+    @abc.abstractmethod
+    def replace(self, name: str, content: bytes) -> None:
+        """Puts content under a name, whole, in place of what is there: for what is made anew.
+
+        What is there already and equal is not touched.
+
+        Raises:
+          UnwritableError: it cannot be written, or another writer was faster.
+        """
 
     @abc.abstractmethod
     def tidy(self, folder: str) -> None:
@@ -143,6 +154,27 @@ class Folder(Output):
             ) from error
         return True
 
+    def replace(self, name: str, content: bytes) -> None:
+        """Replaces a content as Output.replace says."""
+        if self.read(_checked(name)) == content:
+            return
+        target = pathlib.Path(self.path, name)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, beside = tempfile.mkstemp(dir=target.parent, prefix=_BESIDE)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(content)
+                pathlib.Path(beside).chmod(0o644)
+                pathlib.Path(beside).rename(target)
+            finally:
+                pathlib.Path(beside).unlink(missing_ok=True)
+        except OSError as error:
+            raise UnwritableError(
+                f"cannot write {target}: {error.strerror}. Make room or give a folder that can be "
+                "written, and run the same command again."
+            ) from error
+
     def tidy(self, folder: str) -> None:
         """Removes files as Output.tidy says."""
         shutil.rmtree(f"{self.path}/{folder}", ignore_errors=True)
@@ -194,11 +226,9 @@ class Bucket(Output):
 
     def checksum(self, name: str) -> int | None:
         """Returns a checksum as Output.checksum says, without the content."""
-        import base64
-
         with _said_plainly(f"{self.path}/{name}"):
             blob = self._bucket.get_blob(self._name(name), retry=self._retry)
-        return None if blob is None else int.from_bytes(base64.b64decode(blob.crc32c), "big")
+        return None if blob is None else _checksum_of(blob)
 
     def _create(self, name: str, content: BinaryIO) -> bool:
         from google.api_core import exceptions
@@ -225,6 +255,31 @@ class Bucket(Output):
                     return True
         raise AssertionError("unreachable: the last try returns or raises")
 
+    def replace(self, name: str, content: bytes) -> None:
+        """Replaces a content as Output.replace says; of two writers at once, one is refused."""
+        from google.api_core import exceptions
+
+        checksum = _crc32c(io.BytesIO(content))
+        with _said_plainly(f"{self.path}/{name}"):
+            there = self._bucket.get_blob(self._name(_checked(name)), retry=self._retry)
+            if there is not None and _checksum_of(there) == checksum:
+                return
+            try:
+                self._bucket.blob(self._name(name)).upload_from_string(
+                    content,
+                    content_type=_content_type(name),
+                    if_generation_match=0 if there is None else there.generation,
+                    checksum="crc32c",
+                    retry=self._retry,
+                )
+            except exceptions.PreconditionFailed:
+                # The answer to our own first try may have been lost.
+                if self.checksum(name) != checksum:
+                    raise UnwritableError(
+                        f"{self.path}/{name} was changed by another process meanwhile. Run the "
+                        "same command again."
+                    ) from None
+
     def tidy(self, folder: str) -> None:
         """Removes objects as Output.tidy says; a bucket has no half-written ones."""
         from google.api_core import exceptions
@@ -235,6 +290,10 @@ class Bucket(Output):
                     blob.delete(retry=self._retry)
                 except exceptions.NotFound:
                     continue
+
+
+def _checksum_of(blob: Any) -> int:
+    return int.from_bytes(base64.b64decode(blob.crc32c), "big")
 
 
 class _said_plainly:

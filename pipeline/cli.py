@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from audio import contract
 from pipeline.cli_common import (
     AsJson,
     Clips,
@@ -19,6 +20,7 @@ from pipeline.cli_common import (
     Input,
     Overrides,
     Primer,
+    Root,
     Seconds,
     Seed,
     Temperature,
@@ -260,6 +262,31 @@ def trace(
         print_json(found)
     else:
         print("\n".join(lineage.render(found)))
+
+
+@app.command()
+def report(
+    root: Root,
+    run_id: Annotated[str | None, typer.Option(help="A run; the newest unless given.")] = None,
+    output: Annotated[
+        str | None, typer.Option(help="Where the page goes, local or gs://; beside the clips.")
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Writes the page of a run anew: clips, model, data, lineage, time and cost.
+
+    Example: nocturne report --root pipeline-root --set report.price_per_hour=0.42
+    """
+    from pipeline import layout
+
+    with running("report") as console:
+        from pipeline import report as pages
+        from pipeline import runs
+
+        found = pages.find_run(root, run_id)
+        config = layout.Layout.at(root).run_folder(found) / contract.EFFECTIVE_CONFIG
+        settings = configuration(str(config), overrides)
+        runs.write_page(console, root, found, settings, output=output)
 
 
 @app.command()

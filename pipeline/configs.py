@@ -125,6 +125,35 @@ class BeamSettings:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportSettings:
+    """What the page of a run shows.
+
+    Attributes:
+      max_clips: so many clips at most; a night of more is listed whole in its manifest.
+      price_per_hour: of the machine that runs the stages; without one the page tells times alone.
+      currency: of the price, such as EUR.
+    """
+
+    max_clips: int = 300
+    price_per_hour: float | None = None
+    currency: str = ""
+
+    def __post_init__(self) -> None:
+        price = self.price_per_hour
+        checks = {
+            "max_clips": (1 <= self.max_clips <= 10_000, "1 to 10000"),
+            "price_per_hour": (price is None or 0 <= price < 1e6, "0 to 1000000, or null"),
+            "currency": (
+                len(self.currency) <= 8 and self.currency.isprintable(),
+                "up to 8 characters",
+            ),
+        }
+        for name, (ok, wanted) in checks.items():
+            if not ok:
+                raise UsageError(f"report.{name}: wanted {wanted}, got {getattr(self, name)!r}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """All of it, one section a stage."""
 
@@ -134,6 +163,7 @@ class Config:
     tune: TuneSettings = dataclasses.field(default_factory=TuneSettings)
     evaluate: EvaluateSettings = dataclasses.field(default_factory=EvaluateSettings)
     generate: GenerateSettings = dataclasses.field(default_factory=GenerateSettings)
+    report: ReportSettings = dataclasses.field(default_factory=ReportSettings)
     beam: BeamSettings = dataclasses.field(default_factory=BeamSettings)
 
     def to_yaml(self) -> str:

@@ -46,8 +46,10 @@ def run(console: Console, root: str, inputs: Sequence[str], config: Config) -> p
         inputs = [str(base / "corpus")]
     pipeline_root, clips = str(base / "pipeline"), str(base / "clips")
     trained = runs.training(console, inputs, pipeline_root, config, run_id=f"{run_id}-training")
+    run_ids = [f"{run_id}-training"]
     if trained.evaluation["blessed"]:
-        runs.generation(console, pipeline_root, clips, config, run_id=f"{run_id}-generation")
+        run_ids.append(f"{run_id}-generation")
+        runs.generation(console, pipeline_root, clips, config, run_id=run_ids[-1])
     elif not pathlib.Path(clips, contract.COMPLETED).exists():
         # A nightly run would publish nothing; a demo shows what there is, and the page says so.
         commands.generate(console, trained.model, clips, config)
@@ -55,12 +57,11 @@ def run(console: Console, root: str, inputs: Sequence[str], config: Config) -> p
         from pipeline.report import write_report
 
         page = write_report(
-            root,
+            root=pipeline_root,
+            run_ids=run_ids,
+            output=root,
+            settings=config.report,
             clips=clips,
-            model=trained.model,
-            dataset=trained.dataset,
-            evaluation=trained.evaluation,
-            anomalies=trained.anomalies,
         )
     console.line(f"Listen: open {page} in a browser.")
-    return page
+    return pathlib.Path(page)

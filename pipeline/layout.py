@@ -3,7 +3,7 @@
 ROOT/metadata.sqlite      ML Metadata: what was made from what
 ROOT/artifacts/NODE/...   TFX's artifacts, datasets and models among them
 ROOT/pushed/VERSION/      blessed models
-ROOT/runs/ID/             a run's effective configuration, its logs and its summary
+ROOT/runs/ID/             a run's effective configuration, its logs, its summary and its page
 """
 
 from __future__ import annotations

@@ -38,18 +38,24 @@ def trace(clip: str) -> Row:
         raise LineageError(f"{clip}: {manifest_path} does not list it.")
     if hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
         raise LineageError(f"{clip}: its bytes differ from what {manifest_path} says. Not ours.")
-    found: Row = {
-        "clip": entry,
-        "generate": manifest["generate"],
-        "model": manifest["model"],
-        "audio": {**manifest["audio"], "fingerprint": manifest["model"]["fingerprint"]},
-    }
+    found = of_manifest(manifest, entry)
     lineage = manifest["lineage"]
     if lineage:
         found.update(_from_metadata(lineage))
     dataset = manifest["model"]["dataset"]
     found["dataset"] = {**dataset, "recordings": _recordings(dataset["path"])}
     return found
+
+
+def of_manifest(manifest: Row, entry: Row) -> Row:
+    """Returns what a manifest alone says of one of its clips."""
+    return {
+        "clip": entry,
+        "generate": manifest["generate"],
+        "model": manifest["model"],
+        "audio": {**manifest["audio"], "fingerprint": manifest["model"]["fingerprint"]},
+        "dataset": manifest["model"]["dataset"],
+    }
 
 
 def _recordings(dataset: str) -> list[Row] | None:
@@ -131,6 +137,11 @@ def _temperature(generate: Row) -> str:
 
 def render(found: Row) -> list[str]:
     """Returns a traced history as lines of text."""
+    return [*render_clip(found), *_learned(found["dataset"]["recordings"])]
+
+
+def render_clip(found: Row) -> list[str]:
+    """Returns what render does, but for the recordings."""
     clip, model, dataset = found["clip"], found["model"], found["dataset"]
     primer = clip["primer"]
     audio, generate = found["audio"], found["generate"]
@@ -155,12 +166,15 @@ def render(found: Row) -> list[str]:
         f"hop {audio['hop_length']}"
     )
     lines.append(f"dataset    {dataset['dataset_id']}  {dataset['path']}")
-    recordings = dataset["recordings"]
+    return lines
+
+
+def _learned(recordings: list[Row] | None) -> list[str]:
     if recordings is None:
-        lines.append("learned    from recordings that are no longer listed: the dataset is gone")
-        return lines
+        return ["learned    from recordings that are no longer listed: the dataset is gone"]
     learned = [row for row in recordings if row["split"] == contract.TRAIN]
     minutes = sum(row["duration_seconds"] for row in learned) / 60
-    lines.append(f"learned    from {len(learned)} recordings, {minutes:.1f} minutes:")
-    lines += [f"             {row['recording_id'][:12]}  {row['source_uri']}" for row in learned]
-    return lines
+    return [
+        f"learned    from {len(learned)} recordings, {minutes:.1f} minutes:",
+        *(f"             {row['recording_id'][:12]}  {row['source_uri']}" for row in learned),
+    ]

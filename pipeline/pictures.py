@@ -1,16 +1,22 @@
-"""Spectrograms and curves as PNG files."""
+"""Spectrograms as files: PNG with axes, WebP for pages."""
 
 from __future__ import annotations
 
+import io
 import pathlib
-from collections.abc import Mapping
-from typing import Any, BinaryIO
+from collections.abc import Iterable, Iterator, Mapping
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from audio import picture
+from audio.codec import AudioReader, resample_blocks
 from audio.config import AudioConfig
+from audio.mel import LogMelStream
+
+# More columns than a page shows weigh more and tell no more.
+_STRIP_COLUMNS = 960
 
 
 def spectrogram_png(
@@ -44,18 +50,65 @@ def comparison_png(
     figure.savefig(path, format="png")
 
 
-def loss_png(path: pathlib.Path, history: dict[str, Any]) -> None:
-    """Draws the training and held-out loss of a history.json."""
-    figure, (axes,) = picture.new_figure(6.0, 2.8)
-    rows = history["epochs"]
-    steps = [row["step"] for row in rows]
-    axes.plot(steps, [row["loss"] for row in rows], marker="o", markersize=3, label="training")
-    if "eval_loss" in rows[0]:
-        held_out = [row["eval_loss"] for row in rows]
-        axes.plot(steps, held_out, marker="o", markersize=3, label="held out")
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss")
-    if all(row[key] > 0 for row in rows for key in ("loss", "eval_loss") if key in row):
-        axes.set_yscale("log")  # a likelihood's logarithm may be negative
-    axes.legend()
-    figure.savefig(path, format="png")
+def strip_webp(
+    pieces: Iterable[npt.NDArray[np.float32]], config: AudioConfig, *, n_frames: int
+) -> bytes:
+    """Returns a spectrogram without axes, as wide as the sound is long: for a page's player.
+
+    Args:
+      pieces: natural log, [n, n_mels] each, one after the other; they are not kept.
+      config: their front end.
+      n_frames: how many frames there are about, in all.
+
+    Returns:
+      A WebP picture, one row a band, the highest on top; of a column's frames the loudest is drawn.
+    """
+    import matplotlib
+    from PIL import Image
+
+    step = max(1, -(-n_frames // _STRIP_COLUMNS))
+    columns, pending = [], np.empty((0, config.n_mels), np.float32)
+    for piece in pieces:
+        pending = np.concatenate([pending, piece])
+        whole = len(pending) - len(pending) % step
+        columns.append(pending[:whole].reshape(-1, step, config.n_mels).max(axis=1))
+        pending = pending[whole:]
+    if len(pending):
+        columns.append(pending.max(axis=0, keepdims=True))
+    decibels = np.concatenate(columns).T[::-1] * np.float32(10 / np.log(10))
+    shade = np.clip(1 + (decibels - decibels.max()) / picture.RANGE_DB, 0, 1)
+    pixels = matplotlib.colormaps["magma"](shade, bytes=True)[..., :3]
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "WEBP", quality=60, method=4)
+    return buffer.getvalue()
+
+
+def recording_strip(file: BinaryIO, config: AudioConfig, *, seconds: float) -> bytes:
+    """Returns strip_webp of an audio file, read in blocks.
+
+    Args:
+      file: of any kind that audio/decoders.py knows.
+      config: the front end.
+      seconds: about how long it is.
+
+    Raises:
+      AudioError: it cannot be decoded.
+    """
+
+    def frames() -> Iterator[npt.NDArray[np.float32]]:
+        reader, stream = AudioReader(file), LogMelStream(config)
+        rates = {"from_rate": reader.sample_rate, "to_rate": config.sample_rate}
+        for block in resample_blocks(reader.mono_blocks(), **rates):
+            yield stream.push(block)
+        yield stream.finish()
+
+    return strip_webp(frames(), config, n_frames=config.frames_for(seconds))
+
+
+def smaller(png: bytes) -> bytes:
+    """Returns a PNG picture as WebP, which takes a fraction of its bytes."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").save(buffer, "WEBP", quality=60, method=4)
+    return buffer.getvalue()

@@ -1,89 +1,206 @@
-"""One static page: clips to hear, pictures, the verdict, the data. It needs no server."""
+"""One static page a run: its clips, the model, the data, the lineage, the times.
+
+OUTPUT/index.html          all of it: it opens from a folder or a bucket, with no server
+OUTPUT/page/*.webp, *.txt  pictures and lists, loaded when they are looked at
+
+The page runs its own script and style alone (Content-Security-Policy, by their hashes), and every
+text on it is escaped: names of files and tags come from strangers.
+"""
 
 from __future__ import annotations
 
+import base64
+import dataclasses
+import hashlib
 import json
-import os
 import pathlib
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import jinja2
+import markupsafe
 
 from audio import contract
-from audio.codec import read_mono
-from audio.config import AudioConfig
-from audio.mel import log_mel
+from audio.errors import IncompleteError, UsageError
 from beam_transforms.card import short
-from pipeline import lineage
-from pipeline.pictures import loss_png, spectrogram_png
+from generator.outputs import open_output
+from pipeline import graph, history
+from pipeline.configs import ReportSettings
+from pipeline.history import History
+from pipeline.layout import Layout
+from pipeline.report_clips import ClipViews, Night
+from pipeline.report_data import data_view, model_view
+from pipeline.report_links import relative
 
 PAGE = "index.html"
-_PICTURES = "pictures"
+_TEMPLATES = pathlib.Path(__file__).with_name("templates")
 
 
 def write_report(
-    folder: str,
     *,
-    clips: str,
-    model: str,
-    dataset: str,
-    evaluation: dict[str, Any],
-    anomalies: tuple[str, ...],
-) -> pathlib.Path:
-    """Writes folder/index.html and its pictures.
+    root: str,
+    run_ids: Sequence[str],
+    output: str,
+    settings: ReportSettings,
+    clips: str | None = None,
+) -> str:
+    """Writes a run's page; what is there already and has not changed is not touched.
 
     Args:
-      folder: where the page goes; links are relative to it.
-      clips: a finished run of generation.
-      model: the model's folder.
-      dataset: the dataset's folder.
-      evaluation: the Evaluator's verdict as a dictionary.
-      anomalies: ExampleValidator's findings.
+      root: of the pipelines.
+      run_ids: the run, or the runs, that the page is about.
+      output: where the page goes, local or gs://.
+      settings: what it shows.
+      clips: the folder of a finished run of generation, local or gs://; none for a training's page.
 
     Returns:
-      The page.
+      The page's path.
+
+    Raises:
+      LineageError: there is no ML Metadata below the root.
+      IncompleteError: the clips are not a finished run.
+      UnwritableError: the page cannot be written.
     """
-    base = pathlib.Path(folder)
-    (base / _PICTURES).mkdir(parents=True, exist_ok=True)
-    manifest = _json(clips, contract.MANIFEST)
-    history = _json(model, contract.HISTORY)
-    audio = AudioConfig.from_json(json.dumps(manifest["audio"]))
-    loss_png(base / _PICTURES / "loss.png", history)
-    learned = [
-        row for row in _lines(dataset, contract.RECORDINGS) if row["split"] == contract.TRAIN
-    ]
-    page = (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            clips=[_clip(base, clips, entry, audio) for entry in manifest["clips"]],
-            model=manifest["model"],
-            learned=learned,
-            minutes=sum(row["duration_seconds"] for row in learned) / 60,
-            held_out=_held_out(base, dataset, audio),
-            evaluation=evaluation,
-            anomalies=anomalies,
-            data=_json(dataset, contract.DATASET_INFO),
-            card=_json(dataset, contract.DATA_CARD),
-            figures=contract.FIGURES,
-            rejected=_lines(dataset, contract.REJECTED),
-            history=history,
-            loss_picture=f"{_PICTURES}/loss.png",
+    layout = Layout.at(root)
+    store = history.open_metadata(layout.metadata)
+    known = history.history_of(store, run_ids)
+    place = open_output(output)
+    night = _night(clips) if clips else None
+    before = _night_before(store, night) if night else None
+    manifest = night.manifest if night else None
+    page = _render(
+        run_ids=run_ids,
+        manifest=manifest,
+        clips=ClipViews(place).night(night, before, max_clips=settings.max_clips) if night else [],
+        n_clips=len(manifest["clips"]) + len(manifest["unhealthy"]) if manifest else 0,
+        before=before.path.rstrip("/").rsplit("/", 1)[-1] if before else None,
+        manifest_link=_manifest_link(night, output),
+        model=model_view(place, known, manifest),
+        data=data_view(place, known, manifest),
+        steps=[_step(step, run_ids, settings) for step in known.steps],
+        lineage=_drawing(known, manifest),
+        settings=settings,
+    )
+    place.replace(PAGE, page.encode("utf-8", "backslashreplace"))
+    return f"{place.path}/{PAGE}"
+
+
+def find_run(root: str, run_id: str | None) -> str:
+    """Returns the run of an id, or the newest one.
+
+    Raises:
+      UsageError: there is none.
+    """
+    runs = pathlib.Path(root, "runs")
+    found = sorted(runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime_ns)
+    names = [path.parent.name for path in found]
+    if run_id in names:
+        return str(run_id)
+    if run_id or not names:
+        raise UsageError(
+            f"no run {run_id or ''} below {root}; known: {', '.join(names[-5:]) or 'none'}. "
+            "`nocturne run training` and `nocturne run generation` make some."
         )
-    )
-    path = base / PAGE
-    path.write_text(page, encoding="utf-8", errors="backslashreplace")
-    return path
+    return names[-1]
 
 
-def _environment() -> jinja2.Environment:
-    templates = jinja2.PackageLoader("pipeline", "templates")
+def clips_of(root: str, run_id: str) -> str | None:
+    """Returns where the clips of a run of generation are; None for one of training."""
+    store = history.open_metadata(Layout.at(root).metadata)
+    made = history.history_of(store, [run_id]).last("nocturne.GeneratedClips")
+    found = store.get_artifacts_by_uri(made) if made else []
+    return str(found[0].properties["output"].string_value) if found else None
+
+
+def _night(clips: str) -> Night:
+    """Reads a finished run's manifest; generator.generate would load TensorFlow for it."""
+    content = open_output(clips).read(contract.MANIFEST)
+    if content is None:
+        raise IncompleteError(f"{clips} holds no finished run: {contract.MANIFEST} is missing.")
+    return Night(path=clips, manifest=json.loads(content))
+
+
+def _night_before(store: Any, night: Night) -> Night | None:
+    """Returns the newest earlier run of generation whose clips are still there."""
+    uri = night.manifest["lineage"].get("clips_uri", "")
+    for path in history.night_before(store, uri):
+        try:
+            return _night(path)
+        except IncompleteError:
+            continue  # moved away since
+    return None
+
+
+def _manifest_link(night: Night | None, output: str) -> str | None:
+    return relative(f"{night.path.rstrip('/')}/{contract.MANIFEST}", output) if night else None
+
+
+def _step(step: history.Step, run_ids: Sequence[str], settings: ReportSettings) -> dict[str, Any]:
+    price = settings.price_per_hour
+    return {
+        **dataclasses.asdict(step),
+        "ours": step.run in run_ids,
+        "when": time.strftime("%Y-%m-%d %H:%M", time.gmtime(step.started)),
+        "cost": None if price is None else step.seconds / 3600 * price,
+        "makes": [made.kind.removeprefix("nocturne.") for made in step.outputs],
+    }
+
+
+def _drawing(known: History, manifest: dict[str, Any] | None) -> dict[str, Any]:
+    """Returns the lineage as boxes and lines, and as sentences."""
+    names = {step.number: str(step.number) for step in known.steps}
+    edges = [(names[start], names[end]) for start, end in known.edges()]
+    boxes = {names[step.number]: (step.node, f"{_duration(step.seconds)}") for step in known.steps}
+    for step in known.steps:
+        kinds = {made.kind for made in step.outputs}
+        if "Examples" in kinds:
+            boxes["audio"] = ("audio files", "")
+            edges.append(("audio", names[step.number]))
+        if manifest and "nocturne.GeneratedClips" in kinds:
+            boxes["clips"] = (f"{len(manifest['clips'])} clips", "")
+            edges.append((names[step.number], "clips"))
+    drawn = graph.lay_out(list(boxes), edges)
+    return {
+        "drawing": drawn,
+        "boxes": [
+            {"x": x, "y": y, "name": boxes[name][0], "note": boxes[name][1],
+             "end": name in ("audio", "clips")}
+            for name, (x, y) in drawn.boxes.items()
+        ],
+        "sentences": [
+            (boxes[name][0], [boxes[start][0] for start, end in edges if end == name])
+            for name in boxes
+        ],
+        "box": (graph.WIDTH, graph.HEIGHT),
+    }  # fmt: skip
+
+
+def _render(**values: Any) -> str:
+    """Fills in the page."""
     environment = jinja2.Environment(
-        loader=templates, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters["short"] = short
-    environment.filters["figure"] = _figure
-    return environment
+    filters = {"short": short, "figure": _figure, "duration": _duration, "clock": _clock}
+    environment.filters |= filters
+    # Our own files: the only text that is not escaped, and the only that the policy lets run.
+    style, script = ((_TEMPLATES / name).read_text() for name in ("page.css", "page.js"))
+    return environment.get_template("page.html.j2").render(
+        style=markupsafe.Markup(style),
+        script=markupsafe.Markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        figures=contract.FIGURES,
+        **values,
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _figure(value: Any) -> str:
@@ -95,41 +212,19 @@ def _figure(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, int | float) else str(value)
 
 
-def _clip(
-    base: pathlib.Path, clips: str, entry: dict[str, Any], audio: AudioConfig
-) -> dict[str, Any]:
-    path = pathlib.Path(clips, entry["file"])
-    picture = f"{_PICTURES}/{path.stem}.png"
-    with path.open("rb") as file:
-        frames = log_mel(read_mono(file, sample_rate=audio.sample_rate), audio)
-    spectrogram_png(base / picture, frames, audio)
-    return {
-        **entry,
-        "href": os.path.relpath(path.resolve(), base.resolve()),
-        "picture": picture,
-        "trace": "\n".join(lineage.render(lineage.trace(str(path)))),
-    }
+def _duration(seconds: float) -> str:
+    """Returns a time as people say it: 0.3 s, 14 s, 2 min 3 s, 1 h 5 min."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
 
 
-def _held_out(base: pathlib.Path, dataset: str, audio: AudioConfig) -> dict[str, str] | None:
-    """Draws up to ten seconds of a held-out recording, as the dataset stores it."""
-    from trainer.dataset import longest_stretch, open_dataset, primers
-
-    opened = open_dataset(dataset)
-    n_frames = min(audio.frames_for(10), longest_stretch(opened, contract.EVAL))
-    if n_frames == 0:
-        return None
-    (found,) = primers(opened, n_frames=n_frames, count=1)
-    picture = f"{_PICTURES}/held-out.png"
-    spectrogram_png(base / picture, found.log_mel, audio)
-    return {"picture": picture, "uri": json.loads(found.source)["uri"]}
-
-
-def _json(folder: str, name: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(pathlib.Path(folder, name).read_text())
-    return content
-
-
-def _lines(folder: str, name: str) -> list[dict[str, Any]]:
-    text = pathlib.Path(folder, name).read_text()
-    return [json.loads(line) for line in text.splitlines()]
+def _clock(seconds: float) -> str:
+    """Returns a position in a clip: 0:12, 61:05."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -7,11 +7,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from tensorflow_metadata.proto.v0 import anomalies_pb2
-from tfx.utils import path_utils
-
-from audio import contract
 from audio.errors import IncompleteError
+from pipeline.artifacts import anomalies, serving_model
 from pipeline.evaluator import REPORT
 from pipeline.layout import Layout
 from pipeline.runners import NodeRun
@@ -22,13 +19,12 @@ from pipeline.shared import SharedMetadata, finished
 def training_result(layout: Layout, nodes: Sequence[NodeRun]) -> TrainingResult:
     """Returns what the nodes of a finished training run wrote."""
     by_name = {node.node: node.execution for node in nodes}
-    anomalies = _output(layout, by_name["ExampleValidator"], "ExampleAnomalies")
     model = _output(layout, by_name["Trainer"], "Model")
     return TrainingResult(
         dataset=_output(layout, by_name["AudioExampleGen"], "Examples"),
-        model=path_utils.serving_model_path(model),
+        model=serving_model(model),
         evaluation=_evaluation(layout, by_name["Evaluator"]),
-        anomalies=tuple(line for split in contract.SPLITS for line in _anomalies(anomalies, split)),
+        anomalies=anomalies(_output(layout, by_name["ExampleValidator"], "ExampleAnomalies")),
     )
 
 
@@ -61,14 +57,3 @@ def _output(layout: Layout, execution: int, kind: str) -> str:
         )
         types = {one.id: one.name for one in store.get_artifact_types()}
     return next(str(one.uri) for one in artifacts if types[one.type_id] == kind)
-
-
-def _anomalies(folder: str, split: str) -> list[str]:
-    path = pathlib.Path(folder, f"Split-{split}", "SchemaDiff.pb")
-    if not path.exists():
-        return []
-    found = anomalies_pb2.Anomalies.FromString(path.read_bytes())
-    return [
-        f"{split}: {name}: {info.short_description}. {info.description}"
-        for name, info in sorted(found.anomaly_info.items())
-    ]

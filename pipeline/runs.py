@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # The one node that reads what --input names, and the one that writes to --output.
 INPUT_NODE, OUTPUT_NODE = "AudioExampleGen", "BatchGenerator"
+# After this one a run of training that goes node by node has what its page tells.
+TRAINING_PAGE_NODE = "Pusher"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,7 @@ def training(
     from pipeline import commands, results
 
     result = results.training_result(layout, nodes)
+    write_page(console, layout.root, run_id, config)
     commands.print_rejected(console, result.dataset)
     for anomaly in result.anomalies:
         console.line(f"  data: {anomaly}")
@@ -77,7 +80,10 @@ def training_node(
       BusyError: it is running in another process.
     """
     used = inputs if node == INPUT_NODE else ()
-    _run_training(console, used, Layout.at(root), config, run_id=run_id, only=node)
+    layout = Layout.at(root)
+    _run_training(console, used, layout, config, run_id=run_id, only=node)
+    if node == TRAINING_PAGE_NODE:
+        write_page(console, layout.root, run_id, config)
 
 
 def _run_training(
@@ -104,6 +110,49 @@ def _run_training(
     finally:
         runner.write_summary(layout.run_folder(run_id))
     return runner.nodes
+
+
+def write_page(
+    console: Console,
+    root: str,
+    run_id: str,
+    config: Config,
+    *,
+    output: str | None = None,
+    clips: str | None = None,
+) -> str:
+    """Writes the page of a run and prints where it is.
+
+    Args:
+      console: where it is shown.
+      root: of the pipelines.
+      run_id: the run.
+      config: its configuration.
+      output: a folder for the page, local or gs://; that of the run's clips, or the run's own,
+        where none is given.
+      clips: the clips of a run of generation; looked up where none are given.
+
+    Returns:
+      The page's path.
+
+    Raises:
+      LineageError: there is no ML Metadata below the root.
+      IncompleteError: the clips are gone.
+    """
+    with console.stage("write page") as stage:
+        from pipeline import report
+
+        found = clips or report.clips_of(root, run_id)
+        page = report.write_report(
+            root=root,
+            run_ids=[run_id],
+            output=output or found or str(Layout.at(root).run_folder(run_id)),
+            settings=config.report,
+            clips=found,
+        )
+        stage.outcome = "done"
+    console.line(f"  the page of this run: {page}")
+    return page
 
 
 def _begin(layout: Layout, run_id: str, config: Config) -> None:
@@ -209,6 +258,7 @@ def generation(
         return None
     manifest = read_manifest(output)
     print_clips(console, manifest, output)
+    write_page(console, layout.root, run_id, config, clips=output)
     return manifest
 
 

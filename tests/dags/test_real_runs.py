@@ -43,7 +43,7 @@ def outcomes(home: Home, dag: str) -> dict[str, str]:
 
 
 def contents(folder: pathlib.Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_week_and_a_night(home) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -78,6 +79,25 @@ def test_equal_bytes_are_no_conflict_and_other_ones_stay(faults) -> None:
     assert fetched(bucket) == {"clip.wav": b"sound"}
     assert bucket.checksum("clip.wav") == google_crc32c.value(b"sound")
     assert bucket.checksum("none.wav") is None
+
+
+def test_what_is_replaced_is_what_was_read_and_equal_bytes_are_not_sent(faults) -> None:
+    bucket = Bucket("gs://songs/night")
+    for content in (b"one", b"one", b"two"):
+        bucket.replace("index.html", content)
+    assert fetched(bucket) == {"index.html": b"two"}
+    sent = [path for method, path in faults.requests if "/upload/" in path]
+    assert len(sent) == 2
+    assert "ifGenerationMatch=0&" in f"{sent[0]}&"
+    assert re.search(r"ifGenerationMatch=[1-9]", sent[1])
+    # Written, but the answer is lost: the second try is told that the object is another by now.
+    faults.planned += [(*UPLOAD, "lost"), (*UPLOAD, 412)]
+    bucket.replace("index.html", b"three")
+    assert not faults.planned
+    assert fetched(bucket) == {"index.html": b"three"}
+    faults.planned += [(*UPLOAD, 412)]
+    with pytest.raises(UnwritableError, match="was changed by another process"):
+        bucket.replace("index.html", b"four")
 
 
 def test_no_permission_is_one_line_with_a_remedy_and_no_secret(faults) -> None:

@@ -27,6 +27,25 @@ def test_other_content_is_a_conflict_and_stays(tmp_path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["clip.wav"]
 
 
+def test_what_is_replaced_appears_whole_and_what_is_equal_is_not_touched(tmp_path) -> None:
+    folder, path = Folder(str(tmp_path)), tmp_path / "a" / "page.html"
+    folder.replace("a/page.html", b"one")
+    before = path.stat()
+    folder.replace("a/page.html", b"one")
+    assert path.stat() == before
+    folder.replace("a/page.html", b"two")
+    assert path.read_bytes() == b"two"
+    assert [one.name for one in path.parent.iterdir()] == ["page.html"]
+    with pytest.raises(InputError, match="a name below the output"):
+        folder.replace("../page.html", b"x")
+    path.unlink()
+    path.mkdir()
+    (path / "taken").touch()
+    with pytest.raises(UnwritableError, match=r"cannot write .*page\.html"):
+        folder.replace("a/page.html", b"x")
+    assert [one.name for one in path.parent.iterdir()] == ["page.html"]
+
+
 def test_of_many_writers_one_wins_whole(tmp_path) -> None:
     outcomes: list[str] = []
 

@@ -198,6 +198,9 @@ def test_a_night_into_a_bucket_whose_end_was_lost(root, tmp_path, monkeypatch) -
         assert generate("BatchGenerator", "bucket", "gs://songs/night") == "ran"
         assert Bucket("gs://songs/night").read(contract.MANIFEST) == first
         assert first is not None
+        page = Bucket("gs://songs/night").read("index.html")
+        assert page is not None
+        assert b'src="./clip-0000.wav"' in page
         for clip in json.loads(first)["clips"]:
             name = clip["file"]
             assert Bucket("gs://songs/night").read(name) == pathlib.Path("clips", name).read_bytes()

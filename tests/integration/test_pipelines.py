@@ -82,7 +82,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 def test_clips_are_there_and_the_model_is_pushed(project) -> None:
     assert sorted(path.name for path in (project / "clips").iterdir()) == [
-        "COMPLETED", "clip-0000.wav", "clip-0001.wav", "effective_config.yaml", "manifest.json",
+        "COMPLETED", "clip-0000.wav", "clip-0001.wav", "effective_config.yaml", "index.html",
+        "manifest.json", "page",
     ]  # fmt: skip
     pushed = list((project / "root" / "pushed").iterdir())
     assert len(pushed) == 1
@@ -130,6 +131,26 @@ def test_a_clip_is_traced_to_seed_model_runs_and_recordings(project) -> None:
     manifest = json.loads((project / "clips" / "manifest.json").read_text())
     assert found["clip"] == manifest["clips"][1]
     assert manifest["model"]["path"].startswith(str(project / "root" / "artifacts" / "Trainer"))
+
+
+def test_both_runs_have_a_page_and_it_is_made_again_the_same(project) -> None:
+    text = (project / "clips" / "index.html").read_text()
+    assert text.count("<audio") == 3  # two clips, and a recording that was held out
+    for node in (*NODES, "LatestBlessedModel", "BatchGenerator"):
+        assert f'<th scope="row">{node}</th>' in text
+    assert "ExampleValidator found no anomaly" in text
+    (training,) = (project / "root" / "runs").glob("training-*/index.html")
+    said = training.read_text()
+    assert "blessed" in said
+    assert "BatchGenerator" not in said
+    done = nocturne(project, "report", "--root", "root")
+    assert done.returncode == 0, done.stderr
+    assert (project / "clips" / "index.html").read_text() == text
+    priced = [*("--run-id", training.parent.name), "--set", "report.price_per_hour=2"]
+    done = nocturne(project, "report", "--root", "root", *priced, "--output", "elsewhere")
+    assert done.returncode == 0, done.stderr
+    assert "Time and cost of each stage" in (project / "elsewhere" / "index.html").read_text()
+    assert training.read_text() == said
 
 
 def test_a_rerun_with_nothing_changed_does_no_work(project) -> None:
