@@ -285,7 +285,7 @@ def report(
 
         found = pages.find_run(root, run_id)
         config = layout.Layout.at(root).run_folder(found) / contract.EFFECTIVE_CONFIG
-        settings = configuration(str(config), overrides)
+        settings = configuration([str(config)], overrides)
         runs.write_page(console, root, found, settings, output=output)
 
 
