@@ -26,6 +26,7 @@ def music(tmp_path) -> pathlib.Path:
     return tmp_path / "music"
 
 
+@pytest.mark.slow
 def test_figures_are_those_that_statistics_gen_sees(music, tmp_path) -> None:
     import tensorflow_data_validation as tfdv
 

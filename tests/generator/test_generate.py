@@ -18,6 +18,8 @@ from generator import generate, outputs, render, sections
 from generator.requests import GenerateSettings, derive_seed
 from tests import signals
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = GenerateSettings(clips=3, seconds=1.5, seed=7, temperature=0.5, iterations=4)
 
 

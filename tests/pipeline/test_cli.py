@@ -142,6 +142,7 @@ def test_a_list_of_inputs_and_a_retry_of_what_was_rejected(tmp_path) -> None:
     assert_one_line(done, 2, "wanted --input")
 
 
+@pytest.mark.slow
 def test_a_model_and_a_dataset_of_different_front_ends(tmp_path, model, recordings) -> None:
     done = nocturne(
         "prepare", "--input", recordings, "--output", "data", "--set", "audio.n_mels=40",
@@ -178,6 +179,7 @@ def test_bad_input_is_one_clear_line(tmp_path, args: str, code: int, said: str) 
     assert not (tmp_path / "out" / "saved_model.pb").exists()
 
 
+@pytest.mark.slow
 def test_a_clip_that_was_altered_is_not_traced(tmp_path, model) -> None:
     from generator import generate
     from generator.requests import GenerateSettings
@@ -189,6 +191,7 @@ def test_a_clip_that_was_altered_is_not_traced(tmp_path, model) -> None:
     assert_one_line(nocturne("trace", clip, cwd=tmp_path), 9, "bytes differ")
 
 
+@pytest.mark.slow
 def test_doctor_tells_what_is_there(tmp_path) -> None:
     done = nocturne("doctor", cwd=tmp_path)
     assert done.returncode == 0, done.stdout

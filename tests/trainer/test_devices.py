@@ -143,6 +143,7 @@ def test_the_training_step_compiles_under_xla_and_gives_the_same(
             np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_several_steps_in_one_execution_are_the_steps_one_by_one() -> None:
     batches = tf.data.Dataset.from_tensor_slices(
         tf.random.stateless_normal([5, 4, 64, 32], seed=[1, 2])

@@ -21,6 +21,8 @@ from trainer.running import TrainingDivergedError
 from trainer.settings import HEADS
 from trainer.strategy import is_chief, resolve_strategy
 
+pytestmark = pytest.mark.slow
+
 
 def rollout(
     path: pathlib.Path, primer: np.ndarray, seeds: list[int], **options: float

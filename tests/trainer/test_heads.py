@@ -210,6 +210,7 @@ def test_what_is_drawn_is_of_the_onset_class_that_was_drawn() -> None:
         assert (np.abs(missing) < 0.02).mean() > 0.95
 
 
+@pytest.mark.slow
 def test_training_a_mixture_beats_knowing_only_the_walk() -> None:
     """Where the next frame is one of two, the mixture learns which two."""
     rng = np.random.default_rng(0)

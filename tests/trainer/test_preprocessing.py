@@ -44,6 +44,7 @@ def test_graph_holds_the_training_splits_figures_and_no_others(dataset, tmp_path
     np.testing.assert_allclose(normaliser.invert(normaliser.apply(raw)), raw, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_second_fit_is_the_first_to_the_bit(dataset, tmp_path, monkeypatch) -> None:
     """Beam sizes batches by how long the last ones took, and so would order the sums."""
     sizes = itertools.cycle([1, 5, 2, 3])
