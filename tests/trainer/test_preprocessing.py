@@ -2,6 +2,7 @@ import itertools
 import pathlib
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from apache_beam.transforms import util
 
