@@ -24,6 +24,7 @@ from pipeline.cli_common import (
     one_line_errors,
     running,
 )
+from pipeline.cli_prune import prune
 from pipeline.cli_run import run_app
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(run_app, name="run")
+app.command()(prune)
 
 
 @app.command()
@@ -201,15 +203,18 @@ def generate(
 def trace(
     clip: Annotated[str, typer.Argument(help="A generated file, where it was written.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
 ) -> None:
     """Shows what a clip was made from: seed, primer, model, runs, dataset, recordings.
 
     Example: nocturne trace clips/clip-0003.wav
     """
+    settings = configuration(config, overrides)
     with running("trace"):
         from pipeline import lineage
 
-        found = lineage.trace(clip)
+        found = lineage.trace(clip, settings.metadata)
     print(json.dumps(found, indent=2) if as_json else "\n".join(lineage.render(found)))
 
 

@@ -19,6 +19,7 @@ from audio.config import AudioConfig
 from audio.errors import UsageError
 from beam_transforms.settings import PrepareSettings
 from generator.requests import GenerateSettings
+from pipeline.connections import MetadataSettings
 from trainer.settings import TrainSettings, TuneSettings
 
 
@@ -119,6 +120,7 @@ class Config:
     evaluate: EvaluateSettings = dataclasses.field(default_factory=EvaluateSettings)
     generate: GenerateSettings = dataclasses.field(default_factory=GenerateSettings)
     beam: BeamSettings = dataclasses.field(default_factory=BeamSettings)
+    metadata: MetadataSettings = dataclasses.field(default_factory=MetadataSettings)
 
     def to_yaml(self) -> str:
         """Returns the whole configuration as YAML; load_config reads it back."""

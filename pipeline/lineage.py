@@ -9,15 +9,17 @@ from typing import Any
 
 from audio import contract
 from audio.errors import LineageError
+from pipeline.connections import POSTGRESQL, MetadataSettings, server_config, server_lock
 
 Row = dict[str, Any]
 
 
-def trace(clip: str) -> Row:
+def trace(clip: str, settings: MetadataSettings | None = None) -> Row:
     """Returns the history of a generated clip.
 
     Args:
       clip: the path of a clip in a folder that a finished run wrote.
+      settings: where ML Metadata is, which only one on a server needs.
 
     Returns:
       clip, generate, model, audio, dataset (with its recordings), and, where a pipeline made it,
@@ -46,32 +48,53 @@ def trace(clip: str) -> Row:
     }
     lineage = manifest["lineage"]
     if lineage:
-        found.update(_from_metadata(lineage))
+        found.update(_from_metadata(lineage, settings or MetadataSettings()))
     dataset = manifest["model"]["dataset"]
     found["dataset"] = {**dataset, "recordings": _recordings(dataset["path"])}
     return found
 
 
 def _recordings(dataset: str) -> list[Row] | None:
-    path = pathlib.Path(dataset, contract.RECORDINGS)
-    if not path.exists():
+    from beam_transforms import storage
+
+    path = storage.join(dataset, contract.RECORDINGS)
+    if not storage.exists(path):
         return None
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in storage.read_text(path).splitlines()]
 
 
-def _from_metadata(lineage: Row) -> Row:
-    """Walks ML Metadata up from the model: who made it, from what, and was it blessed."""
-    if not pathlib.Path(lineage["metadata"]).exists():
-        raise LineageError(
-            f"ML Metadata is gone from {lineage['metadata']}. If the root was moved, move it back."
-        )
+def _open_store(named: str, settings: MetadataSettings) -> Any:
+    """Opens the store that a manifest names.
+
+    A server's password goes to the configured server alone: a manifest may come from anywhere.
+    """
     from ml_metadata.metadata_store import metadata_store
     from ml_metadata.proto import metadata_store_pb2
 
+    if "://" in named:
+        if not settings.on_server or settings.address != named:
+            raise LineageError(
+                f"ML Metadata of this clip is on {named}. Give the --config of the pipelines that "
+                "made it, with that server in its section `metadata`."
+            )
+        from pipeline.mlmd_postgresql import PostgresqlStore
+
+        kind = PostgresqlStore if settings.kind == POSTGRESQL else metadata_store.MetadataStore
+        with server_lock(settings, "trace"):  # says plainly where there is no server
+            return kind(server_config(settings))
+    if not pathlib.Path(named).exists():
+        raise LineageError(
+            f"ML Metadata is gone from {named}. If the root was moved, move it back."
+        )
     config = metadata_store_pb2.ConnectionConfig()
-    config.sqlite.filename_uri = lineage["metadata"]
+    config.sqlite.filename_uri = named
     config.sqlite.connection_mode = config.sqlite.READONLY
-    store = metadata_store.MetadataStore(config)
+    return metadata_store.MetadataStore(config)
+
+
+def _from_metadata(lineage: Row, settings: MetadataSettings) -> Row:
+    """Walks ML Metadata up from the model: who made it, from what, and was it blessed."""
+    store = _open_store(lineage["metadata"], settings)
     model = lineage["model_artifact"]
     runs = []
     todo, seen = [model], set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from tfx.utils import path_utils
 
 from audio import contract
 from audio.errors import IncompleteError
+from beam_transforms import storage
 from pipeline.evaluator import REPORT
 from pipeline.layout import Layout
 from pipeline.runners import NodeRun
@@ -38,8 +38,7 @@ def evaluation_of_run(layout: Layout, run_id: str) -> dict[str, Any]:
     Raises:
       IncompleteError: it has not run to the end.
     """
-    store = SharedMetadata(layout.metadata_config(), layout)
-    with store as handle:
+    with SharedMetadata(layout) as handle:
         execution = finished(handle, run_id=run_id, node="Evaluator")
     if execution is None:
         raise IncompleteError(f"{run_id}: the Evaluator has not run to the end there.")
@@ -47,13 +46,13 @@ def evaluation_of_run(layout: Layout, run_id: str) -> dict[str, Any]:
 
 
 def _evaluation(layout: Layout, execution: int) -> dict[str, Any]:
-    path = pathlib.Path(_output(layout, execution, "nocturne.Evaluation"), REPORT)
-    found: dict[str, Any] = json.loads(path.read_text())
+    path = storage.join(_output(layout, execution, "nocturne.Evaluation"), REPORT)
+    found: dict[str, Any] = json.loads(storage.read_text(path))
     return found
 
 
 def _output(layout: Layout, execution: int, kind: str) -> str:
-    with SharedMetadata(layout.metadata_config(), layout) as handle:
+    with SharedMetadata(layout) as handle:
         store = handle.store
         events = store.get_events_by_execution_ids([execution])
         artifacts = store.get_artifacts_by_id(
@@ -64,10 +63,11 @@ def _output(layout: Layout, execution: int, kind: str) -> str:
 
 
 def _anomalies(folder: str, split: str) -> list[str]:
-    path = pathlib.Path(folder, f"Split-{split}", "SchemaDiff.pb")
-    if not path.exists():
+    path = storage.join(folder, f"Split-{split}", "SchemaDiff.pb")
+    if not storage.exists(path):
         return []
-    found = anomalies_pb2.Anomalies.FromString(path.read_bytes())
+    with storage.open_read(path) as file:
+        found = anomalies_pb2.Anomalies.FromString(file.read())
     return [
         f"{split}: {name}: {info.short_description}. {info.description}"
         for name, info in sorted(found.anomaly_info.items())
