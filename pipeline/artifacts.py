@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pathlib
-
 from audio import contract
+from beam_transforms import storage
 
 _SERVING = "Format-Serving"
 
@@ -22,10 +21,11 @@ def anomalies(uri: str) -> tuple[str, ...]:
 def _anomalies(folder: str, split: str) -> list[str]:
     from tensorflow_metadata.proto.v0 import anomalies_pb2
 
-    path = pathlib.Path(folder, f"Split-{split}", "SchemaDiff.pb")
-    if not path.exists():
+    path = storage.join(folder, f"Split-{split}", "SchemaDiff.pb")
+    if not storage.exists(path):
         return []
-    found = anomalies_pb2.Anomalies.FromString(path.read_bytes())
+    with storage.open_read(path) as file:
+        found = anomalies_pb2.Anomalies.FromString(file.read())
     return [
         f"{split}: {name}: {info.short_description}. {info.description}"
         for name, info in sorted(found.anomaly_info.items())

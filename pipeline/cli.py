@@ -30,6 +30,7 @@ from pipeline.cli_common import (
     print_json,
     running,
 )
+from pipeline.cli_prune import prune
 from pipeline.cli_run import run_app
 
 app = typer.Typer(
@@ -41,6 +42,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(run_app, name="run")
+app.command()(prune)
 
 
 @app.command()
@@ -249,15 +251,18 @@ def generate(
 def trace(
     clip: Annotated[str, typer.Argument(help="A generated file, where it was written.")],
     as_json: AsJson = False,
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
 ) -> None:
     """Shows what a clip was made from: seed, primer, model, runs, dataset, recordings.
 
     Example: nocturne trace clips/clip-0003.wav
     """
+    settings = configuration(config, overrides)
     with running("trace"):
         from pipeline import lineage
 
-        found = lineage.trace(clip)
+        found = lineage.trace(clip, settings.metadata)
     if as_json:
         print_json(found)
     else:
@@ -277,15 +282,13 @@ def report(
 
     Example: nocturne report --root pipeline-root --set report.price_per_hour=0.42
     """
-    from pipeline import layout
-
     with running("report") as console:
         from pipeline import report as pages
         from pipeline import runs
 
         found = pages.find_run(root, run_id)
-        config = layout.Layout.at(root).run_folder(found) / contract.EFFECTIVE_CONFIG
-        settings = configuration([str(config)], overrides)
+        config = f"{root.rstrip('/')}/runs/{found}/{contract.EFFECTIVE_CONFIG}"
+        settings = configuration([config], overrides)
         runs.write_page(console, root, found, settings, output=output)
 
 

@@ -87,16 +87,20 @@ def run_generation(
 
 @run_app.command("blessed")
 def run_blessed(
-    root: Root, run_id: Annotated[str, typer.Option(help="A run of the training pipeline.")]
+    root: Root,
+    run_id: Annotated[str, typer.Option(help="A run of the training pipeline.")],
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
 ) -> None:
     """Shows the verdict on a run's model. Exit code 8 where it is not blessed.
 
     Example: nocturne run blessed --root pipeline-root --run-id training-20261122T020000-17
     """
+    settings = configuration(config, overrides)
     with running("run-blessed") as console:
         from pipeline import runs
 
-        runs.require_blessed_run(console, root, run_id)
+        runs.require_blessed_run(console, root, run_id, settings)
 
 
 @run_app.command("nodes")

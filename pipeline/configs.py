@@ -21,6 +21,7 @@ from audio.config import AudioConfig
 from audio.errors import UsageError
 from beam_transforms.settings import PrepareSettings
 from generator.requests import GenerateSettings
+from pipeline.connections import MetadataSettings
 from trainer.settings import TrainSettings, TuneSettings
 
 
@@ -165,6 +166,7 @@ class Config:
     generate: GenerateSettings = dataclasses.field(default_factory=GenerateSettings)
     report: ReportSettings = dataclasses.field(default_factory=ReportSettings)
     beam: BeamSettings = dataclasses.field(default_factory=BeamSettings)
+    metadata: MetadataSettings = dataclasses.field(default_factory=MetadataSettings)
 
     def to_yaml(self) -> str:
         """Returns the whole configuration as YAML; load_config reads it back."""
@@ -241,7 +243,7 @@ def from_dict(values: dict[str, Any]) -> Config:
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(pathlib.Path(path).read_text())
+        values = yaml.safe_load(_text(path))
     except OSError as error:
         raise UsageError(f"config {path}: {error.strerror}") from error
     except yaml.YAMLError as error:
@@ -252,6 +254,14 @@ def _read(path: str) -> dict[str, Any]:
         raise UsageError(f"config {path}: wanted sections with keys, got {type(values).__name__}")
     # A section all of whose keys are commented out.
     return {name: section for name, section in values.items() if section is not None}
+
+
+def _text(path: str) -> str:
+    if "://" not in path:
+        return pathlib.Path(path).read_text()
+    from beam_transforms import storage
+
+    return storage.read_text(path)
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

@@ -61,6 +61,7 @@ def run(console: Console, root: str, inputs: Sequence[str], config: Config) -> p
             run_ids=run_ids,
             output=root,
             settings=config.report,
+            metadata=config.metadata,
             clips=clips,
         )
     console.line(f"Listen: open {page} in a browser.")

@@ -36,6 +36,5 @@ def generation_pipeline(*, output: str, layout: Layout, config: Config) -> Pipel
         components=[resolver, batch_generator],
         # Metadata may remember clips that somebody has since moved away.
         enable_cache=open_output(output).read(contract.COMPLETED) is not None,
-        metadata_connection_config=layout.metadata_config(),
         beam_pipeline_args=layout.beam_args(config.beam.args),
     )

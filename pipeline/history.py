@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from audio.errors import LineageError
+from pipeline.connections import POSTGRESQL, MetadataSettings, server_config, server_lock
 from pipeline.layout import PIPELINE_NAME
 
 # More steps are not told: each warm start goes back to a week before.
@@ -80,19 +81,39 @@ class History:
         return sorted(pairs)
 
 
-def open_metadata(path: str) -> Any:
-    """Opens ML Metadata's SQLite file for reading.
+def open_metadata(named: str, settings: MetadataSettings | None = None) -> Any:
+    """Opens ML Metadata for reading.
+
+    A server's password goes to the configured server alone: a manifest may come from anywhere.
+
+    Args:
+      named: a SQLite file, or a server's address, as Layout.metadata has them.
+      settings: of the server.
 
     Raises:
-      LineageError: it is not there.
+      LineageError: it is not there, or on another server.
     """
-    if not pathlib.Path(path).exists():
-        raise LineageError(f"{path}: there is no ML Metadata. Give the --root of a pipeline's run.")
     from ml_metadata.metadata_store import metadata_store
     from ml_metadata.proto import metadata_store_pb2
 
+    if "://" in named:
+        if settings is None or not settings.on_server or settings.address != named:
+            raise LineageError(
+                f"ML Metadata is on {named}. Give the --config of the pipelines that wrote it, "
+                "with that server in its section `metadata`."
+            )
+        from pipeline.mlmd_postgresql import PostgresqlStore
+
+        kind = PostgresqlStore if settings.kind == POSTGRESQL else metadata_store.MetadataStore
+        with server_lock(settings, "trace"):  # says plainly where there is no server
+            return kind(server_config(settings))
+    if not pathlib.Path(named).exists():
+        raise LineageError(
+            f"{named}: there is no ML Metadata. Give the --root of a pipeline's run; if a root was "
+            "moved, move it back."
+        )
     config = metadata_store_pb2.ConnectionConfig()
-    config.sqlite.filename_uri = path
+    config.sqlite.filename_uri = named
     config.sqlite.connection_mode = config.sqlite.READONLY
     return metadata_store.MetadataStore(config)
 

@@ -9,15 +9,18 @@ from typing import Any
 
 from audio import contract
 from audio.errors import LineageError
+from pipeline.connections import MetadataSettings
+from pipeline.history import open_metadata
 
 Row = dict[str, Any]
 
 
-def trace(clip: str) -> Row:
+def trace(clip: str, settings: MetadataSettings | None = None) -> Row:
     """Returns the history of a generated clip.
 
     Args:
       clip: the path of a clip in a folder that a finished run wrote.
+      settings: where ML Metadata is, which only one on a server needs.
 
     Returns:
       clip, generate, model, audio, dataset (with its recordings), and, where a pipeline made it,
@@ -41,7 +44,7 @@ def trace(clip: str) -> Row:
     found = of_manifest(manifest, entry)
     lineage = manifest["lineage"]
     if lineage:
-        found.update(_from_metadata(lineage))
+        found.update(_from_metadata(lineage, settings or MetadataSettings()))
     dataset = manifest["model"]["dataset"]
     found["dataset"] = {**dataset, "recordings": _recordings(dataset["path"])}
     return found
@@ -59,25 +62,17 @@ def of_manifest(manifest: Row, entry: Row) -> Row:
 
 
 def _recordings(dataset: str) -> list[Row] | None:
-    path = pathlib.Path(dataset, contract.RECORDINGS)
-    if not path.exists():
+    from beam_transforms import storage
+
+    path = storage.join(dataset, contract.RECORDINGS)
+    if not storage.exists(path):
         return None
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in storage.read_text(path).splitlines()]
 
 
-def _from_metadata(lineage: Row) -> Row:
+def _from_metadata(lineage: Row, settings: MetadataSettings) -> Row:
     """Walks ML Metadata up from the model: who made it, from what, and was it blessed."""
-    if not pathlib.Path(lineage["metadata"]).exists():
-        raise LineageError(
-            f"ML Metadata is gone from {lineage['metadata']}. If the root was moved, move it back."
-        )
-    from ml_metadata.metadata_store import metadata_store
-    from ml_metadata.proto import metadata_store_pb2
-
-    config = metadata_store_pb2.ConnectionConfig()
-    config.sqlite.filename_uri = lineage["metadata"]
-    config.sqlite.connection_mode = config.sqlite.READONLY
-    store = metadata_store.MetadataStore(config)
+    store = open_metadata(lineage["metadata"], settings)
     model = lineage["model_artifact"]
     runs = []
     todo, seen = [model], set()

@@ -23,12 +23,14 @@ import markupsafe
 
 from audio import contract
 from audio.errors import IncompleteError, UsageError
+from beam_transforms import storage
 from beam_transforms.card import short
 from generator.outputs import open_output
 from pipeline import graph, history
 from pipeline.configs import ReportSettings
+from pipeline.connections import MetadataSettings
 from pipeline.history import History
-from pipeline.layout import Layout
+from pipeline.layout import RUN_SUMMARY, Layout
 from pipeline.report_clips import ClipViews, Night
 from pipeline.report_data import data_view, model_view
 from pipeline.report_links import relative
@@ -43,6 +45,7 @@ def write_report(
     run_ids: Sequence[str],
     output: str,
     settings: ReportSettings,
+    metadata: MetadataSettings | None = None,
     clips: str | None = None,
 ) -> str:
     """Writes a run's page; what is there already and has not changed is not touched.
@@ -52,6 +55,7 @@ def write_report(
       run_ids: the run, or the runs, that the page is about.
       output: where the page goes, local or gs://.
       settings: what it shows.
+      metadata: where ML Metadata is.
       clips: the folder of a finished run of generation, local or gs://; none for a training's page.
 
     Returns:
@@ -62,8 +66,7 @@ def write_report(
       IncompleteError: the clips are not a finished run.
       UnwritableError: the page cannot be written.
     """
-    layout = Layout.at(root)
-    store = history.open_metadata(layout.metadata)
+    store = history.open_metadata(Layout.at(root, metadata).metadata, metadata)
     known = history.history_of(store, run_ids)
     place = open_output(output)
     night = _night(clips) if clips else None
@@ -90,10 +93,14 @@ def find_run(root: str, run_id: str | None) -> str:
     """Returns the run of an id, or the newest one.
 
     Raises:
-      UsageError: there is none.
+      UsageError: there is none; or the root is in a bucket, and no run is named.
     """
+    if "://" in root:
+        if run_id and storage.exists(storage.join(root, "runs", run_id, RUN_SUMMARY)):
+            return run_id
+        raise UsageError(f"--run-id: wanted a run below {root}, got {run_id or 'none'}")
     runs = pathlib.Path(root, "runs")
-    found = sorted(runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime_ns)
+    found = sorted(runs.glob(f"*/{RUN_SUMMARY}"), key=lambda path: path.stat().st_mtime_ns)
     names = [path.parent.name for path in found]
     if run_id in names:
         return str(run_id)
@@ -105,9 +112,9 @@ def find_run(root: str, run_id: str | None) -> str:
     return names[-1]
 
 
-def clips_of(root: str, run_id: str) -> str | None:
+def clips_of(root: str, run_id: str, metadata: MetadataSettings | None = None) -> str | None:
     """Returns where the clips of a run of generation are; None for one of training."""
-    store = history.open_metadata(Layout.at(root).metadata)
+    store = history.open_metadata(Layout.at(root, metadata).metadata, metadata)
     made = history.history_of(store, [run_id]).last("nocturne.GeneratedClips")
     found = store.get_artifacts_by_uri(made) if made else []
     return str(found[0].properties["output"].string_value) if found else None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 from audio.errors import IncompleteError
+from beam_transforms import storage
 from pipeline.artifacts import anomalies, serving_model
 from pipeline.evaluator import REPORT
 from pipeline.layout import Layout
@@ -34,8 +34,7 @@ def evaluation_of_run(layout: Layout, run_id: str) -> dict[str, Any]:
     Raises:
       IncompleteError: it has not run to the end.
     """
-    store = SharedMetadata(layout.metadata_config(), layout)
-    with store as handle:
+    with SharedMetadata(layout) as handle:
         execution = finished(handle, run_id=run_id, node="Evaluator")
     if execution is None:
         raise IncompleteError(f"{run_id}: the Evaluator has not run to the end there.")
@@ -43,13 +42,13 @@ def evaluation_of_run(layout: Layout, run_id: str) -> dict[str, Any]:
 
 
 def _evaluation(layout: Layout, execution: int) -> dict[str, Any]:
-    path = pathlib.Path(_output(layout, execution, "nocturne.Evaluation"), REPORT)
-    found: dict[str, Any] = json.loads(path.read_text())
+    path = storage.join(_output(layout, execution, "nocturne.Evaluation"), REPORT)
+    found: dict[str, Any] = json.loads(storage.read_text(path))
     return found
 
 
 def _output(layout: Layout, execution: int, kind: str) -> str:
-    with SharedMetadata(layout.metadata_config(), layout) as handle:
+    with SharedMetadata(layout) as handle:
         store = handle.store
         events = store.get_events_by_execution_ids([execution])
         artifacts = store.get_artifacts_by_id(

@@ -12,17 +12,18 @@ from typing import Any
 from absl import flags
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import constants
+from tfx.dsl.io import fileio
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.portable import launcher, outputs_utils, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
 from audio.errors import IncompleteError, NocturneError, UsageError
-from beam_transforms import staging
+from beam_transforms import staging, storage
 from pipeline.console import Console, Pace, Stage, Watcher
 from pipeline.failures import underlying
-from pipeline.layout import Layout
-from pipeline.shared import SharedMetadata, alone, executions, finished, has_output
+from pipeline.layout import RUN_SUMMARY, Layout
+from pipeline.shared import SharedMetadata, executions, finished, has_output, run_lock
 from trainer import fit
 
 _STATES = metadata_store_pb2.Execution.State
@@ -85,13 +86,11 @@ class StagedDagRunner(LocalDagRunner):
             pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: self._run_id}
         )
         deployment = runner_utils.extract_local_deployment_config(pipeline)
-        which = deployment.metadata_connection_config.WhichOneof("connection_config")
-        connection = getattr(deployment.metadata_connection_config, which)
-        store = SharedMetadata(connection, self._layout)
+        store = SharedMetadata(self._layout)
         for node in self._chosen(pipeline, store):
             name = node.node_info.id
-            lock = self._layout.run_folder(self._run_id) / f"{name}.lock"
-            with alone(lock, f"{name} of {self._run_id} is running in another process. Wait."):
+            busy = f"{name} of {self._run_id} is running in another process. Wait."
+            with run_lock(self._layout, self._run_id, name, busy):
                 self._run_node(node, pipeline, deployment, store)
 
     def _chosen(self, pipeline: pipeline_pb2.Pipeline, store: SharedMetadata) -> list[Any]:
@@ -152,7 +151,7 @@ class StagedDagRunner(LocalDagRunner):
         for execution in found:
             outputs_utils.remove_output_dirs(
                 {
-                    key: [one for one in artifacts if pathlib.Path(one.uri).exists()]
+                    key: [one for one in artifacts if fileio.exists(one.uri)]
                     for key, artifacts in outputs_utils.generate_output_artifacts(
                         execution.id, node.outputs.outputs, f"{self._layout.artifacts}/{name}"
                     ).items()
@@ -160,18 +159,15 @@ class StagedDagRunner(LocalDagRunner):
             )
         return int(done.id) if done else 0
 
-    def write_summary(self, folder: pathlib.Path) -> None:
+    def write_summary(self) -> None:
         """Writes run.json: the run's id and its nodes, those that ran in other processes too."""
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "run.json"
-        with alone(folder / "run.lock"):
-            before = json.loads(path.read_text())["nodes"] if path.exists() else []
+        path = f"{self._layout.run_folder(self._run_id)}/{RUN_SUMMARY}"
+        with run_lock(self._layout, self._run_id, "run"):
+            before = json.loads(storage.read_text(path))["nodes"] if storage.exists(path) else []
             rows = {row["node"]: row for row in before}
             rows |= {node.node: dataclasses.asdict(node) for node in self.nodes}
             text = json.dumps({"run_id": self._run_id, "nodes": list(rows.values())}, indent=2)
-            beside = path.with_suffix(".new")
-            beside.write_text(text + "\n")
-            beside.rename(path)
+            storage.write_text(path, text + "\n")
 
 
 def _launch(name: str, component_launcher: launcher.Launcher) -> int:
@@ -206,6 +202,8 @@ def _watched(stage: Stage, layout: Layout) -> Watcher:
     pattern = f"{layout.artifacts}/{stage.name}/*/*/{staging.FOLDER}"
 
     def look() -> None:
+        if storage.is_remote(pattern):
+            return  # a listing a second would cost more than it says
         for folder in sorted(glob.glob(pattern))[-1:]:
             done = len(glob.glob(f"{folder}/*.json"))
             listing = pathlib.Path(folder, "sources.jsonl")

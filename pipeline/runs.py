@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -52,7 +51,7 @@ def training(
       InputError: there is no audio.
       UsageError: the run was begun with another configuration.
     """
-    layout = Layout.at(root)
+    layout = Layout.at(root, config.metadata)
     nodes = _run_training(console, inputs, layout, config, run_id=run_id)
     from pipeline import commands, results
 
@@ -80,7 +79,7 @@ def training_node(
       BusyError: it is running in another process.
     """
     used = inputs if node == INPUT_NODE else ()
-    layout = Layout.at(root)
+    layout = Layout.at(root, config.metadata)
     _run_training(console, used, layout, config, run_id=run_id, only=node)
     if node == TRAINING_PAGE_NODE:
         write_page(console, layout.root, run_id, config)
@@ -108,7 +107,7 @@ def _run_training(
     try:
         runner.run(training_pipeline(inputs=absolute, layout=layout, config=config))
     finally:
-        runner.write_summary(layout.run_folder(run_id))
+        runner.write_summary()
     return runner.nodes
 
 
@@ -142,12 +141,13 @@ def write_page(
     with console.stage("write page") as stage:
         from pipeline import report
 
-        found = clips or report.clips_of(root, run_id)
+        found = clips or report.clips_of(root, run_id, config.metadata)
         page = report.write_report(
             root=root,
             run_ids=[run_id],
-            output=output or found or str(Layout.at(root).run_folder(run_id)),
+            output=output or found or Layout.at(root, config.metadata).run_folder(run_id),
             settings=config.report,
+            metadata=config.metadata,
             clips=found,
         )
         stage.outcome = "done"
@@ -161,20 +161,16 @@ def _begin(layout: Layout, run_id: str, config: Config) -> None:
     Raises:
       UsageError: the run has another configuration.
     """
-    path = layout.run_folder(run_id) / contract.EFFECTIVE_CONFIG
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(config.to_yaml())
-    try:
-        os.link(beside, path)  # of two nodes that begin at once, one wins
-    except FileExistsError:
-        if path.read_text() != config.to_yaml():
-            raise UsageError(
-                f"{run_id} was begun with another configuration, {path}. Give every node of a run "
-                "the same --config and --set, or choose another --run-id."
-            ) from None
-    finally:
-        beside.unlink()
+    from generator.outputs import open_output
+
+    folder = layout.run_folder(run_id)
+    try:  # of two nodes that begin at once, one wins
+        open_output(folder).publish(contract.EFFECTIVE_CONFIG, config.to_yaml().encode())
+    except OutputExistsError:
+        raise UsageError(
+            f"{run_id} was begun with another configuration, {folder}/{contract.EFFECTIVE_CONFIG}. "
+            "Give every node of a run the same --config and --set, or choose another --run-id."
+        ) from None
 
 
 def require_blessed(result: TrainingResult) -> None:
@@ -190,7 +186,7 @@ def require_blessed(result: TrainingResult) -> None:
         )
 
 
-def require_blessed_run(console: Console, root: str, run_id: str) -> None:
+def require_blessed_run(console: Console, root: str, run_id: str, config: Config) -> None:
     """Prints the verdict on the model of a run of the training pipeline.
 
     Raises:
@@ -200,7 +196,7 @@ def require_blessed_run(console: Console, root: str, run_id: str) -> None:
     with console.stage("look up the verdict"):
         from pipeline import results
 
-        evaluation = results.evaluation_of_run(Layout.at(root), run_id)
+        evaluation = results.evaluation_of_run(Layout.at(root, config.metadata), run_id)
     for reason in evaluation["reasons"]:
         console.line(f"  model: {reason}")
     if not evaluation["blessed"]:
@@ -228,9 +224,9 @@ def generation(
       IncompleteError: a node that it depends on has not run in this run.
       BusyError: it is running in another process.
     """
-    layout = Layout.at(root)
+    layout = Layout.at(root, config.metadata)
     output = output if "://" in output else str(pathlib.Path(output).absolute())
-    if not pathlib.Path(layout.metadata).exists():
+    if not config.metadata.on_server and not pathlib.Path(layout.metadata_file).exists():
         raise NotBlessedError(
             f"no blessed model below {root}: nothing was trained there yet. "
             "Run `nocturne run training --input ... --root` first."
@@ -247,7 +243,7 @@ def generation(
     try:
         runner.run(generation_pipeline(output=output, layout=layout, config=config))
     finally:
-        runner.write_summary(layout.run_folder(run_id))
+        runner.write_summary()
     last = runner.nodes[-1]
     if last.outcome == "skipped":
         raise NotBlessedError(

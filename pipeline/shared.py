@@ -13,12 +13,9 @@ from typing import Any
 from tfx.orchestration import metadata
 from tfx.orchestration.portable.mlmd import execution_lib
 
-from audio.errors import NocturneError
+from pipeline.connections import POSTGRESQL, BusyError, server_lock
 from pipeline.layout import PIPELINE_NAME, Layout
-
-
-class BusyError(NocturneError):
-    """Another process is at the same work."""
+from pipeline.mlmd_postgresql import PostgresqlStore
 
 
 @contextlib.contextmanager
@@ -44,23 +41,43 @@ def alone(path: pathlib.Path, busy: str = "") -> Iterator[None]:
         os.close(handle)
 
 
-class SharedMetadata(metadata.Metadata):
-    """ML Metadata on SQLite, entered by one process at a time.
+def run_lock(
+    layout: Layout, run_id: str, name: str, busy: str = ""
+) -> contextlib.AbstractContextManager[None]:
+    """Returns a lock of one run, such as a node's; see alone for `busy`.
 
-    Eight processes that write at once get `Concurrent writes aborted` and `a subset of tables`
-    from ML Metadata itself. A node enters it for moments, at its beginning and its end.
+    With ML Metadata on a server it holds for all machines, else for this one.
+    """
+    if layout.settings.on_server:
+        return server_lock(layout.settings, f"{layout.root}:{run_id}:{name}", busy)
+    return alone(layout.local / "runs" / run_id / f"{name}.lock", busy)
+
+
+class SharedMetadata(metadata.Metadata):
+    """ML Metadata, entered by one process at a time.
+
+    Processes that write at once get `Concurrent writes aborted` from it on SQLite, and
+    `a subset of tables` and `already exists` on every kind of store while it is new. A node
+    enters it for moments, at its beginning and its end.
     """
 
-    def __init__(self, connection: Any, layout: Layout) -> None:
-        super().__init__(connection)
-        self._lock = pathlib.Path(f"{layout.metadata}.lock")
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(layout.metadata_config())
+        self._layout = layout
         self._held = contextlib.ExitStack()
+
+    def _alone(self) -> contextlib.AbstractContextManager[None]:
+        if self._layout.settings.on_server:
+            return server_lock(self._layout.settings, "ML Metadata")
+        return alone(pathlib.Path(f"{self._layout.metadata_file}.lock"))
 
     def __enter__(self) -> SharedMetadata:
         if not self._users:
-            self._held.enter_context(alone(self._lock))
+            self._held.enter_context(self._alone())
         try:
             super().__enter__()
+            if self._layout.settings.kind == POSTGRESQL:
+                self._store = PostgresqlStore(self._connection_config)
         except BaseException:
             self._held.close()
             raise
@@ -91,11 +108,15 @@ def finished(handle: metadata.Metadata, *, run_id: str, node: str) -> Any | None
     """Returns the execution by which a node is finished in one run; None where it is not.
 
     A Resolver that found nothing succeeds without an output, and is not finished: what it waits
-    for may be there the next time.
+    for may be there the next time. What `nocturne prune` removed is made again.
     """
     for execution in reversed(executions(handle, run_id=run_id, node=node)):
         events = handle.store.get_events_by_execution_ids([execution.id])
-        if execution_lib.is_execution_successful(execution) and has_output(events):
+        made = [event.artifact_id for event in events if event.type == event.OUTPUT]
+        whole = all(
+            artifact.state == artifact.LIVE for artifact in handle.store.get_artifacts_by_id(made)
+        )
+        if execution_lib.is_execution_successful(execution) and has_output(events) and whole:
             return execution
     return None
 

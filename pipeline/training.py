@@ -124,7 +124,6 @@ def training_pipeline(*, inputs: Sequence[str], layout: Layout, config: Config) 
             pusher,
         ],
         enable_cache=True,
-        metadata_connection_config=layout.metadata_config(),
         beam_pipeline_args=layout.beam_args(config.beam.args),
     )
 

@@ -18,7 +18,9 @@ _NODE = (
     'exec "$COMMAND" run training --only="$NODE" --run-id="$RUN_ID" --root="$ROOT" '
     '--input="$INPUT" ${CONFIG:+--config="$CONFIG"}'
 )
-_VERDICT = 'exec "$COMMAND" run blessed --root="$ROOT" --run-id="$RUN_ID"'
+_VERDICT = (
+    'exec "$COMMAND" run blessed --root="$ROOT" --run-id="$RUN_ID" ${CONFIG:+--config="$CONFIG"}'
+)
 
 with DAG(
     dag_id="nocturne_training",

@@ -92,7 +92,7 @@ def states(run_id: str, node: str) -> list[str]:
     from pipeline.shared import SharedMetadata, executions
 
     layout = Layout.at("root")
-    with SharedMetadata(layout.metadata_config(), layout) as handle:
+    with SharedMetadata(layout) as handle:
         found = executions(handle, run_id=run_id, node=node)
     names = metadata_store_pb2.Execution.State
     return [names.Name(one.last_known_state) for one in found]
@@ -161,7 +161,7 @@ def test_generation_waits_for_a_blessed_model(root) -> None:
         with pytest.raises(NotBlessedError, match="no blessed model below root"):
             generate("LatestBlessedModel", "night")
     with pytest.raises(IncompleteError, match="the Evaluator has not run"):
-        runs.require_blessed_run(Console(), "root", "first")
+        runs.require_blessed_run(Console(), "root", "first", TINY_CONFIG)
 
 
 def test_the_rest_of_a_run_and_a_night_from_its_model(root) -> None:
@@ -169,7 +169,7 @@ def test_the_rest_of_a_run_and_a_night_from_its_model(root) -> None:
     assert [run(node, "first") for node in ("ExampleValidator", "Trainer")] == ["ran", "ran"]
     assert states("first", "Trainer") == ["COMPLETE"]
     assert [run(node, "first") for node in ("Evaluator", "Pusher")] == ["ran", "ran"]
-    runs.require_blessed_run(Console(), "root", "first")
+    runs.require_blessed_run(Console(), "root", "first", TINY_CONFIG)
     assert generate("LatestBlessedModel", "night") == "ran"
     assert generate("BatchGenerator", "night") == "ran"
     assert pathlib.Path("clips", contract.COMPLETED).exists()
@@ -210,7 +210,7 @@ def test_a_run_whose_model_is_not_blessed_says_so(root) -> None:
     strict = load_config(None, [*TINY, "evaluate.min_ratio=0.999", "evaluate.max_ratio=1"])
     runs.training(Console(), ["music"], "root", strict, run_id="strict")
     with pytest.raises(NotBlessedError, match="the model of strict is not blessed"):
-        runs.require_blessed_run(Console(), "root", "strict")
+        runs.require_blessed_run(Console(), "root", "strict", strict)
     assert len(list((root / "pushed").iterdir())) == 1
 
 
