@@ -67,7 +67,7 @@ def write_report(
     known = history.history_of(store, run_ids)
     place = open_output(output)
     night = _night(clips) if clips else None
-    before = _night_before(store, night) if night else None
+    before = _night_before(store, night, output) if night else None
     manifest = night.manifest if night else None
     page = _render(
         run_ids=run_ids,
@@ -121,10 +121,12 @@ def _night(clips: str) -> Night:
     return Night(path=clips, manifest=json.loads(content))
 
 
-def _night_before(store: Any, night: Night) -> Night | None:
-    """Returns the newest earlier run of generation whose clips are still there."""
+def _night_before(store: Any, night: Night, output: str) -> Night | None:
+    """Returns the newest earlier run of generation whose clips are there, in the page's reach."""
     uri = night.manifest["lineage"].get("clips_uri", "")
     for path in history.night_before(store, uri):
+        if relative(path, output) is None:
+            continue  # in another bucket: it is not copied for this
         try:
             return _night(path)
         except IncompleteError:

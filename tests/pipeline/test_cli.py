@@ -50,8 +50,8 @@ def test_help_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["prepare", "card", "train", "evaluate", "experiment", "generate", "trace", "report", "doctor", "demo",
-     "run training", "run generation", "run blessed", "run nodes"],
+    ["prepare", "card", "train", "evaluate", "experiment", "generate", "trace", "report", "doctor",
+     "demo", "run training", "run generation", "run blessed", "run nodes"],
 )  # fmt: skip
 def test_every_command_has_help(tmp_path, command: str) -> None:
     done = nocturne(*command.split(), "--help", cwd=tmp_path)

@@ -6,6 +6,7 @@ import html
 import json
 import pathlib
 import re
+import shutil
 import urllib.parse
 
 import pytest
@@ -14,7 +15,7 @@ from audio import contract
 from audio.errors import LineageError, UsageError
 from pipeline.configs import ReportSettings
 from pipeline.report import clips_of, find_run, write_report
-from tests.pipeline.pages import HOSTILE, NIGHTS, TRAINING, make_root
+from tests.pipeline.pages import HOSTILE, NIGHTS, TRAINING, Store, make_root
 
 SETTINGS = ReportSettings()
 
@@ -110,6 +111,20 @@ def test_a_page_made_again_is_not_touched(folder) -> None:
     before = {path: path.stat().st_mtime_ns for path in page.parent.rglob("*")}
     page_of(folder, NIGHTS[1])
     assert {path: path.stat().st_mtime_ns for path in page.parent.rglob("*")} == before
+
+
+def test_a_night_before_on_another_storage_is_not_copied(folder, tmp_path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(folder / "root", root)
+    store = Store(root / "metadata.sqlite").store
+    (first, _) = store.get_artifacts_by_type("nocturne.GeneratedClips")
+    first.properties["output"].string_value = "gs://songs/night-1"
+    store.put_artifacts([first])
+    written = write_report(
+        root=str(root), run_ids=[NIGHTS[1]], output=str(tmp_path / "p"), settings=SETTINGS,
+        clips=str(folder / "night-2"),
+    )  # fmt: skip
+    assert "There is no night before" in pathlib.Path(written).read_text()
 
 
 def test_a_page_elsewhere_links_to_the_clips(folder, tmp_path) -> None:
