@@ -119,7 +119,6 @@ def write_page(
     config: Config,
     *,
     output: str | None = None,
-    clips: str | None = None,
 ) -> str:
     """Writes the page of a run and prints where it is.
 
@@ -130,7 +129,6 @@ def write_page(
       config: its configuration.
       output: a folder for the page, local or gs://; that of the run's clips, or the run's own,
         where none is given.
-      clips: the clips of a run of generation; looked up where none are given.
 
     Returns:
       The page's path.
@@ -142,13 +140,13 @@ def write_page(
     with console.stage("write page") as stage:
         from pipeline import report
 
-        found = clips or report.clips_of(root, run_id)
+        clips, maker = report.night_of(root, run_id) or (None, run_id)
         page = report.write_report(
             root=root,
-            run_ids=[run_id],
-            output=output or found or str(Layout.at(root).run_folder(run_id)),
+            run_ids=[maker],
+            output=output or clips or str(Layout.at(root).run_folder(run_id)),
             settings=config.report,
-            clips=found,
+            clips=clips,
         )
         stage.outcome = "done"
     console.line(f"  the page of this run: {page}")
@@ -258,7 +256,7 @@ def generation(
         return None
     manifest = read_manifest(output)
     print_clips(console, manifest, output)
-    write_page(console, layout.root, run_id, config, clips=output)
+    write_page(console, layout.root, run_id, config)
     return manifest
 
 
