@@ -156,10 +156,10 @@ class Folder(Output):
 
     def replace(self, name: str, content: bytes) -> None:
         """Replaces a content as Output.replace says."""
-        if self.read(_checked(name)) == content:
-            return
-        target = pathlib.Path(self.path, name)
+        target = pathlib.Path(self.path, _checked(name))
         try:
+            if self.read(name) == content:
+                return
             target.parent.mkdir(parents=True, exist_ok=True)
             handle, beside = tempfile.mkstemp(dir=target.parent, prefix=_BESIDE)
             try:

@@ -11,6 +11,7 @@ from audio.errors import LineageError
 from pipeline.connections import POSTGRESQL, MetadataSettings, server_config, server_lock
 from pipeline.layout import PIPELINE_NAME
 
+CLIPS = "nocturne.GeneratedClips"
 # More steps are not told: each warm start goes back to a week before.
 _MAX_STEPS = 24
 
@@ -158,9 +159,7 @@ def night_before(store: Any, clips_uri: str) -> list[str]:
       store: of open_metadata.
       clips_uri: the artifact of this run's clips.
     """
-    nights = sorted(
-        store.get_artifacts_by_type("nocturne.GeneratedClips"), key=lambda night: -int(night.id)
-    )
+    nights = sorted(store.get_artifacts_by_type(CLIPS), key=lambda night: -int(night.id))
     here = next((night for night in nights if night.uri == clips_uri), None)
     if here is None:
         return []

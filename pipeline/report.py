@@ -29,7 +29,7 @@ from generator.outputs import open_output
 from pipeline import graph, history
 from pipeline.configs import ReportSettings
 from pipeline.connections import MetadataSettings
-from pipeline.history import History
+from pipeline.history import CLIPS, History
 from pipeline.layout import RUN_SUMMARY, Layout
 from pipeline.report_clips import ClipViews, Night
 from pipeline.report_data import data_view, model_view
@@ -70,7 +70,7 @@ def write_report(
     known = history.history_of(store, run_ids)
     place = open_output(output)
     night = _night(clips) if clips else None
-    before = _night_before(store, night) if night else None
+    before = _night_before(store, known, output) if night else None
     manifest = night.manifest if night else None
     page = _render(
         run_ids=run_ids,
@@ -112,12 +112,24 @@ def find_run(root: str, run_id: str | None) -> str:
     return names[-1]
 
 
-def clips_of(root: str, run_id: str, metadata: MetadataSettings | None = None) -> str | None:
-    """Returns where the clips of a run of generation are; None for one of training."""
+def night_of(
+    root: str, run_id: str, metadata: MetadataSettings | None = None
+) -> tuple[str, str] | None:
+    """Returns where a run's clips are, and which run made them; None for a run of training.
+
+    A run that found everything in the cache is not the one that made its clips.
+
+    Raises:
+      LineageError: there is no ML Metadata below the root.
+    """
     store = history.open_metadata(Layout.at(root, metadata).metadata, metadata)
-    made = history.history_of(store, [run_id]).last("nocturne.GeneratedClips")
-    found = store.get_artifacts_by_uri(made) if made else []
-    return str(found[0].properties["output"].string_value) if found else None
+    known = history.history_of(store, [run_id])
+    for step in reversed(known.steps):
+        for made in step.outputs:
+            if made.kind == CLIPS:
+                (artifact,) = store.get_artifacts_by_id([made.number])
+                return artifact.properties["output"].string_value, step.run
+    return None
 
 
 def _night(clips: str) -> Night:
@@ -128,10 +140,11 @@ def _night(clips: str) -> Night:
     return Night(path=clips, manifest=json.loads(content))
 
 
-def _night_before(store: Any, night: Night) -> Night | None:
-    """Returns the newest earlier run of generation whose clips are still there."""
-    uri = night.manifest["lineage"].get("clips_uri", "")
-    for path in history.night_before(store, uri):
+def _night_before(store: Any, known: History, output: str) -> Night | None:
+    """Returns the newest earlier run of generation whose clips are there, in the page's reach."""
+    for path in history.night_before(store, known.last(CLIPS) or ""):
+        if relative(path, output) is None:
+            continue  # in another bucket: it is not copied for this
         try:
             return _night(path)
         except IncompleteError:
@@ -164,7 +177,7 @@ def _drawing(known: History, manifest: dict[str, Any] | None) -> dict[str, Any]:
         if "Examples" in kinds:
             boxes["audio"] = ("audio files", "")
             edges.append(("audio", names[step.number]))
-        if manifest and "nocturne.GeneratedClips" in kinds:
+        if manifest and CLIPS in kinds:
             boxes["clips"] = (f"{len(manifest['clips'])} clips", "")
             edges.append((names[step.number], "clips"))
     drawn = graph.lay_out(list(boxes), edges)

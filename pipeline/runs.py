@@ -118,7 +118,6 @@ def write_page(
     config: Config,
     *,
     output: str | None = None,
-    clips: str | None = None,
 ) -> str:
     """Writes the page of a run and prints where it is.
 
@@ -129,7 +128,6 @@ def write_page(
       config: its configuration.
       output: a folder for the page, local or gs://; that of the run's clips, or the run's own,
         where none is given.
-      clips: the clips of a run of generation; looked up where none are given.
 
     Returns:
       The page's path.
@@ -141,14 +139,14 @@ def write_page(
     with console.stage("write page") as stage:
         from pipeline import report
 
-        found = clips or report.clips_of(root, run_id, config.metadata)
+        clips, maker = report.night_of(root, run_id, config.metadata) or (None, run_id)
         page = report.write_report(
             root=root,
-            run_ids=[run_id],
-            output=output or found or Layout.at(root, config.metadata).run_folder(run_id),
+            run_ids=[maker],
+            output=output or clips or Layout.at(root, config.metadata).run_folder(run_id),
             settings=config.report,
             metadata=config.metadata,
-            clips=found,
+            clips=clips,
         )
         stage.outcome = "done"
     console.line(f"  the page of this run: {page}")
@@ -254,7 +252,7 @@ def generation(
         return None
     manifest = read_manifest(output)
     print_clips(console, manifest, output)
-    write_page(console, layout.root, run_id, config, clips=output)
+    write_page(console, layout.root, run_id, config)
     return manifest
 
 

@@ -6,15 +6,17 @@ import html
 import json
 import pathlib
 import re
+import shutil
 import urllib.parse
 
 import pytest
+from ml_metadata.proto import metadata_store_pb2 as proto
 
 from audio import contract
 from audio.errors import LineageError, UsageError
 from pipeline.configs import ReportSettings
-from pipeline.report import clips_of, find_run, write_report
-from tests.pipeline.pages import HOSTILE, NIGHTS, TRAINING, make_root
+from pipeline.report import find_run, night_of, write_report
+from tests.pipeline.pages import HOSTILE, NIGHTS, TRAINING, Store, make_root
 
 SETTINGS = ReportSettings()
 
@@ -28,7 +30,7 @@ def folder(model, dataset, tmp_path_factory) -> pathlib.Path:
 
 def page_of(folder: pathlib.Path, run: str, **settings: object) -> pathlib.Path:
     root = str(folder / "root")
-    clips = clips_of(root, run)
+    clips = (night_of(root, run) or (None,))[0]
     return pathlib.Path(
         write_report(
             root=root,
@@ -112,6 +114,20 @@ def test_a_page_made_again_is_not_touched(folder) -> None:
     assert {path: path.stat().st_mtime_ns for path in page.parent.rglob("*")} == before
 
 
+def test_a_night_before_on_another_storage_is_not_copied(folder, tmp_path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(folder / "root", root)
+    store = Store(root / "metadata.sqlite").store
+    (first, _) = store.get_artifacts_by_type("nocturne.GeneratedClips")
+    first.properties["output"].string_value = "gs://songs/night-1"
+    store.put_artifacts([first])
+    written = write_report(
+        root=str(root), run_ids=[NIGHTS[1]], output=str(tmp_path / "p"), settings=SETTINGS,
+        clips=str(folder / "night-2"),
+    )  # fmt: skip
+    assert "There is no night before" in pathlib.Path(written).read_text()
+
+
 def test_a_page_elsewhere_links_to_the_clips(folder, tmp_path) -> None:
     root, clips = str(folder / "root"), str(folder / "night-2")
     written = write_report(
@@ -152,6 +168,19 @@ def test_no_hostile_text_becomes_markup(folder) -> None:
     assert "/music/\\udcff.wav" in text  # a name that is no text
 
 
+def test_the_run_that_made_the_clips_is_told_where_another_found_them(folder, tmp_path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(folder / "root", root)
+    store = Store(root / "metadata.sqlite")
+    newest = store.store.get_artifacts_by_type("nocturne.GeneratedClips")[-1]
+    cached = proto.Execution.CACHED
+    store.ran("BatchGenerator", "generation-3", makes=[newest.id], state=cached)
+    clips = str(folder / "night-2")
+    assert night_of(str(root), "generation-3") == (clips, NIGHTS[1])
+    assert night_of(str(root), NIGHTS[1]) == (clips, NIGHTS[1])
+    assert night_of(str(root), TRAINING) is None
+
+
 def test_runs_are_found_by_name_or_time(tmp_path) -> None:
     with pytest.raises(UsageError, match="known: none"):
         find_run(str(tmp_path), None)
@@ -165,4 +194,4 @@ def test_runs_are_found_by_name_or_time(tmp_path) -> None:
 
 def test_without_metadata_there_is_no_page(tmp_path) -> None:
     with pytest.raises(LineageError, match="Give the --root of a pipeline"):
-        clips_of(str(tmp_path), "generation-1")
+        night_of(str(tmp_path), "generation-1")
