@@ -11,7 +11,7 @@ $(STAMP): deploy/set_up.sh deploy/relink_wheels.py requirements/locked.txt requi
 	@bash deploy/set_up.sh $(VENV)
 	@touch $@
 
-.PHONY: help setup demo airflow airflow-venv dag-nodes test check check-fast lint types imports format docs drawing lock bench clean
+.PHONY: help setup demo airflow airflow-venv dag-nodes test check check-fast lint types imports format docs drawing lock audit licences bench clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
@@ -63,8 +63,14 @@ format: $(STAMP) ## rewrites the code in the house's format
 bench: $(STAMP) ## every program in benchmarks/, one after the other
 	@status=0; for program in benchmarks/bench_*.py; do $(BIN)/python $$program || status=1; done; exit $$status
 
-lock: $(STAMP) ## resolves requirements/*.in anew
-	@bash deploy/lock.sh
+lock: $(STAMP) ## resolves requirements/*.in anew; KEEP=1 moves only what must
+	@bash deploy/lock.sh $(if $(KEEP),--keep)
+
+audit: $(STAMP) ## known vulnerabilities of the locks; ADVISORIES=CLONE where PyPI is out of reach
+	@$(BIN)/python deploy/audit.py $(if $(ADVISORIES),--advisories $(ADVISORIES))
+
+licences: $(STAMP) ## writes docs/licences.md
+	@$(BIN)/python deploy/licences.py
 
 clean: ## removes what make made, but not the environment
 	@rm -rf demo build dist .pytest_cache .mypy_cache .ruff_cache *.egg-info

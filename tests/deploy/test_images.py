@@ -213,3 +213,25 @@ class TestTheWorkerInACleanFolder:
         )  # fmt: skip
         assert done.returncode == 2
         assert "music: wanted a gs:// path" in done.stderr
+
+    @pytest.mark.parametrize("name", ["generate", "pipeline"])
+    def test_can_be_added_to(self, installed, name: str) -> None:
+        """What the next stages install is to be had, for Debian 13's glibc; it is not installed."""
+        folder, _ = installed
+        debian = "--dry-run --python-platform x86_64-manylinux_2_39"
+        (line,) = dockerfile.run_lines(
+            STAGES[name],
+            {
+                "--system": f"--python {folder}/system/bin/python {debian}",
+                "--no-cache": "",
+                "/opt/uv": f"{folder}/uv",
+                "/requirements/": f"{ROOT}/requirements/",
+            },
+        )
+        done = subprocess.run(
+            ["/bin/bash", "-euo", "pipefail", "-c", line], cwd=folder,
+            env=environment_of(folder), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert f"+ tensorflow=={locked(name)['tensorflow']}" in done.stderr
+        assert ("+ tfx==" in done.stderr) is (name == "pipeline")

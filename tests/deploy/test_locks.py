@@ -6,7 +6,10 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", ["locked.txt", "uv.txt", "airflow.txt"])
+@pytest.mark.parametrize(
+    "name",
+    sorted(path.name for path in (ROOT / "requirements").glob("*.txt") if path.stem != "overrides"),
+)
 def test_locks_have_hashes_and_name_no_host(name: str) -> None:
     text = (ROOT / "requirements" / name).read_text()
     assert not re.search(r"https?://|--index|--find-links", text)
