@@ -24,7 +24,7 @@ from beam_transforms import storage
 from generator.outputs import open_output
 from pipeline.layout import Layout
 from pipeline.prune_plan import TRASH, Decision, Execution, Facts, Folder, plan, unit_of
-from pipeline.shared import BusyError, SharedMetadata, run_lock
+from pipeline.shared import BusyError, SharedMetadata, root_lock
 
 _STATES = metadata_store_pb2.Artifact
 _RUNNING = (metadata_store_pb2.Execution.NEW, metadata_store_pb2.Execution.RUNNING)
@@ -75,28 +75,29 @@ def prune(
     if not delete:
         with SharedMetadata(layout) as handle:
             return decide(handle.store)
-    with run_lock(layout, "prune", "prune", f"{layout.root} is being pruned already. Wait."):
+    with root_lock(layout, "prune", f"{layout.root} is being pruned already. Wait."):
         with SharedMetadata(layout) as handle:
             decisions = decide(handle.store)
             going = [one.path for one in decisions if not one.keep]
-            _set_state(handle.store, layout, going, _STATES.MARKED_FOR_DELETION)
+            ours = _artifacts(layout, handle.store)
+            marked = [one for one in ours if _relative(layout, one.uri) in set(going)]
+            _set_state(handle.store, marked, _STATES.MARKED_FOR_DELETION)
         for path in going:
             _remove(layout, path)
         with SharedMetadata(layout) as handle:
-            _set_state(handle.store, layout, going, _STATES.DELETED)
+            marked = [one for one in _artifacts(layout, handle.store) if _is_marked(one)]
+            _set_state(handle.store, marked, _STATES.DELETED)
     return decisions
 
 
 def _facts(layout: Layout, store: Any, clips: Sequence[str], forget_removed: bool) -> Facts:
-    artifacts = {
-        one.id: _relative(layout, one.uri)
-        for one in store.get_artifacts()
-        if one.uri.startswith(f"{layout.root}/")
-    }
+    ours = _artifacts(layout, store)
+    artifacts = {one.id: _relative(layout, one.uri) for one in ours}
     return Facts(
         folders=tuple(_folders(layout.root)),
         executions={one.id: one for one in _executions(layout, store)},
         artifacts=artifacts,
+        marked=frozenset(one.id for one in ours if _is_marked(one)),
         blessed=_blessed(store),
         published=_published(layout, store, artifacts, clips, forget_removed),
     )
@@ -128,7 +129,7 @@ def _is_running(layout: Layout, run: str, node: str) -> bool:
     if not layout.settings.on_server and not local.exists():
         return False
     try:
-        with run_lock(layout, run, node, "it is running"):
+        with root_lock(layout, f"runs/{run}/{node}", "it is running"):
             return False
     except BusyError:
         return True
@@ -245,14 +246,20 @@ def _is_link(root: str, path: str) -> bool:
     return os.path.realpath(f"{root}/{path}") != f"{root}/{path}"
 
 
-def _set_state(store: Any, layout: Layout, folders: Sequence[str], state: Any) -> None:
-    going = set(folders)
-    ours = [one for one in store.get_artifacts() if one.uri.startswith(f"{layout.root}/")]
-    changed = [one for one in ours if _relative(layout, one.uri) in going]
-    for one in changed:
+def _artifacts(layout: Layout, store: Any) -> list[Any]:
+    """Returns the artifacts below the root."""
+    return [one for one in store.get_artifacts() if one.uri.startswith(f"{layout.root}/")]
+
+
+def _is_marked(artifact: Any) -> bool:
+    return bool(artifact.state == _STATES.MARKED_FOR_DELETION)
+
+
+def _set_state(store: Any, artifacts: Sequence[Any], state: Any) -> None:
+    for one in artifacts:
         one.state = state
-    if changed:
-        store.put_artifacts(changed)
+    if artifacts:
+        store.put_artifacts(artifacts)
 
 
 def _remove(layout: Layout, path: str) -> None:

@@ -70,6 +70,7 @@ class Facts:
       folders: of the root.
       executions: by number.
       artifacts: by number, the folder of each, relative to the root.
+      marked: numbers of those whose removal has begun.
       blessed: numbers of blessed models, and of the verdicts on them.
       published: numbers of artifacts that clips were made from, the clips' own manifests among
         them, each with a word on the clips.
@@ -78,6 +79,7 @@ class Facts:
     folders: tuple[Folder, ...]
     executions: Mapping[int, Execution]
     artifacts: Mapping[int, str]
+    marked: frozenset[int]
     blessed: frozenset[int]
     published: Mapping[int, str]
 
@@ -176,8 +178,11 @@ def _decide(
     execution = facts.executions.get(int(found["execution"])) if found else None
     if found is None or execution is None or execution.node != found["node"]:
         return decided(True, "not in this ML Metadata, so nothing is known of it")
-    for number, uri in facts.artifacts.items():
-        if uri == folder.path and number in artifacts:
+    here = [number for number, uri in facts.artifacts.items() if uri == folder.path]
+    if facts.marked.intersection(here):
+        return decided(False, "its removal was interrupted")
+    for number in here:
+        if number in artifacts:
             return decided(True, artifacts[number])
     if execution.run in runs:
         return decided(True, runs[execution.run])
@@ -191,10 +196,13 @@ def _run_folder(
         return True, runs[run]
     # A kept artifact's history is told by the run that made it.
     for execution in facts.executions.values():
-        needed = facts.published.keys() & execution.artifacts
-        if execution.run == run and needed:
+        if execution.run != run:
+            continue
+        made = {number for number in execution.artifacts
+                if facts.artifacts.get(number, "").endswith(f"/{execution.id}")}  # fmt: skip
+        if needed := facts.published.keys() & made:
             return True, facts.published[min(needed)]
-        if execution.run == run and facts.blessed & execution.artifacts:
+        if facts.blessed & made:
             return True, "the run of a blessed model"
     if folder.changed >= young:
         return True, "young"

@@ -23,7 +23,7 @@ from beam_transforms import staging, storage
 from pipeline.console import Console, Pace, Stage, Watcher
 from pipeline.failures import underlying
 from pipeline.layout import RUN_SUMMARY, Layout
-from pipeline.shared import SharedMetadata, executions, finished, has_output, run_lock
+from pipeline.shared import SharedMetadata, executions, finished, has_output, root_lock
 from trainer import fit
 
 _STATES = metadata_store_pb2.Execution.State
@@ -90,7 +90,7 @@ class StagedDagRunner(LocalDagRunner):
         for node in self._chosen(pipeline, store):
             name = node.node_info.id
             busy = f"{name} of {self._run_id} is running in another process. Wait."
-            with run_lock(self._layout, self._run_id, name, busy):
+            with root_lock(self._layout, f"runs/{self._run_id}/{name}", busy):
                 self._run_node(node, pipeline, deployment, store)
 
     def _chosen(self, pipeline: pipeline_pb2.Pipeline, store: SharedMetadata) -> list[Any]:
@@ -162,7 +162,7 @@ class StagedDagRunner(LocalDagRunner):
     def write_summary(self) -> None:
         """Writes run.json: the run's id and its nodes, those that ran in other processes too."""
         path = f"{self._layout.run_folder(self._run_id)}/{RUN_SUMMARY}"
-        with run_lock(self._layout, self._run_id, "run"):
+        with root_lock(self._layout, f"runs/{self._run_id}/run"):
             before = json.loads(storage.read_text(path))["nodes"] if storage.exists(path) else []
             rows = {row["node"]: row for row in before}
             rows |= {node.node: dataclasses.asdict(node) for node in self.nodes}

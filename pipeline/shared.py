@@ -41,16 +41,14 @@ def alone(path: pathlib.Path, busy: str = "") -> Iterator[None]:
         os.close(handle)
 
 
-def run_lock(
-    layout: Layout, run_id: str, name: str, busy: str = ""
-) -> contextlib.AbstractContextManager[None]:
-    """Returns a lock of one run, such as a node's; see alone for `busy`.
+def root_lock(layout: Layout, name: str, busy: str = "") -> contextlib.AbstractContextManager[None]:
+    """Returns a lock of a root, such as runs/ID/NODE; see alone for `busy`.
 
     With ML Metadata on a server it holds for all machines, else for this one.
     """
     if layout.settings.on_server:
-        return server_lock(layout.settings, f"{layout.root}:{run_id}:{name}", busy)
-    return alone(layout.local / "runs" / run_id / f"{name}.lock", busy)
+        return server_lock(layout.settings, f"{layout.root}:{name}", busy)
+    return alone(layout.local / f"{name}.lock", busy)
 
 
 class SharedMetadata(metadata.Metadata):
