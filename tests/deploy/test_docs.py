@@ -1,0 +1,141 @@
+"""The documentation as a site: built strictly, whole, and with commands that the program takes."""
+
+from __future__ import annotations
+
+import html.parser
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+import typer.main
+
+from deploy.import_drawing import PACKAGES
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def build(config: pathlib.Path, site: pathlib.Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(config)]
+    return subprocess.run(
+        [*command, "--site-dir", str(site)],
+        cwd=config.parent,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("docs") / "site"
+    done = build(ROOT / "mkdocs.yml", folder)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    return folder
+
+
+class Loaded(html.parser.HTMLParser):
+    """What a browser fetches for a page, without being asked to."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        followed = tag in ("a", "form") or given.get("rel") in ("canonical", "prev", "next")
+        for name in ("src", "href"):
+            if given.get(name) and not followed:
+                self.addresses.append(str(given[name]))
+
+
+def test_pages_fetch_nothing_from_other_hosts_and_nothing_that_is_not_there(site) -> None:
+    pages = sorted(site.rglob("*.html"))
+    assert site / "tutorial.html" in pages
+    for page in pages:
+        if page.name == "404.html":  # its addresses are a server's
+            continue
+        found = Loaded(page.read_text(encoding="utf-8")).addresses
+        assert any(address.endswith(".css") for address in found)
+        for address in found:
+            assert "//" not in address, page
+            assert (page.parent / address.partition("#")[0]).exists(), (page, address)
+
+
+def test_every_module_with_a_docstring_is_in_the_reference(site) -> None:
+    for package in PACKAGES:
+        page = (site / "reference" / f"{package}.html").read_text(encoding="utf-8")
+        for path in (ROOT / package).glob("*.py"):
+            if path.name != "__init__.py":
+                assert f'id="{package}.{path.stem}"' in page
+
+
+def test_the_reference_has_arguments_results_and_errors(site) -> None:
+    page = (site / "reference" / "audio.html").read_text(encoding="utf-8")
+    start = page.index('id="audio.mel.log_mel"')
+    assert all(word in page[start:] for word in ("Parameters:", "Returns:", "Raises:"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("faq.md", "[gone](gone.md)", "gone.md"),
+        ("faq.md", "[gone](concepts.md#gone)", "#gone"),
+        ("extra.md", "# Not in the navigation", "extra.md"),
+        ("reference/audio.md", "::: audio.gone", "audio.gone"),
+    ],
+)
+def test_a_fault_in_the_docs_fails_the_build(tmp_path, name: str, text: str, why: str) -> None:
+    for file in ("mkdocs.yml", "CONTRIBUTING.md", "CHANGELOG.md"):
+        shutil.copy(ROOT / file, tmp_path)
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    (tmp_path / "audio").symlink_to(ROOT / "audio")
+    for page in (tmp_path / "docs" / "reference").glob("*.md"):
+        page.write_text(f"# {page.stem}\n")
+    with (tmp_path / "docs" / name).open("a", encoding="utf-8") as page:
+        page.write(f"\n\n{text}\n")
+    done = build(tmp_path / "mkdocs.yml", tmp_path / "site")
+    assert done.returncode == 1
+    assert why in done.stderr
+
+
+def commands(text: str) -> list[list[str]]:
+    """Returns the nocturne commands in the code blocks of a page, without the program's name."""
+    found = []
+    for block in re.findall(r"^```\w*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            match = re.match(r"(?:\$ )?(?:\.venv/bin/)?nocturne (.*)", line)
+            if match:
+                found.append(shlex.split(match[1], comments=True))
+    return found
+
+
+PAGES = ["README.md", *(str(p.relative_to(ROOT)) for p in sorted(ROOT.glob("docs/*.md")))]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_in_the_docs_are_ones_that_the_program_takes(page: str) -> None:
+    from pipeline.cli import app
+    from pipeline.configs import load_config
+
+    program = typer.main.get_command(app)
+    for words in commands((ROOT / page).read_text(encoding="utf-8")):
+        context, rest = program.make_context("nocturne", list(words)), words
+        command = program
+        while hasattr(command, "commands"):
+            _, command, rest = command.resolve_command(context, rest)
+            context = command.make_context(command.name, list(rest), parent=context)
+        load_config(None, context.params.get("overrides") or [])
+
+
+def test_pages_have_commands_to_look_at() -> None:
+    text = "```\n$ nocturne a \\\n  --b 'c d'  # why\nnothing\n```\nnocturne no\n"
+    assert commands(text) == [["a", "--b", "c d"]]
+    assert len(commands((ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8"))) > 5
