@@ -1,8 +1,10 @@
 """The environments are valid, and differ in nothing but what they must."""
 
 import dataclasses
+import json
 import os
 import pathlib
+import re
 
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
@@ -87,3 +89,13 @@ def test_a_command_says_which_variable_an_environment_wants() -> None:
     )  # fmt: skip
     assert done.exit_code == 2
     assert "wants the environment variable NOCTURNE_PROJECT, which is not set" in done.output
+
+
+def test_the_page_sets_the_variables_and_names_the_parameters() -> None:
+    page = (ENVIRONMENTS.parents[1] / "docs" / "dataflow.md").read_text()
+    wanted = set(re.findall(r"\$\{(\w+)\}", (ENVIRONMENTS / "dataflow.yaml").read_text()))
+    exported = set(re.findall(r"(NOCTURNE_\w+)=", page))
+    assert wanted == exported
+    spec = json.loads((ENVIRONMENTS.parent / "images" / "flex_template.json").read_text())
+    for parameter in spec["metadata"]["parameters"]:
+        assert f"| `{parameter['name']}` |" in page
