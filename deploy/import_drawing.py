@@ -20,7 +20,7 @@ PACKAGES = ("audio", "beam_transforms", "generator", "pipeline", "trainer")
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "architecture.md"
 BEGIN = "<!-- imports: written by `make drawing` -->"
 END = "<!-- imports: end -->"
-WIDTH = 100
+WIDTH = 76  # of the column in which the site shows it
 
 
 class DrawingError(ValueError):
