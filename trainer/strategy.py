@@ -14,7 +14,7 @@ from audio.errors import UsageError
 def resolve_strategy(name: str) -> tf.distribute.Strategy:
     """Returns the distribution strategy for a value of train.strategy.
 
-    `auto` takes a TPU that the environment names, else all GPUs, else the CPU.
+    `auto` takes all GPUs, or the CPU where there is none; a TPU must be asked for.
 
     Raises:
       UsageError: the devices asked for are not there.
