@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from audio.errors import ConfigMismatchError, UsageError
+from beam_transforms import storage
 from generator.inference import Model, load_model
 from pipeline.blessing import Verdict, judge
 from pipeline.configs import EvaluateSettings
@@ -101,7 +102,7 @@ def read_verdict(path: str) -> dict[str, Any]:
       UsageError: it is none.
     """
     try:
-        found = json.loads(pathlib.Path(path).read_text())
+        found = json.loads(storage.read_text(path))
         found["figures"], found["blessed"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UsageError(
@@ -111,15 +112,15 @@ def read_verdict(path: str) -> dict[str, Any]:
     return dict(found)
 
 
-def last_blessed(paths: Iterable[pathlib.Path]) -> dict[str, Any] | None:
+def last_blessed(paths: Iterable[str]) -> dict[str, Any] | None:
     """Returns the last of some evaluations that blessed its model; None where none did.
 
     Args:
       paths: evaluations, oldest first; those that are not there are passed over.
     """
     for path in reversed(list(paths)):
-        if path.exists():
-            found = read_verdict(str(path))
+        if storage.exists(path):
+            found = read_verdict(path)
             if found["blessed"]:
                 return found
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import tempfile
 from typing import Any
 
 from tfx import types
@@ -53,13 +54,17 @@ class EvaluatorExecutor(base_executor.BaseExecutor):
         examples = artifact_utils.get_single_instance(input_dict["examples"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
-        verdict = evaluate(
-            path_utils.serving_model_path(model.uri),
-            examples.uri,
-            EvaluateSettings(**json.loads(exec_properties["evaluate"])),
-            before=last_blessed(_earlier(evaluation.uri)),
-            pictures=pathlib.Path(evaluation.uri, PICTURES),
-        )
+        with tempfile.TemporaryDirectory() as drawn:  # the artifact may be in a bucket
+            verdict = evaluate(
+                path_utils.serving_model_path(model.uri),
+                examples.uri,
+                EvaluateSettings(**json.loads(exec_properties["evaluate"])),
+                before=last_blessed(_earlier(evaluation.uri)),
+                pictures=pathlib.Path(drawn),
+            )
+            fileio.makedirs(f"{evaluation.uri}/{PICTURES}")
+            for picture in sorted(pathlib.Path(drawn).iterdir()):
+                fileio.copy(str(picture), f"{evaluation.uri}/{PICTURES}/{picture.name}", True)
         io_utils.write_string_file(f"{evaluation.uri}/{REPORT}", verdict.to_json())
         fileio.makedirs(blessing.uri)
         name = "BLESSED" if verdict.blessed else "NOT_BLESSED"
@@ -70,16 +75,17 @@ class EvaluatorExecutor(base_executor.BaseExecutor):
         blessing.set_string_custom_property("reasons", "\n".join(verdict.reasons))
 
 
-def _earlier(uri: str) -> list[pathlib.Path]:
+def _earlier(uri: str) -> list[str]:
     """Returns where the reports of earlier executions are, oldest first.
 
     TFX numbers the executions of a node, and gives each a folder beside the others'. An input
     channel would say the same, but what is new there is no cause to judge an old model again: a
     rerun with nothing changed should find this node's result in the cache.
     """
-    here = pathlib.Path(uri)
-    numbers = sorted(int(one.name) for one in here.parent.glob("*") if one.name.isdigit())
-    return [here.parent / str(one) / REPORT for one in numbers if str(one) != here.name]
+    parent, _, own = uri.rstrip("/").rpartition("/")
+    names = [name.rstrip("/") for name in fileio.listdir(parent)]  # a bucket's folders end in one
+    numbers = sorted(int(name) for name in names if name.isdigit() and name != own)
+    return [f"{parent}/{number}/{REPORT}" for number in numbers]
 
 
 class Evaluator(base_component.BaseComponent):

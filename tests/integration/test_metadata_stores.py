@@ -17,11 +17,9 @@ from pipeline.configs import load_config
 from pipeline.connections import PASSWORD as PASSWORD_VARIABLE
 from pipeline.layout import Layout
 from tests import databases, signals
-from tests.integration.test_pipelines import NOCTURNE, NODES, TINY
+from tests.integration.test_pipelines import NIGHT_NODES, NOCTURNE, NODES, TINY
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(1500)]
-
-NIGHT = ["LatestBlessedModel", "BatchGenerator"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +50,10 @@ class Project:
 
 
 def end(process: subprocess.Popen[str]) -> str:
-    said = process.communicate(timeout=500)[0]
+    try:
+        said = process.communicate(timeout=1200)[0]
+    finally:
+        process.kill()
     assert process.returncode == 0, said
     return said
 
@@ -106,7 +107,7 @@ def test_a_week_and_two_nights_at_once_lose_and_double_nothing(project, monkeypa
         end(process)
     data = {"AudioExampleGen", "StatisticsGen", "Transform", "ExampleValidator", "Schema"}
     weekly = {node: ["CACHED" if node in data else "COMPLETE"] for node in NODES}
-    night = {node: ["COMPLETE"] for node in NIGHT}
+    night = {node: ["COMPLETE"] for node in NIGHT_NODES}
     assert executions(project) == {
         "first": {node: ["COMPLETE"] for node in NODES},
         "weekly": weekly,

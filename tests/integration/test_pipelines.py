@@ -29,6 +29,7 @@ TINY = [
 ]  # fmt: skip
 NODES = ["AudioExampleGen", "Schema", "StatisticsGen", "Transform", "ExampleValidator", "Trainer",
          "Evaluator", "Pusher"]  # fmt: skip
+NIGHT_NODES = ["LatestBlessedModel", "BatchGenerator"]
 
 
 def nocturne(cwd: pathlib.Path, *args: object) -> subprocess.CompletedProcess[str]:

@@ -189,10 +189,10 @@ def test_the_last_blessed_evaluation_is_found(tmp_path) -> None:
         paths[index].parent.mkdir()
         verdict = Verdict(blessed=blessed, reasons=(), figures={}, model_id=str(index))
         paths[index].write_text(verdict.to_json())
-    found = evaluator.last_blessed(paths)
+    found = evaluator.last_blessed(map(str, paths))
     assert found is not None
     assert found["model_id"] == "1"
-    assert evaluator.last_blessed(paths[2:]) is None
+    assert evaluator.last_blessed(map(str, paths[2:])) is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}"])

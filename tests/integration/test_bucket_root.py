@@ -1,0 +1,65 @@
+"""A pipelines' root in a bucket: data, models, verdicts and runs; ML Metadata on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+
+import pytest
+
+from audio import contract
+from beam_transforms import storage
+from tests import gcs, signals
+from tests.googleapis import googleapis
+from tests.integration.test_pipelines import NIGHT_NODES, NOCTURNE, NODES, TINY
+
+pytestmark = [*gcs.CLIENTS, pytest.mark.timeout(1500)]
+
+
+def test_both_pipelines_in_a_bucket(tmp_path, monkeypatch) -> None:
+    for index in range(6):
+        signals.write(tmp_path / "music" / f"{index}.flac", signals.tune(seconds=6, seed=index))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with gcs.emulator(tmp_path, monkeypatch) as bucket:
+        host = os.environ["STORAGE_EMULATOR_HOST"].removeprefix("http://")
+        with googleapis(tmp_path, host) as environment:
+
+            def nocturne(*args: object) -> str:
+                sets = [*TINY, "metadata.path=metadata.sqlite"]
+                flags = [part for one in sets for part in ("--set", one)]
+                done = subprocess.run(
+                    [str(NOCTURNE), *map(str, args), "--root", f"{bucket}/root", *flags],
+                    cwd=tmp_path, env={**os.environ, **environment},
+                    capture_output=True, text=True, check=False,
+                )  # fmt: skip
+                assert done.returncode == 0, done.stdout + done.stderr
+                return done.stdout
+
+            def outcomes(run_id: str) -> dict[str, str]:
+                found = json.loads(storage.read_text(f"{bucket}/root/runs/{run_id}/run.json"))
+                return {row["node"]: row["outcome"] for row in found["nodes"]}
+
+            nocturne("run", "training", "--input", "music", "--run-id", "first")
+            assert outcomes("first") == dict.fromkeys(NODES, "ran")
+            nocturne("run", "training", "--input", "music", "--run-id", "again")
+            assert outcomes("again") == dict.fromkeys(NODES, "cached")
+            output = f"{bucket}/clips/night"
+            nocturne("run", "generation", "--run-id", "night", "--output", output, "--clips", 1,
+                     "--seconds", 1)  # fmt: skip
+            assert outcomes("night") == dict.fromkeys(NIGHT_NODES, "ran")
+            manifest = json.loads(storage.read_text(f"{output}/{contract.MANIFEST}"))
+            assert manifest["model"]["path"].startswith(f"{bucket}/root/artifacts/Trainer/model/")
+            assert storage.exists(f"{output}/{manifest['clips'][0]['file']}")
+            assert len(storage.match(f"{bucket}/root/pushed/*/saved_model.pb")) == 1
+            said = nocturne("prune", "--keep-days", 0, "--keep-runs", 1, "--delete", "--json")
+            gone = [one["path"] for one in json.loads(said)["folders"] if not one["keep"]]
+            # All that was made is a published clip's, or the last run's by its cache.
+            assert [path for path in gone if "/.system/" not in path] == []
+    # Nothing but the store and the logs is on this machine.
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "account.json", "googleapis.pem", "metadata.sqlite", "metadata.sqlite.lock", "music",
+        "state",
+    ]  # fmt: skip
+    (log,) = (tmp_path / "state").glob("nocturne/roots/songs-root-*/runs/night/log.txt")
+    assert log.stat().st_size
