@@ -80,7 +80,7 @@ def test_the_package_holds_the_code_and_asks_for_no_tfx(wheel) -> None:
         names = archive.namelist()
         metadata = archive.read(next(n for n in names if n.endswith("METADATA"))).decode()
     for name in ("audio/mel.py", "beam_transforms/prepare.py", "pipeline/schema/schema.pbtxt",
-                 "pipeline/templates/report.html.j2"):  # fmt: skip
+                 "pipeline/templates/page.html.j2"):  # fmt: skip
         assert name in names
     assert not [name for name in names if name.startswith("tests")]
     required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist")]

@@ -154,7 +154,7 @@ def test_a_password_goes_to_no_server_that_a_manifest_names(project) -> None:
         (project.folder / "kept.yaml").rename(project.folder / "team.yaml")
     assert process.returncode == 9
     assert f"ML Metadata is on {project.kind}://team@127.0.0.1:" in said
-    assert "Give the --config of the pipelines that made it" in said
+    assert "Give the --config of the pipelines that wrote it" in said
 
 
 def test_a_wrong_password_is_said_plainly(project) -> None:
