@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 from audio import contract
 from beam_transforms import storage
 
+# What the Evaluator leaves.
+REPORT, PICTURES = "evaluation.json", "pictures"
 _SERVING = "Format-Serving"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """What a training run ends with.
+
+    Attributes:
+      dataset: folder of the dataset.
+      model: folder of the model.
+      evaluation: the Evaluator's figures and reasons.
+      anomalies: what ExampleValidator found, one line each.
+    """
+
+    dataset: str
+    model: str
+    evaluation: dict[str, Any]
+    anomalies: tuple[str, ...]
 
 
 def serving_model(uri: str) -> str:

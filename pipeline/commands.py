@@ -198,7 +198,7 @@ def evaluate(
             "another --output, or remove it."
         )
     with console.stage("load TensorFlow"):
-        from pipeline import evaluator
+        from pipeline import artifacts, evaluator
         from pipeline.blessing import table
     before = evaluator.read_verdict(against) if against else None
     beside = pathlib.Path(f"{output}.partial") if output else None
@@ -208,7 +208,7 @@ def evaluate(
             dataset,
             config.evaluate,
             before=before,
-            pictures=beside / evaluator.PICTURES if beside else None,
+            pictures=beside / artifacts.PICTURES if beside else None,
         )
     for line in table(verdict):
         console.line(f"  {line}")
@@ -217,7 +217,7 @@ def evaluate(
     if beside and output:
         beside.mkdir(exist_ok=True, parents=True)
         (beside / contract.EFFECTIVE_CONFIG).write_text(config.to_yaml())
-        (beside / evaluator.REPORT).write_text(verdict.to_json())
+        (beside / artifacts.REPORT).write_text(verdict.to_json())
         beside.rename(output)
         console.line(f"  written to {output}")
     return verdict

@@ -17,6 +17,7 @@ import numpy as np
 from audio.errors import ConfigMismatchError, UsageError
 from beam_transforms import storage
 from generator.inference import Model, load_model
+from pipeline.artifacts import REPORT
 from pipeline.blessing import Verdict, judge
 from pipeline.configs import EvaluateSettings
 from pipeline.free_running import measure
@@ -25,8 +26,6 @@ from pipeline.next_frame import next_frame_figures
 from pipeline.pictures import comparison_png
 from trainer.dataset import Dataset, open_dataset
 
-REPORT = "evaluation.json"
-PICTURES = "pictures"
 _N_PICTURES = 4
 
 

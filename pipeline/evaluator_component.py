@@ -13,8 +13,9 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact, artifact_utils, component_spec, standard_artifacts
 from tfx.utils import io_utils, path_utils
 
+from pipeline.artifacts import PICTURES, REPORT
 from pipeline.configs import EvaluateSettings
-from pipeline.evaluator import PICTURES, REPORT, evaluate, last_blessed
+from pipeline.evaluator import evaluate, last_blessed
 
 
 class Evaluation(artifact.Artifact):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import json
 import pathlib
+import posixpath
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from audio.config import AudioConfig
 from beam_transforms import storage
 from beam_transforms.examples import log_mel_of, read_tfrecord
 from generator.outputs import Output
-from pipeline.artifacts import anomalies, serving_model
+from pipeline.artifacts import PICTURES, REPORT, anomalies, serving_model
 from pipeline.curves import curves_of
 from pipeline.history import History
 from pipeline.pictures import smaller, strip_webp
@@ -34,7 +36,7 @@ def model_view(place: Output, history: History, manifest: Row | None) -> Row:
     info = _read_json(path, contract.MODEL_INFO) or (manifest["model"] if manifest else None)
     losses = _read_json(path, contract.HISTORY)
     judged = history.last("nocturne.Evaluation")
-    evaluation = _read_json(judged, "evaluation.json")
+    evaluation = _read_json(judged, REPORT)
     if manifest and evaluation and evaluation["model_id"] != manifest["model"]["model_id"]:
         judged = evaluation = None  # of another model
     return {
@@ -57,10 +59,13 @@ def _check(reason: str) -> tuple[str, str]:
 def _rollouts(place: Output, evaluation: str) -> list[str]:
     """Copies the evaluator's pictures beside the page."""
     links = []
-    for path in sorted(pathlib.Path(evaluation, "pictures").glob("*.png")):
-        name = f"{PAGE_FILES}/evaluation-{pathlib.Path(evaluation).name}-{path.stem}.webp"
+    number = posixpath.basename(evaluation)
+    for path in storage.match(storage.join(glob.escape(evaluation), PICTURES, "*.png")):
+        stem = posixpath.splitext(posixpath.basename(path))[0]
+        name = f"{PAGE_FILES}/evaluation-{number}-{stem}.webp"
         if place.checksum(name) is None:
-            place.replace(name, smaller(path.read_bytes()))
+            with storage.open_read(path) as file:
+                place.replace(name, smaller(file.read()))
         links.append(f"./{name}")
     return links
 

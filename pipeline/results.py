@@ -8,11 +8,9 @@ from typing import Any
 
 from audio.errors import IncompleteError
 from beam_transforms import storage
-from pipeline.artifacts import anomalies, serving_model
-from pipeline.evaluator import REPORT
+from pipeline.artifacts import REPORT, TrainingResult, anomalies, serving_model
 from pipeline.layout import Layout
 from pipeline.runners import NodeRun
-from pipeline.runs import TrainingResult
 from pipeline.shared import SharedMetadata, finished
 
 

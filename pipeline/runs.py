@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from audio import contract
 from audio.errors import NotBlessedError, OutputExistsError, UsageError
+from pipeline.artifacts import TrainingResult
 from pipeline.configs import Config
 from pipeline.console import Console
 from pipeline.layout import Layout
@@ -21,23 +22,6 @@ if TYPE_CHECKING:
 INPUT_NODE, OUTPUT_NODE = "AudioExampleGen", "BatchGenerator"
 # After this one a run of training that goes node by node has what its page tells.
 TRAINING_PAGE_NODE = "Pusher"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingResult:
-    """What a training run left.
-
-    Attributes:
-      dataset: folder of the dataset.
-      model: folder of the model.
-      evaluation: the Evaluator's figures and reasons.
-      anomalies: what ExampleValidator found, one line each.
-    """
-
-    dataset: str
-    model: str
-    evaluation: dict[str, Any]
-    anomalies: tuple[str, ...]
 
 
 def training(

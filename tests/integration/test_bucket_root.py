@@ -29,7 +29,7 @@ def test_both_pipelines_in_a_bucket(tmp_path, monkeypatch) -> None:
                 sets = [*TINY, "metadata.path=metadata.sqlite"]
                 flags = [part for one in sets for part in ("--set", one)]
                 done = subprocess.run(
-                    [str(NOCTURNE), *map(str, args), "--root", f"{bucket}/pipelines", *flags],
+                    [str(NOCTURNE), *map(str, args), "--root", f"{bucket}/top", *flags],
                     cwd=tmp_path, env={**os.environ, **environment},
                     capture_output=True, text=True, check=False,
                 )  # fmt: skip
@@ -37,11 +37,14 @@ def test_both_pipelines_in_a_bucket(tmp_path, monkeypatch) -> None:
                 return done.stdout
 
             def outcomes(run_id: str) -> dict[str, str]:
-                found = json.loads(storage.read_text(f"{bucket}/pipelines/runs/{run_id}/run.json"))
+                found = json.loads(storage.read_text(f"{bucket}/top/runs/{run_id}/run.json"))
                 return {row["node"]: row["outcome"] for row in found["nodes"]}
 
             nocturne("run", "training", "--input", "music", "--run-id", "first")
             assert outcomes("first") == dict.fromkeys(NODES, "ran")
+            page = f"{bucket}/top/runs/first"
+            assert "page/evaluation-" in storage.read_text(f"{page}/index.html")
+            assert storage.match(f"{page}/page/evaluation-*.webp")
             nocturne("run", "training", "--input", "music", "--run-id", "again")
             assert outcomes("again") == dict.fromkeys(NODES, "cached")
             output = f"{bucket}/clips/night"
@@ -49,9 +52,9 @@ def test_both_pipelines_in_a_bucket(tmp_path, monkeypatch) -> None:
                      "--seconds", 1)  # fmt: skip
             assert outcomes("night") == dict.fromkeys(NIGHT_NODES, "ran")
             manifest = json.loads(storage.read_text(f"{output}/{contract.MANIFEST}"))
-            assert manifest["model"]["path"].startswith(f"{bucket}/pipelines/artifacts/Trainer/model/")
+            assert manifest["model"]["path"].startswith(f"{bucket}/top/artifacts/Trainer/model/")
             assert storage.exists(f"{output}/{manifest['clips'][0]['file']}")
-            assert len(storage.match(f"{bucket}/pipelines/pushed/*/saved_model.pb")) == 1
+            assert len(storage.match(f"{bucket}/top/pushed/*/saved_model.pb")) == 1
             said = nocturne("prune", "--keep-days", 0, "--keep-runs", 1, "--delete", "--json")
             gone = [one["path"] for one in json.loads(said)["folders"] if not one["keep"]]
             # All that was made is a published clip's, or the last run's by its cache.
@@ -61,5 +64,5 @@ def test_both_pipelines_in_a_bucket(tmp_path, monkeypatch) -> None:
         "account.json", "googleapis.pem", "metadata.sqlite", "metadata.sqlite.lock", "music",
         "state",
     ]  # fmt: skip
-    (log,) = (tmp_path / "state").glob("nocturne/roots/songs-root-*/runs/night/log.txt")
+    (log,) = (tmp_path / "state").glob("nocturne/roots/songs-top-*/runs/night/log.txt")
     assert log.stat().st_size

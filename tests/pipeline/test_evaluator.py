@@ -17,7 +17,7 @@ from audio.errors import UsageError
 from beam_transforms import prepare
 from beam_transforms.settings import PrepareSettings
 from beam_transforms.sources import find_sources
-from pipeline import evaluator
+from pipeline import artifacts, evaluator
 from pipeline.blessing import Verdict, table
 from pipeline.configs import EvaluateSettings
 from pipeline.corpus import render_corpus
@@ -184,7 +184,7 @@ def test_pictures_are_drawn_of_a_few(music, going_on, tmp_path) -> None:
 
 
 def test_the_last_blessed_evaluation_is_found(tmp_path) -> None:
-    paths = [tmp_path / str(index) / evaluator.REPORT for index in range(4)]
+    paths = [tmp_path / str(index) / artifacts.REPORT for index in range(4)]
     for index, blessed in enumerate((True, True, False)):
         paths[index].parent.mkdir()
         verdict = Verdict(blessed=blessed, reasons=(), figures={}, model_id=str(index))

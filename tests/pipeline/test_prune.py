@@ -189,7 +189,7 @@ def test_a_root_in_a_bucket(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     with gcs.emulator(tmp_path, monkeypatch) as bucket:
         settings = MetadataSettings(path=str(tmp_path / "metadata.sqlite"))
-        root = Root(Layout.at(f"{bucket}/pipelines", settings))
+        root = Root(Layout.at(f"{bucket}/top", settings))
         fill(root, f"{bucket}/clips")
         before = set(storage.match(f"{bucket}/**"))
         assert going(prune(root)) == GOING
@@ -207,10 +207,10 @@ def test_a_root_in_a_bucket(tmp_path, monkeypatch) -> None:
             patch.setattr(pruning.FileSystems, "delete", dies)
             with pytest.raises(KeyboardInterrupt):
                 prune(root, delete=True)
-        data = f"{bucket}/pipelines/artifacts/AudioExampleGen/examples/4"
+        data = f"{bucket}/top/artifacts/AudioExampleGen/examples/4"
         assert deleted[0] == [f"{data}/{contract.COMPLETED}"]  # first of all
         prune(root, delete=True)
-        gone = tuple(f"{bucket}/pipelines/{path}/" for path in GOING)
+        gone = tuple(f"{bucket}/top/{path}/" for path in GOING)
         assert set(storage.match(f"{bucket}/**")) == {
             path for path in before if not path.startswith(gone)
         }
