@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from audio import contract
+from audio.errors import UsageError
+from pipeline import json_log
 from pipeline.cli_common import (
     AsJson,
     Clips,
@@ -43,6 +45,20 @@ app = typer.Typer(
 )
 app.add_typer(run_app, name="run")
 app.command()(prune)
+
+
+@app.callback()
+def nocturne(
+    log_format: Annotated[
+        str,
+        typer.Option(envvar="NOCTURNE_LOG_FORMAT", help="text, or json: one object a line."),
+    ] = json_log.TEXT,
+) -> None:
+    """Turns a bucket of songs into new music: prepare, train, generate; or the whole pipeline."""
+    with one_line_errors():
+        if log_format not in json_log.FORMATS:
+            raise UsageError(f"--log-format: wanted text or json, got {log_format!r}")
+    json_log.choose(log_format)
 
 
 @app.command()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audio.errors import NocturneError
-from pipeline import layout
+from pipeline import json_log, layout
 
 if TYPE_CHECKING:
     from pipeline.configs import Config
@@ -86,12 +86,17 @@ def print_json(found: object) -> None:
 
 @contextlib.contextmanager
 def running(
-    name: str, log: pathlib.Path | None = None, *, aside: bool = False
+    name: str,
+    log: pathlib.Path | None = None,
+    *,
+    run_id: str | None = None,
+    aside: bool = False,
 ) -> Iterator[Console]:
     """Runs a command's work: noise to a log file, errors as one line and an exit code.
 
     With `aside` stages go to stderr, for a command that prints JSON.
     """
+    json_log.belongs_to(run_id)
     from pipeline.console import Console, noise_to
 
     console = Console(aside=aside)
@@ -125,7 +130,11 @@ def one_line_errors(log: pathlib.Path | None = None) -> Iterator[None]:
             where = f" The log says more: {log}" if log else ""
             first = (str(cause).strip().splitlines() or [""])[0]
             said, code = f"internal error, {type(cause).__name__}: {first}.{where}", 1
-        print(f"nocturne: {said}", file=sys.stderr)
+        if json_log.chosen() == json_log.JSON:
+            fields = {"error": type(cause).__name__, "exit_code": code}
+            json_log.write(sys.stderr, "ERROR", said, **fields)
+        else:
+            print(f"nocturne: {said}", file=sys.stderr)
         raise typer.Exit(code) from None
 
 

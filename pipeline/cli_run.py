@@ -47,7 +47,8 @@ def run_training(
     """
     settings = configuration(config, overrides)
     run_id = run_id_for("training", run_id, only)
-    with running("run-training", log=layout.run_log(root, run_id, only)) as console:
+    log = layout.run_log(root, run_id, only)
+    with running("run-training", log=log, run_id=run_id) as console:
         from pipeline import runs
 
         if only:
@@ -79,7 +80,9 @@ def run_generation(
     flags = (clips, seconds, seed, temperature, primer, format, date)
     settings = generation_configuration(config, overrides, *flags)
     run_id = run_id_for("generation", run_id, only)
-    with running("run-generation", log=layout.run_log(root, run_id, only)) as console:
+    with running(
+        "run-generation", log=layout.run_log(root, run_id, only), run_id=run_id
+    ) as console:
         from pipeline import runs
 
         runs.generation(console, root, output, settings, run_id=run_id, only=only)
@@ -97,7 +100,7 @@ def run_blessed(
     Example: nocturne run blessed --root pipeline-root --run-id training-20261122T020000-17
     """
     settings = configuration(config, overrides)
-    with running("run-blessed") as console:
+    with running("run-blessed", run_id=run_id) as console:
         from pipeline import runs
 
         runs.require_blessed_run(console, root, run_id, settings)

@@ -265,12 +265,14 @@ def print_clips(console: Console, manifest: dict[str, Any], output: str) -> None
         again = len(clip["attempts"]) - 1
         console.line(
             f"  {output}/{clip['file']}  {clip['duration_seconds']:.1f} s  healthy"
-            + (f" after {again} that were not" if again else "")
+            + (f" after {again} that were not" if again else ""),
+            clip=clip["file"],
         )
     if len(manifest["clips"]) > 20:
         console.line(f"  ... {len(manifest['clips'])} in all: {output}/{contract.MANIFEST}")
     for entry in manifest["unhealthy"]:
         faults = ", ".join(entry["health"]["faults"])
         console.line(
-            f"  clip {entry['index']} is left out: {faults}, in {len(entry['attempts'])} attempts"
+            f"  clip {entry['index']} is left out: {faults}, in {len(entry['attempts'])} attempts",
+            clip=entry["index"],
         )

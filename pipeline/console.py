@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console as RichConsole
 from rich.progress import (
@@ -26,6 +27,8 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+
+from pipeline import json_log
 
 _PLAIN_INTERVAL_SECONDS = 15.0
 
@@ -64,7 +67,7 @@ class Stage:
         if self._console.progress:
             self._task = self._console.progress.add_task(self.name, total=None, note="")
         else:
-            self._console.line(f"{self.name} ...")
+            self._console.line(f"{self.name} ...", node=self.name)
 
     def update(self, done: int, total: int | None, note: str = "") -> None:
         """Shows how far it is: done of total, and a word on it."""
@@ -72,7 +75,8 @@ class Stage:
             self._console.progress.update(self._task, completed=done, total=total, note=note)
         elif time.monotonic() - self._told > _PLAIN_INTERVAL_SECONDS:
             self._told = time.monotonic()
-            self._console.line(f"  {self.name}: {done}{f' of {total}' if total else ''} {note}")
+            said = f"  {self.name}: {done}{f' of {total}' if total else ''} {note}"
+            self._console.line(said, node=self.name, done=done, total=total)
 
     def end(self, failed: bool) -> None:
         """Replaces the bar by a line that stays."""
@@ -80,23 +84,32 @@ class Stage:
             self._console.progress.remove_task(self._task)
         seconds = time.monotonic() - self._started
         word = "failed" if failed else self.outcome or "done"
-        self._console.line(f"{self.name:<22} {seconds:7.1f} s   {word}")
+        self._console.line(
+            f"{self.name:<22} {seconds:7.1f} s   {word}",
+            node=self.name,
+            seconds=round(seconds, 3),
+            outcome=word,
+        )
 
 
 class Console:
-    """Stages and lines on the terminal that the process was started on.
+    """Stages and lines on the terminal that the process was started on, or JSON on its stderr.
 
     Args:
       aside: show them on stderr: what goes to stdout is for a machine.
     """
 
     def __init__(self, *, aside: bool = False) -> None:
+        self._json = json_log.open_stderr() if json_log.chosen() == json_log.JSON else None
         self._file = os.fdopen(os.dup(2 if aside else 1), "w", buffering=1)
         self._rich = RichConsole(file=self._file, highlight=False, soft_wrap=True)
         self.progress: Progress | None = None
 
-    def line(self, text: str = "") -> None:
-        """Prints a line as it stands."""
+    def line(self, text: str = "", **fields: Any) -> None:
+        """Prints a line as it stands; the fields are for logs in JSON, such as node and clip."""
+        if self._json:
+            json_log.write(self._json, "INFO", " ".join(text.split()), **fields)
+            return
         # Names of files may look like markup.
         self._rich.print(text, markup=False)
 
@@ -115,7 +128,7 @@ class Console:
 
     @contextlib.contextmanager
     def _live(self) -> Iterator[None]:
-        if not self._rich.is_terminal or self.progress:
+        if self._json or not self._rich.is_terminal or self.progress:
             yield
             return
         columns = (

@@ -2,8 +2,8 @@ r"""ML Metadata on PostgreSQL, with a fault of its client mended.
 
 The wheel of ml-metadata 1.21 takes libpq's quoted literal apart and puts it together wrongly where
 a value holds a backslash: ` E'a\\'` becomes `'E'a\\'`. At best that is a syntax error, which
-every JSON inside JSON runs into; at worst what stands before the backslash is run as SQL. So no
-backslash reaches it: values hold another character in its place, there and back.
+every JSON inside JSON runs into; at worst, by its code, what stands before the backslash is run as
+SQL. So no backslash reaches it: values hold another character in its place, there and back.
 """
 
 from __future__ import annotations

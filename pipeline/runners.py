@@ -21,6 +21,7 @@ from tfx.proto.orchestration import pipeline_pb2
 from audio.errors import IncompleteError, NocturneError, UsageError
 from beam_transforms import staging, storage
 from pipeline.console import Console, Pace, Stage, Watcher
+from pipeline.counters import write_counters
 from pipeline.failures import underlying
 from pipeline.layout import RUN_SUMMARY, Layout
 from pipeline.shared import SharedMetadata, executions, finished, has_output, root_lock
@@ -35,8 +36,8 @@ class NodeRun:
 
     Attributes:
       node: its id.
-      outcome: `ran`, `cached`, `kept` (this run has done it already) or `skipped` (an input that it
-        needs is not there, or a Resolver found nothing).
+      outcome: `ran`, `cached`, `kept` (this run has done it already), `skipped` (an input that it
+        needs is not there, or a Resolver found nothing) or `failed`.
       seconds: how long it took.
       execution: its execution's id in ML Metadata.
     """
@@ -67,6 +68,7 @@ class StagedDagRunner(LocalDagRunner):
         flags.FLAGS.set_default("tfxio_use_byte_size_batching", True)
         self._console, self._layout, self._run_id, self._only = console, layout, run_id, only
         self.nodes: list[NodeRun] = []
+        self._error: str | None = None
 
     def run_with_ir(
         self,
@@ -126,18 +128,24 @@ class StagedDagRunner(LocalDagRunner):
             executor_spec=runner_utils.extract_executor_spec(deployment, name),
             custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
         )
-        started = time.monotonic()
-        with self._console.stage(name) as stage, _watched(stage, self._layout):
-            execution = self._finished_before(node, store)
-            if execution:
-                stage.outcome = "kept"
-            else:
-                execution = _launch(name, component_launcher)
-                stage.outcome = _outcome(store, execution)
-        seconds = round(time.monotonic() - started, 2)
-        self.nodes.append(
-            NodeRun(node=name, outcome=stage.outcome, seconds=seconds, execution=execution)
-        )
+        started, execution, outcome = time.monotonic(), 0, "failed"
+        try:
+            with self._console.stage(name) as stage, _watched(stage, self._layout):
+                execution = self._finished_before(node, store)
+                if execution:
+                    stage.outcome = "kept"
+                else:
+                    execution = _launch(name, component_launcher)
+                    stage.outcome = _outcome(store, execution)
+                outcome = stage.outcome
+        except BaseException as error:
+            self._error = type(error).__name__
+            raise
+        finally:
+            seconds = round(time.monotonic() - started, 2)
+            self.nodes.append(
+                NodeRun(node=name, outcome=outcome, seconds=seconds, execution=execution)
+            )
 
     def _finished_before(self, node: Any, store: SharedMetadata) -> int:
         """Returns the execution by which this run has done a node, or 0.
@@ -160,7 +168,7 @@ class StagedDagRunner(LocalDagRunner):
         return int(done.id) if done else 0
 
     def write_summary(self) -> None:
-        """Writes run.json: the run's id and its nodes, those that ran in other processes too."""
+        """Writes run.json and counters.json: of nodes that ran in other processes, too."""
         path = f"{self._layout.run_folder(self._run_id)}/{RUN_SUMMARY}"
         with root_lock(self._layout, f"runs/{self._run_id}/run"):
             before = json.loads(storage.read_text(path))["nodes"] if storage.exists(path) else []
@@ -168,6 +176,7 @@ class StagedDagRunner(LocalDagRunner):
             rows |= {node.node: dataclasses.asdict(node) for node in self.nodes}
             text = json.dumps({"run_id": self._run_id, "nodes": list(rows.values())}, indent=2)
             storage.write_text(path, text + "\n")
+            write_counters(self._layout, self._run_id, rows.values(), self._error)
 
 
 def _launch(name: str, component_launcher: launcher.Launcher) -> int:

@@ -195,6 +195,10 @@ def test_a_night_into_a_bucket_whose_end_was_lost(root, tmp_path, monkeypatch) -
             with pytest.raises(NodeFailedError, match=r"BatchGenerator failed: .*power cut"):
                 generate("BatchGenerator", "bucket", "gs://songs/night")
         first = Bucket("gs://songs/night").read(contract.MANIFEST)
+        counters = json.loads(pathlib.Path("root/runs/bucket/counters.json").read_text())
+        assert counters["nodes"]["BatchGenerator"]["outcome"] == "failed"
+        assert counters["error"] == "NodeFailedError"
+        assert counters["clips_published"] is None
         assert generate("BatchGenerator", "bucket", "gs://songs/night") == "ran"
         assert Bucket("gs://songs/night").read(contract.MANIFEST) == first
         assert first is not None

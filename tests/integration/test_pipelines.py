@@ -105,6 +105,30 @@ def test_statistics_are_of_the_figures_alone_and_the_schema_fits(project) -> Non
         assert not anomalies_pb2.Anomalies.FromString(path.read_bytes()).anomaly_info
 
 
+def test_counters_say_what_the_runs_did(project) -> None:
+    from pipeline.counters import Counters
+
+    (week,) = (project / "root" / "runs").glob("training-*/counters.json")
+    found = Counters.model_validate_json(week.read_text())
+    assert found.run_id == week.parent.name
+    assert {name: node.outcome for name, node in found.nodes.items()} == dict.fromkeys(NODES, "ran")
+    assert found.nodes["Trainer"].seconds > 0
+    (info,) = (project / "root" / "artifacts").glob("AudioExampleGen/examples/*/dataset_info.json")
+    splits = json.loads(info.read_text())["splits"].values()
+    assert found.audio_seconds == pytest.approx(sum(one["seconds"] for one in splits), abs=1e-3)
+    assert (found.files, found.recordings_read, found.recordings_rejected) == (6, 6, 0)
+    assert (found.steps, found.windows, found.model_blessed) == (30, 30 * 4, True)
+    assert (found.clips_published, found.error) == (None, None)
+    (night,) = (project / "root" / "runs").glob("generation-*/counters.json")
+    found = Counters.model_validate_json(night.read_text())
+    manifest = json.loads((project / "clips" / "manifest.json").read_text())
+    entries = manifest["clips"] + manifest["unhealthy"]
+    assert found.clips_published == len(manifest["clips"]) == 2
+    assert found.clips_refused == len(manifest["unhealthy"])
+    assert found.clip_attempts == sum(len(one["attempts"]) for one in entries)
+    assert found.steps is None
+
+
 def test_nothing_is_stored_twice(project) -> None:
     """Transform materialises nothing: the frames are in the dataset alone."""
     artifacts = project / "root" / "artifacts"
@@ -251,3 +275,29 @@ def test_one_recording_alone_is_said_plainly(tmp_path) -> None:
     done = nocturne(tmp_path, "run", "training", "--input", "music", "--root", "root", *sets)
     assert done.returncode == 8, done.stdout + done.stderr
     assert "no recording is held out" in done.stdout
+
+
+def test_prune_leaves_what_the_last_runs_and_the_clips_need(project) -> None:
+    """After all the runs above: the clips are traced as before, and the next run has its cache."""
+
+    def prune(*args: str) -> list[dict[str, Any]]:
+        done = nocturne(
+            project, "prune", "--root", "root", "--keep-days", 0, "--keep-runs", 1, "--json", *args
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return list(json.loads(done.stdout)["folders"])
+
+    train(project)
+    traced = nocturne(project, "trace", "clips/clip-0001.wav", "--json").stdout
+    going = {one["path"] for one in prune() if not one["keep"]}
+    assert {path.split("/")[1] for path in going if path.startswith("artifacts/")} >= {
+        "AudioExampleGen", "Transform", "StatisticsGen",
+    }  # fmt: skip
+    assert all((project / "root" / path).exists() for path in going)
+    prune("--delete")
+    assert not any((project / "root" / path).exists() for path in going)
+    assert [one for one in prune() if not one["keep"]] == []
+    assert nocturne(project, "trace", "clips/clip-0001.wav", "--json").stdout == traced
+    assert train(project) == dict.fromkeys(NODES, "cached")
+    # What was pruned is made again where it is asked for.
+    assert train(project, "prepare.chunk_frames=150")["AudioExampleGen"] == "ran"
