@@ -15,8 +15,9 @@ import pydantic
 
 from audio import contract
 from beam_transforms import storage
+from pipeline.artifacts import serving_model
 from pipeline.layout import Layout
-from pipeline.shared import SharedMetadata
+from pipeline.shared import outputs
 
 COUNTERS = "counters.json"
 
@@ -68,7 +69,7 @@ def write_counters(
     found: dict[str, Any] = {}
     for row in rows:
         if row["execution"] and row["node"] in _FIGURES:
-            for kind, uri, properties in _outputs(layout, row["execution"]):
+            for kind, uri, properties in outputs(layout, row["execution"]):
                 found |= _FIGURES[row["node"]](kind, uri, properties)
     counters = Counters(
         run_id=run_id,
@@ -79,16 +80,6 @@ def write_counters(
     )
     text = counters.model_dump_json(indent=2) + "\n"
     storage.write_text(f"{layout.run_folder(run_id)}/{COUNTERS}", text)
-
-
-def _outputs(layout: Layout, execution: int) -> list[tuple[str, str, Any]]:
-    """Returns what an execution made or found in the cache: type, folder, properties."""
-    with SharedMetadata(layout) as handle:
-        events = handle.store.get_events_by_execution_ids([execution])
-        made = [event.artifact_id for event in events if event.type == event.OUTPUT]
-        artifacts = handle.store.get_artifacts_by_id(made)
-        types = {one.id: one.name for one in handle.store.get_artifact_types()}
-    return [(types[one.type_id], one.uri, one.custom_properties) for one in artifacts]
 
 
 def _json(path: str) -> dict[str, Any]:
@@ -113,7 +104,7 @@ def _of_dataset(kind: str, uri: str, _: Any) -> dict[str, Any]:
 def _of_model(kind: str, uri: str, _: Any) -> dict[str, Any]:
     if kind != "Model":
         return {}
-    model = storage.join(uri, "Format-Serving")
+    model = serving_model(uri)
     steps = int(_json(storage.join(model, contract.HISTORY))["epochs"][-1]["step"])
     batch = int(_json(storage.join(model, contract.MODEL_INFO))["train"]["batch_windows"])
     return {"steps": steps, "windows": steps * batch}

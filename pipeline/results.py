@@ -11,7 +11,7 @@ from beam_transforms import storage
 from pipeline.artifacts import REPORT, TrainingResult, anomalies, serving_model
 from pipeline.layout import Layout
 from pipeline.runners import NodeRun
-from pipeline.shared import SharedMetadata, finished
+from pipeline.shared import SharedMetadata, finished, outputs
 
 
 def training_result(layout: Layout, nodes: Sequence[NodeRun]) -> TrainingResult:
@@ -46,11 +46,4 @@ def _evaluation(layout: Layout, execution: int) -> dict[str, Any]:
 
 
 def _output(layout: Layout, execution: int, kind: str) -> str:
-    with SharedMetadata(layout) as handle:
-        store = handle.store
-        events = store.get_events_by_execution_ids([execution])
-        artifacts = store.get_artifacts_by_id(
-            [event.artifact_id for event in events if event.type == event.OUTPUT]
-        )
-        types = {one.id: one.name for one in store.get_artifact_types()}
-    return next(str(one.uri) for one in artifacts if types[one.type_id] == kind)
+    return next(uri for name, uri, _ in outputs(layout, execution) if name == kind)

@@ -102,6 +102,16 @@ def executions(handle: metadata.Metadata, *, run_id: str, node: str) -> list[Any
     return sorted(found, key=lambda execution: int(execution.id))
 
 
+def outputs(layout: Layout, execution: int) -> list[tuple[str, str, Any]]:
+    """Returns what an execution made or found in the cache: type, folder, custom properties."""
+    with SharedMetadata(layout) as handle:
+        events = handle.store.get_events_by_execution_ids([execution])
+        made = [event.artifact_id for event in events if event.type == event.OUTPUT]
+        artifacts = handle.store.get_artifacts_by_id(made)
+        types = {one.id: one.name for one in handle.store.get_artifact_types()}
+    return [(types[one.type_id], str(one.uri), one.custom_properties) for one in artifacts]
+
+
 def finished(handle: metadata.Metadata, *, run_id: str, node: str) -> Any | None:
     """Returns the execution by which a node is finished in one run; None where it is not.
 
