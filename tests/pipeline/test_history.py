@@ -5,6 +5,8 @@ import pathlib
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as proto
 
+from audio.errors import LineageError
+from pipeline.connections import MetadataSettings
 from pipeline.history import History, history_of, night_before, open_metadata
 from tests.pipeline.pages import Store
 
@@ -81,3 +83,11 @@ def test_reading_needs_no_write(store, tmp_path) -> None:
     store.ran("Trainer", "t", makes=[store.artifact("Model", "/m")])
     again = open_metadata(str(tmp_path / "metadata.sqlite"))
     assert history_of(again, ["t"]).last("Model") == "/m"
+
+
+def test_a_server_that_is_not_the_configured_one_is_not_called() -> None:
+    """A manifest may come from anywhere, and the password would go there."""
+    ours = MetadataSettings(kind="postgresql", host="127.0.0.1", port=1)
+    for named in ("postgresql://nocturne@127.0.0.2:1/nocturne", ours.address.replace(":1/", ":2/")):
+        with pytest.raises(LineageError, match="with that server in its section"):
+            open_metadata(named, ours)
