@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Every process of ours: no bytecode surprises, no accelerator probing chatter.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+# A module's tests share what is dear to make, and some go on from each other: they stay together.
+SPREAD := -n 2 --dist loadscope --no-loadscope-reorder
 
 $(STAMP): deploy/set_up.sh deploy/relink_wheels.py requirements/locked.txt requirements/uv.txt pyproject.toml
 	@bash deploy/set_up.sh $(VENV)
@@ -52,10 +54,10 @@ drawing: $(STAMP) ## writes who imports whom into docs/architecture.md
 check: lint types imports ## lint, types, import rules
 
 check-fast: check ## check, and the tests that take under three minutes
-	@$(BIN)/pytest -q -n 2 -m "not slow"
+	@$(BIN)/pytest -q $(SPREAD) -m "not slow"
 
 test: check $(AIRFLOW_STAMP) ## everything that must pass
-	@$(BIN)/pytest -q -n 2 --dist worksteal
+	@$(BIN)/pytest -q $(SPREAD)
 
 format: $(STAMP) ## rewrites the code in the house's format
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

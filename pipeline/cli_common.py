@@ -99,9 +99,8 @@ def running(
     json_log.belongs_to(run_id)
     from pipeline.console import Console, noise_to
 
-    console = Console(aside=aside)
     log = log or _default_log(name)
-    with one_line_errors(log), noise_to(log):
+    with one_line_errors(log), Console(aside=aside) as console, noise_to(log):
         try:
             yield console
         except NocturneError:

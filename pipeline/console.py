@@ -95,6 +95,8 @@ class Stage:
 class Console:
     """Stages and lines on the terminal that the process was started on, or JSON on its stderr.
 
+    A context manager: it holds files open.
+
     Args:
       aside: show them on stderr: what goes to stdout is for a machine.
     """
@@ -104,6 +106,19 @@ class Console:
         self._file = os.fdopen(os.dup(2 if aside else 1), "w", buffering=1)
         self._rich = RichConsole(file=self._file, highlight=False, soft_wrap=True)
         self.progress: Progress | None = None
+
+    def __enter__(self) -> Console:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for file in (self._file, self._json):
+            if file:
+                file.close()
 
     def line(self, text: str = "", **fields: Any) -> None:
         """Prints a line as it stands; the fields are for logs in JSON, such as node and clip."""

@@ -60,7 +60,10 @@ def end(process: subprocess.Popen[str]) -> str:
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql", "mysql"])
 def project(request, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A project whose first run has blessed a model; the database did not exist before it."""
+    """A project with a first run, then a week and two nights that ran at once.
+
+    The database did not exist before the first of them.
+    """
     folder = tmp_path_factory.mktemp(request.param)
     for index in range(6):
         signals.write(folder / "music" / f"{index}.flac", signals.tune(seconds=6, seed=index))
@@ -72,6 +75,10 @@ def project(request, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proje
         secret = {PASSWORD_VARIABLE: databases.PASSWORD}
         found = Project(folder, request.param, secret)
         end(found.train("first"))
+        at_once = [found.train("weekly", "train.seed=1"),
+                   found.generate("night-1", 1), found.generate("night-2", 2)]  # fmt: skip
+        for process in at_once:
+            end(process)
         yield found
 
 
@@ -101,10 +108,6 @@ def layout(project: Project) -> Layout:
 def test_a_week_and_two_nights_at_once_lose_and_double_nothing(project, monkeypatch) -> None:
     for name, text in project.environment.items():
         monkeypatch.setenv(name, text)
-    at_once = [project.train("weekly", "train.seed=1"),
-               project.generate("night-1", 1), project.generate("night-2", 2)]  # fmt: skip
-    for process in at_once:
-        end(process)
     data = {"AudioExampleGen", "StatisticsGen", "Transform", "ExampleValidator", "Schema"}
     weekly = {node: ["CACHED" if node in data else "COMPLETE"] for node in NODES}
     night = {node: ["COMPLETE"] for node in NIGHT_NODES}

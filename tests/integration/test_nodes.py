@@ -45,13 +45,15 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
 
 def run(node: str, run_id: str, config: Config = TINY_CONFIG) -> str:
     """Runs a node of the training pipeline in this process; returns its outcome."""
-    runs.training_node(Console(), ["music"], "root", config, run_id=run_id, node=node)
+    with Console() as console:
+        runs.training_node(console, ["music"], "root", config, run_id=run_id, node=node)
     return outcomes(run_id)[node]
 
 
 def generate(node: str, run_id: str, output: str = "clips") -> str:
     config = load_config(None, [*TINY, "generate.clips=2", "generate.seconds=1"])
-    runs.generation(Console(), "root", output, config, run_id=run_id, only=node)
+    with Console() as console:
+        runs.generation(console, "root", output, config, run_id=run_id, only=node)
     return outcomes(run_id)[node]
 
 
@@ -72,15 +74,26 @@ def start(node: str, run_id: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def kill_when(process: subprocess.Popen[str], pattern: str) -> None:
-    """Kills a process once a file of a pattern is there."""
+def wait_for(process: subprocess.Popen[str], pattern: str) -> None:
+    """Waits until a process has made a file of a pattern."""
     deadline = time.monotonic() + 240
     while not list(pathlib.Path("root").glob(pattern)):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline, f"no {pattern}"
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+
+
+def kill_when(process: subprocess.Popen[str], pattern: str, *, output: str) -> None:
+    """Kills a node's process once a file of a pattern is there, before ML Metadata hears of it.
+
+    The folder `output` is made when ML Metadata knows that the node has begun. From then on the
+    test holds the store: what the node has finished it cannot tell.
+    """
+    wait_for(process, output)
+    with alone(pathlib.Path("root", "metadata.sqlite.lock")):
+        wait_for(process, pattern)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
     assert process.returncode == -signal.SIGKILL
 
 
@@ -100,7 +113,8 @@ def states(run_id: str, node: str) -> list[str]:
 
 def test_a_killed_node_is_not_taken_for_finished_and_its_retry_succeeds(root) -> None:
     process = start("AudioExampleGen", "first")
-    kill_when(process, "artifacts/AudioExampleGen/staging/*/*/*.json")
+    examples = "artifacts/AudioExampleGen/examples/*"
+    kill_when(process, "artifacts/AudioExampleGen/staging/*/*/*.json", output=examples)
     assert states("first", "AudioExampleGen") == ["RUNNING"]
     with pytest.raises(IncompleteError, match=r"StatisticsGen needs AudioExampleGen, .* in first"):
         run("StatisticsGen", "first")
@@ -118,7 +132,8 @@ def test_a_node_needs_its_own_runs_nodes(root) -> None:
 
 
 def test_two_nodes_at_once_against_one_store_one_of_them_killed_before(root) -> None:
-    kill_when(start("Transform", "first"), "artifacts/Transform/transform_graph/*")
+    graph = "artifacts/Transform/transform_graph/*"
+    kill_when(start("Transform", "first"), graph, output=graph)
     assert states("first", "Transform") == ["RUNNING"]
     left_over = next(pathlib.Path("root/artifacts/Transform/transform_graph").iterdir())
     (left_over / "half-written").touch()
@@ -160,16 +175,18 @@ def test_generation_waits_for_a_blessed_model(root) -> None:
     for _ in range(2):  # what was not found once is looked for again
         with pytest.raises(NotBlessedError, match="no blessed model below root"):
             generate("LatestBlessedModel", "night")
-    with pytest.raises(IncompleteError, match="the Evaluator has not run"):
-        runs.require_blessed_run(Console(), "root", "first", TINY_CONFIG)
+    with Console() as console, pytest.raises(IncompleteError, match="the Evaluator has not run"):
+        runs.require_blessed_run(console, "root", "first", TINY_CONFIG)
 
 
 def test_the_rest_of_a_run_and_a_night_from_its_model(root) -> None:
-    kill_when(start("Trainer", "first"), "artifacts/Trainer/model/*/Format-Serving/*")
+    model = "artifacts/Trainer/model/*"
+    kill_when(start("Trainer", "first"), f"{model}/Format-Serving/*", output=model)
     assert [run(node, "first") for node in ("ExampleValidator", "Trainer")] == ["ran", "ran"]
     assert states("first", "Trainer") == ["COMPLETE"]
     assert [run(node, "first") for node in ("Evaluator", "Pusher")] == ["ran", "ran"]
-    runs.require_blessed_run(Console(), "root", "first", TINY_CONFIG)
+    with Console() as console:
+        runs.require_blessed_run(console, "root", "first", TINY_CONFIG)
     assert generate("LatestBlessedModel", "night") == "ran"
     assert generate("BatchGenerator", "night") == "ran"
     assert pathlib.Path("clips", contract.COMPLETED).exists()
@@ -212,9 +229,10 @@ def test_a_night_into_a_bucket_whose_end_was_lost(root, tmp_path, monkeypatch) -
 
 def test_a_run_whose_model_is_not_blessed_says_so(root) -> None:
     strict = load_config(None, [*TINY, "evaluate.min_ratio=0.999", "evaluate.max_ratio=1"])
-    runs.training(Console(), ["music"], "root", strict, run_id="strict")
-    with pytest.raises(NotBlessedError, match="the model of strict is not blessed"):
-        runs.require_blessed_run(Console(), "root", "strict", strict)
+    with Console() as console:
+        runs.training(console, ["music"], "root", strict, run_id="strict")
+        with pytest.raises(NotBlessedError, match="the model of strict is not blessed"):
+            runs.require_blessed_run(console, "root", "strict", strict)
     assert len(list((root / "pushed").iterdir())) == 1
 
 

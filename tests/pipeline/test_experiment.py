@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+from collections.abc import Iterator
 
 import pytest
 
@@ -30,8 +31,10 @@ TWO = Experiment(
 )
 
 
-# One for all: it holds a duplicate of stdout for as long as it lives.
-CONSOLE = Console()
+@pytest.fixture
+def console() -> Iterator[Console]:
+    with Console() as found:
+        yield found
 
 
 def write(path: pathlib.Path, text: str) -> str:
@@ -74,9 +77,9 @@ def tunes(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 def test_validation_and_test_hold_different_recordings_and_train_on_the_same(
-    tmp_path, tunes
+    tmp_path, tunes, console
 ) -> None:
-    paths = experiments.prepare(CONSOLE, TWO, [str(tunes)], tmp_path)
+    paths = experiments.prepare(console, TWO, [str(tunes)], tmp_path)
     splits = {
         name: {
             split: {r["recording_id"] for r in prepared.recordings(path) if r["split"] == split}
@@ -91,17 +94,17 @@ def test_validation_and_test_hold_different_recordings_and_train_on_the_same(
     assert len(set.union(*held_out)) == 4
 
 
-def test_two_recordings_must_be_held_out(tmp_path, tunes) -> None:
+def test_two_recordings_must_be_held_out(tmp_path, tunes, console) -> None:
     with pytest.raises(InputError, match="raise held_out"):
         experiments.prepare(
-            CONSOLE, dataclasses.replace(TWO, held_out=0.25), [str(tunes)], tmp_path
+            console, dataclasses.replace(TWO, held_out=0.25), [str(tunes)], tmp_path
         )
 
 
 @pytest.mark.slow
-def test_what_is_finished_is_not_done_again(tmp_path, tunes, monkeypatch) -> None:
+def test_what_is_finished_is_not_done_again(tmp_path, tunes, console, monkeypatch) -> None:
     def run() -> list[Result]:
-        return experiments.run(CONSOLE, TWO, inputs=[str(tunes)], folder=str(tmp_path))
+        return experiments.run(console, TWO, inputs=[str(tunes)], folder=str(tmp_path))
 
     first = run()
     assert [(each.variant, each.seed) for each in first] == [("plain", 0), ("small", 0)]
