@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import glob
 import json
 import pathlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from absl import flags
@@ -200,14 +202,14 @@ def _outcome(store: SharedMetadata, execution_id: int) -> str:
     return "cached" if found[0].last_known_state == _STATES.CACHED else "ran"
 
 
-def _watched(stage: Stage, layout: Layout) -> Watcher:
+@contextlib.contextmanager
+def _watched(stage: Stage, layout: Layout) -> Iterator[None]:
     """Shows how far a node is: the Trainer says, Beam jobs leave files."""
     pace = Pace()
 
     def steps(done: int, total: int, loss: float) -> None:
         stage.update(done, total, f"loss {loss:.4f}  {pace.said(done)}")
 
-    fit.listener = steps
     pattern = f"{layout.artifacts}/{stage.name}/*/*/{staging.FOLDER}"
 
     def look() -> None:
@@ -219,7 +221,12 @@ def _watched(stage: Stage, layout: Layout) -> Watcher:
             total = listing.read_bytes().count(b"\n") if listing.exists() else None
             stage.update(done, total, "files")
 
-    return Watcher(look)
+    fit.listener = steps
+    try:
+        with Watcher(look):
+            yield
+    finally:
+        fit.listener = None  # the stage, and the console that it writes to, end here
 
 
 def _first_line(error: BaseException) -> str:

@@ -95,7 +95,9 @@ class NextFrameTuner(keras_tuner.engine.base_tuner.BaseTuner):
             raise _Fatal(str(error)) from error
         except Exception as error:
             said = f"trial {trial.trial_id} of the search with {values} failed: {error}"
-            raise _Fatal(said) from TrialFailedError(said)
+            failed = TrialFailedError(said)
+            failed.__cause__ = error  # for the log
+            raise _Fatal(said) from failed
         tf.io.gfile.rmtree(folder)
         return {"eval_loss": float(history["best"]["eval_loss"])}
 

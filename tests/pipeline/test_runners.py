@@ -21,3 +21,19 @@ def test_batches_are_sized_by_their_bytes_not_by_the_time_they_took(tmp_path) ->
     StagedDagRunner(console=Silent(), layout=Layout(root=str(tmp_path)), run_id="x")
     options = batch_util.GetBatchElementsKwargs(None)
     assert options["min_batch_size"] == options["max_batch_size"]
+
+
+def test_a_node_stops_listening_to_the_training_when_it_ends(tmp_path) -> None:
+    """Else the next training of this process writes to a console that is closed."""
+    from pipeline.console import Stage
+    from pipeline.runners import _watched
+    from trainer import fit
+
+    def interrupted() -> None:
+        with _watched(Stage(Silent(), "Trainer"), Layout(str(tmp_path))):
+            assert fit.listener is not None
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert fit.listener is None
