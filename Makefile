@@ -23,7 +23,7 @@ demo: $(STAMP) ## plays a corpus, trains, generates, and writes demo/index.html
 	@$(BIN)/nocturne demo --root demo
 
 AIRFLOW_STAMP := .airflow-venv/.installed
-$(AIRFLOW_STAMP): $(STAMP) requirements/airflow.txt
+$(AIRFLOW_STAMP): $(STAMP) deploy/set_up_airflow.sh requirements/airflow.txt
 	@bash deploy/set_up_airflow.sh .airflow-venv
 	@touch $@
 

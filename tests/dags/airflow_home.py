@@ -73,7 +73,6 @@ def make_home(folder: pathlib.Path, **variables: str) -> Home:
             "NOCTURNE_OUTPUT": str(folder / "clips"),
             "NOCTURNE_RETRY_SECONDS": "0.1",
             "NOCTURNE_WAIT_SECONDS": "0.1",
-            "PYTHONPYCACHEPREFIX": str(folder / "bytecode"),
             **variables,
         },
     )
