@@ -25,8 +25,6 @@ export NOCTURNE_COMMAND=${NOCTURNE_COMMAND:-$project/.venv/bin/nocturne}
 export NOCTURNE_ROOT=${NOCTURNE_ROOT:-$AIRFLOW_HOME/nocturne/root}
 export NOCTURNE_INPUT=${NOCTURNE_INPUT:-$AIRFLOW_HOME/nocturne/music}
 export NOCTURNE_OUTPUT=${NOCTURNE_OUTPUT:-$AIRFLOW_HOME/nocturne/clips}
-# Each node is a process that loads TFX: with its byte code at hand, in a fifth of the time.
-unset PYTHONDONTWRITEBYTECODE
 
 if [ $# -gt 0 ]; then exec "$bin/airflow" "$@"; fi
 
