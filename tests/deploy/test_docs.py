@@ -15,6 +15,7 @@ import pytest
 import typer.main
 
 from deploy.import_drawing import PACKAGES
+from tests.browser import chromium
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -67,6 +68,17 @@ def test_pages_fetch_nothing_from_other_hosts_and_nothing_that_is_not_there(site
         for address in found:
             assert "//" not in address, page
             assert (page.parent / address.partition("#")[0]).exists(), (page, address)
+
+
+def test_the_search_finds_a_page_where_the_site_is_a_folder(site) -> None:
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto((site / "index.html").as_uri())
+        page.locator("[data-md-component=search-query]").fill("whitening")
+        found = page.locator(".md-search-result__link")
+        found.first.wait_for(state="attached")
+        pages = {link.get_attribute("href").partition("#")[0] for link in found.all()}
+        assert (site / "method.html").as_uri() in {address.partition("?")[0] for address in pages}
 
 
 def test_every_module_with_a_docstring_is_in_the_reference(site) -> None:
