@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.graphs import graph_function
 from trainer.model import NextFrameModel
 from trainer.settings import TrainSettings
 
@@ -29,7 +30,7 @@ class TrainingLoop:
                 _schedule(settings), weight_decay=settings.weight_decay
             )
             self.optimizer.build(self.model.trainable_variables)
-        self._eval_step = tf.function(
+        self._eval_step = graph_function(
             self._eval_losses, input_signature=[tf.TensorSpec([None, None, n_mels], tf.float32)]
         )
 
@@ -48,7 +49,7 @@ class TrainingLoop:
         )
         return self._strategy.experimental_distribute_dataset(batches.with_options(options))
 
-    @tf.function
+    @graph_function
     def train_step(self, batch: Any, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Takes one optimiser step on normalised windows.
 
@@ -61,7 +62,7 @@ class TrainingLoop:
         """
         return self._step(batch, step)
 
-    @tf.function
+    @graph_function
     def train_steps(
         self, batches: Any, first: tf.Tensor, count: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -75,11 +76,17 @@ class TrainingLoop:
         Returns:
           Losses and norms, float32 [count] each.
         """
-        losses = tf.TensorArray(tf.float32, count)
-        norms = tf.TensorArray(tf.float32, count)
-        for index in tf.range(count):
+
+        def body(
+            index: tf.Tensor, losses: tf.TensorArray, norms: tf.TensorArray
+        ) -> tuple[Any, ...]:
             loss, norm = self._step(next(batches), first + tf.cast(index, tf.int64))
-            losses, norms = losses.write(index, loss), norms.write(index, norm)
+            return index + 1, losses.write(index, loss), norms.write(index, norm)
+
+        empty = [tf.TensorArray(tf.float32, count) for _ in range(2)]
+        _, losses, norms = tf.while_loop(
+            lambda index, *_: index < count, body, (tf.constant(0), *empty)
+        )
         return losses.stack(), norms.stack()
 
     def _step(self, batch: Any, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

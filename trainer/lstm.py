@@ -15,6 +15,8 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from trainer.graphs import graph_function
+
 # Per layer (hidden, cell), each float32 [batch, units].
 State = tuple[tuple[tf.Tensor, tf.Tensor], ...]
 # Per layer the kernels as one, and the bias: one product a step is faster than two.
@@ -182,7 +184,7 @@ def _update(gates: tf.Tensor, cell: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf
 
 # A frame of a batch is so little that TensorFlow spends as long on starting its twenty small
 # operations as on the matrix product; XLA makes them one.
-@tf.function(jit_compile=True)
+@graph_function(jit_compile=True)
 def _updated(
     projected: tf.Tensor, product: tf.Tensor, cell: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -190,7 +192,7 @@ def _updated(
     return _update(projected + product, cell)
 
 
-@tf.function(jit_compile=True)
+@graph_function(jit_compile=True)
 def _blamed(
     gates: tf.Tensor,
     cell: tf.Tensor,

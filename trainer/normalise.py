@@ -9,6 +9,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from audio import contract
+from trainer.graphs import graph_function
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ def from_graph(transform_graph: str, *, floor: float) -> Normaliser:
     """Returns the normaliser of a fitted Transform graph, as constants."""
     layer = tft.TFTransformOutput(transform_graph).transform_features_layer()
 
-    @tf.function
+    @graph_function
     def read() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         normaliser = from_layer(layer, floor=floor)
         return normaliser.mean, normaliser.std, normaliser.highest

@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from trainer.graphs import graph_function
 from trainer.heads import Sampling
 from trainer.model import NextFrameModel
 from trainer.normalise import Normaliser
@@ -54,13 +55,13 @@ def roll_out(
     noise = tf.transpose(noise, [1, 0, 2])
     heard = normaliser.apply(primer)
     style = heard if anchor is None else normaliser.apply(anchor)
-    outputs, state = tf.function(model.warm_up, jit_compile=True)(heard, style)
+    outputs, state = graph_function(model.warm_up, jit_compile=True)(heard, style)
     joined = model.lstm.joined()
     usual = tf.reduce_mean(style, axis=1)
     recent = tf.reduce_mean(heard[:, -int(_RECENT_FRAMES) :], axis=1)
 
     # XLA wants to know how many frames there are, and takes seconds for each number of them.
-    @tf.function(jit_compile=True)
+    @graph_function(jit_compile=True)
     def stretch(noise: tf.Tensor, outputs: tf.Tensor, state: Any, recent: tf.Tensor) -> Any:
         frames = tf.TensorArray(tf.float32, size=_STRETCH_FRAMES)
 

@@ -26,6 +26,7 @@ import tensorflow_transform as tft
 
 from audio import contract
 from trainer.dataset import Dataset, primers
+from trainer.graphs import graph_function
 from trainer.heads import Sampling
 from trainer.model import NextFrameModel
 from trainer.normalise import from_layer
@@ -50,7 +51,7 @@ class ServingModule(tf.Module):
         self.transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
         self._floor = settings.model_floor
         frames = [None, None, model.n_mels]
-        self.rollout = tf.function(
+        self.rollout = graph_function(
             self._rollout,
             input_signature=[
                 tf.TensorSpec(frames, tf.float32, "primer"),
@@ -62,7 +63,7 @@ class ServingModule(tf.Module):
                 tf.TensorSpec([None], tf.int64, "seeds"),
             ],
         )
-        self.score = tf.function(
+        self.score = graph_function(
             self._score, input_signature=[tf.TensorSpec(frames, tf.float32, "log_mel")]
         )
 

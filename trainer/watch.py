@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from audio import contract
 from audio.errors import InputError
 from audio.vocoder import vocode
 from trainer.dataset import Dataset, longest_stretch, primers
+from trainer.graphs import graph_function
 from trainer.heads import Sampling
 from trainer.model import NextFrameModel
 from trainer.normalise import Normaliser
@@ -34,12 +35,13 @@ class Watch:
         self._folder, self._normaliser, self._audio = folder, normaliser, dataset.audio
         self._real = _a_real_stretch(dataset)
         self._writer: tf.summary.SummaryWriter | None = None
+        self._run: Callable[..., tf.Tensor] | None = None
 
     def show(self, model: NextFrameModel, scalars: Mapping[str, float]) -> None:
         """Writes the figures of an evaluation, and a free run beside the real recording.
 
         Args:
-          model: as it is now.
+          model: the run's, as it is now; the same one each time.
           scalars: by name; `step` is one of them.
         """
         if self._writer is None:
@@ -55,7 +57,10 @@ class Watch:
 
     def _show_free_run(self, model: NextFrameModel, real: npt.NDArray[np.float32]) -> None:
         heard = self._audio.frames_for(_PRIMER_SECONDS)
-        made = _free_run(model, self._normaliser, real[None, :heard], len(real) - heard)[0]
+        if self._run is None:
+            self._run = _free_run(model, self._normaliser)
+        primer, n_frames = tf.constant(real[None, :heard]), tf.constant(len(real) - heard)
+        made = np.asarray(self._run(primer, n_frames))[0]
         made = np.concatenate([real[:heard], made])
         anchor = np.resize(real[:heard], (model.anchor_frames, real.shape[1]))
         whole = np.concatenate([anchor, real[:-1]])[None]
@@ -68,20 +73,20 @@ class Watch:
         tf.summary.audio("free_run_sound", samples[None, :, None], self._audio.sample_rate)
 
 
-def _free_run(
-    model: NextFrameModel, normaliser: Normaliser, primer: npt.NDArray[np.float32], n_frames: int
-) -> npt.NDArray[np.float32]:
-    run = tf.function(
-        lambda: roll_out(
+def _free_run(model: NextFrameModel, normaliser: Normaliser) -> Callable[..., tf.Tensor]:
+    """Returns what rolls the model out, as it is when it is called."""
+
+    def run(primer: tf.Tensor, n_frames: tf.Tensor) -> tf.Tensor:
+        return roll_out(
             model,
             normaliser,
-            tf.constant(primer),
-            n_frames=tf.constant(n_frames),
+            primer,
+            n_frames=n_frames,
             sampling=Sampling.at(model.head.natural_temperature),
-            seeds=tf.zeros([len(primer)], tf.int64),
+            seeds=tf.zeros([primer.shape[0]], tf.int64),
         )
-    )
-    return np.asarray(run())
+
+    return graph_function(run)
 
 
 def _picture(frames: npt.NDArray[np.float32], *, top: float) -> npt.NDArray[np.float32]:
