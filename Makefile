@@ -7,7 +7,8 @@ STAMP := $(VENV)/.installed
 # Every process of ours: no bytecode surprises, no accelerator probing chatter.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 # A module's tests share what is dear to make, and some go on from each other: they stay together.
-SPREAD := -n 2 --dist loadscope --no-loadscope-reorder
+# Three workers on two cores: there is always one that waits for a server or for a process to start.
+SPREAD := -n 3 --dist loadscope --no-loadscope-reorder
 
 $(STAMP): deploy/set_up.sh deploy/relink_wheels.py requirements/locked.txt requirements/uv.txt pyproject.toml
 	@bash deploy/set_up.sh $(VENV)
