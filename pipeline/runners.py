@@ -26,7 +26,7 @@ from pipeline.console import Console, Pace, Stage, Watcher
 from pipeline.counters import write_counters
 from pipeline.failures import underlying
 from pipeline.layout import RUN_SUMMARY, Layout
-from pipeline.shared import SharedMetadata, executions, finished, has_output, root_lock
+from pipeline.shared import SharedMetadata, claim, executions, finished, has_output, root_lock
 from trainer import fit
 
 _STATES = metadata_store_pb2.Execution.State
@@ -91,6 +91,8 @@ class StagedDagRunner(LocalDagRunner):
         )
         deployment = runner_utils.extract_local_deployment_config(pipeline)
         store = SharedMetadata(self._layout)
+        with store as handle:
+            claim(handle, self._layout)
         for node in self._chosen(pipeline, store):
             name = node.node_info.id
             busy = f"{name} of {self._run_id} is running in another process. Wait."

@@ -10,12 +10,17 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
+from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 from tfx.orchestration.portable.mlmd import execution_lib
 
+from audio.errors import UsageError
 from pipeline.connections import POSTGRESQL, BusyError, server_lock
 from pipeline.layout import PIPELINE_NAME, Layout
 from pipeline.mlmd_postgresql import PostgresqlStore
+
+# The type of the context by whose name a store says whose it is.
+_OWNER = "nocturne_root"
 
 
 @contextlib.contextmanager
@@ -90,6 +95,28 @@ class SharedMetadata(metadata.Metadata):
         super().__exit__(kind, error, trace)
         if not self._users:
             self._held.close()
+
+
+def claim(handle: metadata.Metadata, layout: Layout) -> None:
+    """Makes the store a root's own: what is blessed or cached in it is looked up by no root's name.
+
+    A SQLite file in its usual place below the root needs no claim.
+
+    Raises:
+      UsageError: it is another root's.
+    """
+    if not layout.settings.on_server and layout.settings.path is None:
+        return
+    store = handle.store
+    owners = [one.name for one in store.get_contexts_by_type(_OWNER)]
+    if not owners:
+        kind = store.put_context_type(metadata_store_pb2.ContextType(name=_OWNER))
+        store.put_contexts([metadata_store_pb2.Context(type_id=kind, name=layout.root)])
+    elif layout.root not in owners:
+        raise UsageError(
+            f"--root {layout.root}: the store at {layout.metadata} belongs to {owners[0]}. Give "
+            "each root a store of its own: metadata.database on a server, metadata.path for a file."
+        )
 
 
 def executions(handle: metadata.Metadata, *, run_id: str, node: str) -> list[Any]:

@@ -1,5 +1,7 @@
 import pytest
 
+from audio.errors import NotBlessedError, UsageError
+from pipeline.configs import load_config
 from pipeline.console import Console
 from pipeline.layout import Layout
 
@@ -37,3 +39,25 @@ def test_a_node_stops_listening_to_the_training_when_it_ends(tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert fit.listener is None
+
+
+def test_a_store_that_is_another_roots_is_refused(tmp_path) -> None:
+    """A night would find the other root's blessed model."""
+    from pipeline import runs
+    from pipeline.shared import SharedMetadata
+
+    config = load_config(None, [f"metadata.path={tmp_path}/team.sqlite"])
+
+    def night(root: str) -> None:
+        with Console() as console:
+            runs.generation(
+                console, str(tmp_path / root), str(tmp_path / "clips"), config, run_id="night"
+            )
+
+    with SharedMetadata(Layout.at(str(tmp_path / "jazz"), config.metadata)):
+        pass  # the store is there, and empty
+    for _ in range(2):
+        with pytest.raises(NotBlessedError):
+            night("jazz")
+    with pytest.raises(UsageError, match=r"belongs to .*/jazz\. Give each root a store of its own"):
+        night("rock")
