@@ -89,8 +89,13 @@ def test_a_failing_trial_ends_the_search(dataset, normaliser, tmp_path, monkeypa
         raise error
 
     monkeypatch.setattr(tuning, "fit", fails)
-    with pytest.raises(_Fatal, match=str(error)):
+    with pytest.raises(_Fatal, match=str(error)) as caught:
         search(dataset, normaliser, tmp_path / "search").search()
+    # The log has the whole of it, to where it was raised.
+    first: BaseException | None = caught.value
+    while first and first is not error:
+        first = first.__cause__
+    assert first is error
 
 
 def test_a_trial_that_diverges_is_a_result_unless_all_do(
