@@ -113,7 +113,7 @@ def plan_dataset(
 
     Args:
       outcomes: in any order.
-      settings: eval_share and shard_bytes.
+      settings: eval_share, eval_fold and shard_bytes.
       previous: splits of an earlier version of the dataset, by recording id.
     """
     ordered = sorted(outcomes, key=lambda one: one.uri)
@@ -124,7 +124,9 @@ def plan_dataset(
             first = kept.setdefault(one.recording_id, one)
             if first is not one:
                 rejected.append(_duplicate(one, first))
-    splits = assign_splits(kept, eval_share=settings.eval_share, previous=previous)
+    splits = assign_splits(
+        kept, eval_share=settings.eval_share, fold=settings.eval_fold, previous=previous
+    )
     in_order = [kept[name] for name in sorted(kept)]
     shards = [
         shard

@@ -19,6 +19,8 @@ class PrepareSettings:
     Attributes:
       chunk_frames: frames of one record; the last record of a recording may be shorter.
       eval_share: share of the recordings that go to the eval split.
+      eval_fold: which share of them: folds 0, 1, 2 ... hold out others each, until all were held
+        out once. For cross-validation; leave it at 0 for a dataset that grows.
       min_seconds: shorter recordings are rejected.
       max_seconds_per_file: a file that takes longer than this to prepare is rejected.
       min_level_db: recordings whose loudest frame is below this, dB re. full scale, are rejected.
@@ -28,6 +30,7 @@ class PrepareSettings:
 
     chunk_frames: int = 1024
     eval_share: float = 0.1
+    eval_fold: int = 0
     min_seconds: float = 1.0
     min_level_db: float = -60.0
     max_seconds_per_file: float = 600.0
@@ -37,6 +40,7 @@ class PrepareSettings:
     def __post_init__(self) -> None:
         _require("chunk_frames", self.chunk_frames, 2 <= self.chunk_frames <= 65536, "2 to 65536")
         _require("eval_share", self.eval_share, 0 <= self.eval_share < 1, "0 to below 1")
+        _require("eval_fold", self.eval_fold, 0 <= self.eval_fold < 1000, "0 to 999")
         _require("min_seconds", self.min_seconds, self.min_seconds >= 0, "0 or more")
         _require(
             "max_seconds_per_file",

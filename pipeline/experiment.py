@@ -32,6 +32,7 @@ _COLUMNS = (
     ("movement_ratio", "movement", ".2f"),
     ("variance_ratio", "variance", ".2f"),
     ("rhythm_ratio", "rhythm", ".2f"),
+    ("attack_ratio", "attack", ".2f"),
     ("drift_db", "drift, dB", ".1f"),
     ("real_drift_db", "real", ".1f"),
     ("kernel_distance", "distance", ".0f"),
@@ -151,6 +152,7 @@ def run(
 
     Raises:
       InputError: there are too few recordings to hold two out.
+      UsageError: the folder is of another experiment.
     """
     datasets = prepare(console, experiment, inputs, pathlib.Path(folder))
     results = []
@@ -264,6 +266,7 @@ def _prepare(
     previous: str | None = None,
 ) -> None:
     if (output / contract.COMPLETED).exists():
+        _require_same(output, config)
         return
     from beam_transforms import prepare as job
 
@@ -278,6 +281,24 @@ def _prepare(
             beam_args=config.beam.prepare,
         )
         stage.outcome = f"{sum(each['recordings'] for each in info['splits'].values())} recordings"
+
+
+def _require_same(output: pathlib.Path, config: Config) -> None:
+    """Refuses a dataset that was prepared otherwise, such as with another share held out.
+
+    Raises:
+      UsageError: it was.
+    """
+    there, ours = (
+        yaml.safe_load(text)
+        for text in ((output / contract.EFFECTIVE_CONFIG).read_text(), config.to_yaml())
+    )
+    for name in ("audio", "prepare"):
+        if there[name] != ours[name]:
+            differing = [key for key in ours[name] if there[name].get(key) != ours[name][key]]
+            raise UsageError(
+                f"{output} was prepared with another {name}.{differing[0]}. Give another --output."
+            )
 
 
 def _train(console: Console, model: pathlib.Path, dataset: str, config: Config, said: str) -> None:

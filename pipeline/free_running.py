@@ -207,7 +207,6 @@ def _distances(heard: Listening, weights: Float64) -> dict[str, Any]:
     other = max(distance(others), _LEAST_DISTANCE)
     neighbours = heard.neighbours
     raw = realism.statistics(neighbours.frames[:, : neighbours.heard.shape[1]], heard.audio)
-    count = len(heard.again.heard)
     return {
         "kernel_distance": distance(ours),
         "kernel_interval": realism.interval(draws),
@@ -217,7 +216,7 @@ def _distances(heard: Listening, weights: Float64) -> dict[str, Any]:
         "kernel_ratio": distance(ours) / other,
         "kernel_ratio_interval": realism.interval(draws / other),
         "diversity_ratio": _ratio(
-            novelty.apart(pieces(heard.made)[:count], pieces(heard.again)),
+            novelty.apart(pieces(heard.made)[list(heard.again_of)], pieces(heard.again)),
             novelty.apart(pieces(heard.real), pieces(heard.neighbours)),
         ),
         "vocoder_kernel_distance": distance(raw),

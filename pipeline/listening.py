@@ -25,8 +25,8 @@ _VOCODER_ITERATIONS = 8
 # Training passages for one rollout: what other music of the collection is like is an anchor of the
 # verdict, and should not hang on which passages were taken.
 _OTHERS = 3
-# Primers that are continued twice, to see how different the two are.
-_PRIMERS_AGAIN = 8
+# Primers that are continued twice, to see how different the two are: a third, and at least these.
+_LEAST_AGAIN = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,8 @@ class Listening:
       primers: passages of held-out recordings: the primer, and what the recording goes on with.
       seeds: of the rollouts.
       made: rollouts.
-      again: rollouts of the first primers with other seeds.
+      again: rollouts of some of the primers with other seeds.
+      again_of: which primers, evenly spread over all: the first alone would be of one recording.
       real: how the recordings went on.
       neighbours: other passages of the same recordings, in the same order.
       others: passages of training recordings, more of them.
@@ -62,6 +63,7 @@ class Listening:
     seeds: tuple[int, ...]
     made: Clips
     again: Clips
+    again_of: tuple[int, ...]
     real: Clips
     neighbours: Clips
     others: Clips
@@ -109,12 +111,13 @@ def listen(
     primers = both[0::2]
     others = passages(dataset, contract.TRAIN, n_frames=whole, count=_OTHERS * rollouts)
     starts = _stack(primers)[:, :heard]
-    count_again = min(rollouts, _PRIMERS_AGAIN)
+    count_again = min(rollouts, max(_LEAST_AGAIN, rollouts // 3))
+    again_of = [index * rollouts // count_again for index in range(count_again)]
     seeds = [derive_seed(seed, index) for index in range(rollouts)]
     made = roll_out(
         model,
-        np.concatenate([starts, starts[:count_again]]),
-        seeds=seeds + [derive_seed(seed, index, attempt=1) for index in range(count_again)],
+        np.concatenate([starts, starts[again_of]]),
+        seeds=seeds + [derive_seed(seed, index, attempt=1) for index in again_of],
         n_frames=n_frames,
         temperature=temperature,
         spread=spread,
@@ -126,6 +129,7 @@ def listen(
         seeds=tuple(seeds),
         made=_clips(made[:rollouts], audio),
         again=_clips(made[rollouts:], audio),
+        again_of=tuple(again_of),
         real=_clips(_stack(primers)[:, heard:], audio),
         neighbours=_clips(_stack(_far_neighbours(both))[:, heard:], audio),
         others=_clips(_stack(others)[:, heard:], audio),

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from trainer.style import Hold
+
 # A band that never changed while training has no spread; its likelihood would have no bottom.
 _LEAST_SPREAD = 1e-3
 
@@ -45,15 +47,11 @@ class Head(keras.layers.Layer, abc.ABC):
 
     Attributes:
       natural_temperature: what drawing sounds best at.
-      pull: the share of its recent mean's distance from the primer's mean that is taken off each
-        frame of a rollout; it keeps long ones from drifting away.
-      level_pull: the same of the mean over bands alone, on top. Level drifts more than timbre, and
-        pulling at all bands as hard would cost diversity.
+      hold: how firmly a rollout is held near the style of its primer.
     """
 
     natural_temperature = 1.0
-    pull = 0.0
-    level_pull = 0.0
+    hold = Hold()
 
     def __init__(self, n_mels: int, **kwargs: object) -> None:
         super().__init__(**kwargs)
@@ -86,8 +84,23 @@ class Head(keras.layers.Layer, abc.ABC):
         """Returns the expected frame [..., n_mels]."""
 
     @abc.abstractmethod
-    def draw(self, outputs: tf.Tensor, noise: tf.Tensor, sampling: Sampling) -> tf.Tensor:
-        """Returns a frame [batch, n_mels] drawn with noise [batch, n_noise]."""
+    def draw(
+        self,
+        outputs: tf.Tensor,
+        noise: tf.Tensor,
+        sampling: Sampling,
+        *,
+        change: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Returns a frame [batch, n_mels] drawn with noise [batch, n_noise].
+
+        Args:
+          outputs: [batch, ...].
+          noise: standard normal, [batch, n_noise].
+          sampling: how it is drawn.
+          change: what each band's change from the frame before is scaled by, [batch, n_mels]; a
+            head whose hold has no `rise` does not look at it.
+        """
 
     def calibrate(self, mean_square: tf.Tensor) -> None:
         """Takes the mean squared error per band [n_mels] after training, where it is of use."""
@@ -120,7 +133,12 @@ class MseHead(Head):
         )
         self.built = True
 
-    def call(self, hidden: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
+    def call(
+        self,
+        hidden: tf.Tensor,
+        frames: tf.Tensor,
+        echo: tf.Tensor | None = None,  # noqa: ARG002
+    ) -> tf.Tensor:
         """Returns the next frames [..., n_mels] for hidden [..., units] and frames before them."""
         linear = self.linear(hidden)
         return frames + linear if self.residual else linear
@@ -145,7 +163,14 @@ class MseHead(Head):
         """Returns the outputs: they are the mean."""
         return outputs
 
-    def draw(self, outputs: tf.Tensor, noise: tf.Tensor, sampling: Sampling) -> tf.Tensor:
+    def draw(
+        self,
+        outputs: tf.Tensor,
+        noise: tf.Tensor,
+        sampling: Sampling,
+        *,
+        change: tf.Tensor | None = None,  # noqa: ARG002
+    ) -> tf.Tensor:
         """Returns the mean, and noise of the measured spread times the sampling's around it."""
         spread = sampling.spread * tf.convert_to_tensor(self.spread)
         return outputs + tf.maximum(spread, sampling.noise_floor) * noise

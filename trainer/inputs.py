@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from trainer.onsets import Onsets
-from trainer.tempo import LONGEST_LAG, N_LAGS, Tempo, beat, correlation
+from trainer.tempo import LONGEST_LAG, N_LAGS, SHORTEST_LAG, Tempo, beat, correlation
 from trainer.whitening import Whitening
 
 # What a step needs of the frames before it; a nest of tensors [batch, ...].
@@ -64,6 +64,14 @@ class Inputs(keras.layers.Layer, abc.ABC):
     def step(self, frame: tf.Tensor, memory: Memory) -> tuple[tf.Tensor, Memory]:
         """Returns the features [batch, n_features] of the next frame, and the memory after it."""
 
+    def echo(self, features: tf.Tensor) -> tf.Tensor | None:  # noqa: ARG002
+        """Returns what features [..., n_features] say of the next onset by the beat alone.
+
+        It is [..., 2]: how regular onsets are at the beat's lag, -1 to 1, and the strength of the
+        onset one beat before the next frame. None where the beat is not followed.
+        """
+        return None
+
 
 class PlainInputs(Inputs):
     """The frames themselves: the original recipe. The noise is the same for all bands."""
@@ -117,11 +125,15 @@ class AnchoredInputs(Inputs):
     @property
     def n_features(self) -> int:
         """Components, noise level, style, lag and its certainty, onsets, and a beat ago."""
-        style = self.whitening.n_dims + 2 * self.n_leading
         tempo = 1 + N_LAGS
         onsets = len(_BEATS) + _RECENT
         back = (len(_BARS) + 1) * self.n_leading
-        return self.whitening.n_dims + 1 + style + tempo + onsets + back
+        return self._before_tempo + tempo + onsets + back
+
+    @property
+    def _before_tempo(self) -> int:
+        """Components, noise level and style."""
+        return self.whitening.n_dims + 1 + self.whitening.n_dims + 2 * self.n_leading
 
     def window(
         self, frames: tf.Tensor, anchor: tf.Tensor, seed: tf.Tensor | None
@@ -161,6 +173,15 @@ class AnchoredInputs(Inputs):
         told = tf.fill([tf.shape(frame)[0], 1], _TOLD * self.noise)
         features = tf.concat([components, told, style, back], axis=-1)
         return features, (style, tempo, history[:, 1:], frame)
+
+    def echo(self, features: tf.Tensor) -> tf.Tensor:
+        """Returns regularity and strength as Inputs.echo says."""
+        # As _look_back has them: the lag, all correlations, and the strength one beat before.
+        first = self._before_tempo + 1
+        regular = features[..., first : first + N_LAGS]
+        at = beat(regular) - SHORTEST_LAG
+        sure = tf.reduce_sum(regular * tf.one_hot(at, N_LAGS), axis=-1)
+        return tf.stack([sure, features[..., first + N_LAGS]], axis=-1)
 
     def _with_noise(self, frames: tf.Tensor, seed: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns frames with noise, and its level [batch]."""

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from trainer.heads import Head, Sampling
 from trainer.onsets import Onsets
+from trainer.style import Hold
 from trainer.whitening import Whitening
 
 # log sigma is squashed into (-3.8, 3.2): a component that narrows on one frame has no bottom.
@@ -18,6 +19,10 @@ _CLASS_UNITS = 96
 _CANDIDATES = 2
 # Onsets that are drawn as they were learnt have less of a beat than real ones.
 _CLASS_TEMPERATURE = 0.3
+# The most that a class is away from the onset a beat ago, in squared deviations.
+_FARTHEST = 4.0
+# How firmly rollouts are held near a style; what was tried is in docs/experiments.md.
+_HOLD = Hold(mean=0.025, level=0.5, rise=1.5, spread=0.08)
 
 
 class MixtureHead(Head):
@@ -29,13 +34,17 @@ class MixtureHead(Head):
 
     The class of the next frame's onset strength is predicted, drawn, and told to the mixture: among
     the likelihoods of 64 components, when something happens would drown. A frame that is drawn is
-    made to be of its class (Onsets.impose): the noise of 64 components would blur the beat.
+    made to be of its class (Onsets.impose): the noise of 64 components would blur the beat. In a
+    rollout the classes are weighted by how near they are to the onset one beat ago, as far as
+    onsets have been regular: music that is new to a model has a beat that it does not yet trust.
 
     Args:
       whitening: prepared on the training split.
       onsets: prepared on the training split.
       n_components: Gaussians.
       onset_weight: of the classes' cross-entropy beside the likelihood.
+      beat_weight: see TrainSettings.
+      hold: see TrainSettings.
 
     References:
       Bishop, "Mixture density networks", 1994. Graves, "Generating sequences with recurrent neural
@@ -43,8 +52,6 @@ class MixtureHead(Head):
     """
 
     natural_temperature = 1.0
-    pull = 0.1
-    level_pull = 0.2
 
     def __init__(
         self,
@@ -53,11 +60,14 @@ class MixtureHead(Head):
         *,
         n_components: int,
         onset_weight: float,
+        beat_weight: float,
+        hold: float,
         **kwargs: object,
     ) -> None:
         super().__init__(whitening.n_mels, **kwargs)
         self.whitening, self.onsets = whitening, onsets
         self.n_components, self.onset_weight = n_components, onset_weight
+        self.beat_weight, self.hold = beat_weight, _HOLD.scaled(hold)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes the weights for hidden frames of input_shape[-1] features."""
@@ -72,19 +82,27 @@ class MixtureHead(Head):
         self.linear.build((None, self.units + n_classes))
         self.built = True
 
-    def call(self, hidden: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
-        """Returns [..., units + n_classes + n_mels]: hidden, class logits, and frames as heard."""
+    def call(
+        self, hidden: tf.Tensor, frames: tf.Tensor, echo: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Returns [..., units + n_classes + 2 + n_mels].
+
+        Those are hidden, class logits, the echo (Inputs.echo; no beat where there is none), and
+        frames as heard.
+        """
         flat = tf.reshape(hidden, [-1, self.units])
         logits = tf.reshape(
             self.classifier(flat),
             tf.concat([tf.shape(hidden)[:-1], [self.onsets.n_classes]], axis=0),
         )
-        return tf.concat([hidden, logits, frames], axis=-1)
+        if echo is None:
+            echo = tf.zeros_like(frames[..., :2])
+        return tf.concat([hidden, logits, echo, frames], axis=-1)
 
     def _split(self, outputs: tf.Tensor) -> list[tf.Tensor]:
-        """Returns hidden [..., units], class logits [..., n_classes], frames [..., n_mels]."""
+        """Returns hidden, class logits, echo and frames, as call joined them."""
         parts: list[tf.Tensor] = tf.split(
-            outputs, [self.units, self.onsets.n_classes, self.n_mels], axis=-1
+            outputs, [self.units, self.onsets.n_classes, 2, self.n_mels], axis=-1
         )
         return parts
 
@@ -119,7 +137,7 @@ class MixtureHead(Head):
 
     def _scores(self, outputs: tf.Tensor, frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns cross-entropy of the classes and log-likelihood, nats [batch, n_frames]."""
-        hidden, class_logits, heard = self._split(outputs)
+        hidden, class_logits, _, heard = self._split(outputs)
         classes = self.onsets.classes(self.onsets.strength(frames[:, :-1], frames[:, 1:]))
         known = tf.one_hot(classes, self.onsets.n_classes)
         missed = -tf.reduce_sum(known * tf.nn.log_softmax(class_logits), axis=-1)
@@ -133,14 +151,22 @@ class MixtureHead(Head):
 
     def mean(self, outputs: tf.Tensor) -> tf.Tensor:
         """Returns the mixture's mean as a frame [..., n_mels], with the classes' own shares."""
-        hidden, class_logits, heard = self._split(outputs)
+        hidden, class_logits, _, heard = self._split(outputs)
         logits, means, _ = self.mixture(hidden, tf.nn.softmax(class_logits))
         return self._frame(heard, tf.reduce_sum(tf.nn.softmax(logits)[..., None] * means, axis=-2))
 
-    def draw(self, outputs: tf.Tensor, noise: tf.Tensor, sampling: Sampling) -> tf.Tensor:
+    def draw(
+        self,
+        outputs: tf.Tensor,
+        noise: tf.Tensor,
+        sampling: Sampling,
+        *,
+        change: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """Returns a frame; the noise floor is in units of a component's innovations."""
-        hidden, class_logits, heard = self._split(outputs)
-        drawn = _choose(class_logits, noise[:, 0], _CLASS_TEMPERATURE * sampling.temperature)
+        hidden, class_logits, echo, heard = self._split(outputs)
+        likely = class_logits / _CLASS_TEMPERATURE + self._on_beat(echo)
+        drawn = _choose(likely, noise[:, 0], sampling.temperature)
         known = tf.one_hot(drawn, self.onsets.n_classes)
         logits, means, log_sigmas = self.mixture(hidden, known)
         wanted = tf.gather(tf.convert_to_tensor(self.onsets.centres), drawn)
@@ -155,7 +181,15 @@ class MixtureHead(Head):
             misses.append(tf.abs(self.onsets.strength(heard, frame) - wanted))
         nearest = tf.argmin(tf.stack(misses, axis=1), axis=1)
         frame = tf.gather(tf.stack(frames, axis=1), nearest, axis=1, batch_dims=1)
+        if change is not None:
+            frame = heard + change * (frame - heard)
         return self.onsets.impose(heard, frame, drawn)
+
+    def _on_beat(self, echo: tf.Tensor) -> tf.Tensor:
+        """Returns what is added to the logits of classes, [batch, n_classes], for echoes."""
+        sure, strength = tf.nn.relu(echo[:, :1]), echo[:, 1:]
+        off = tf.square(tf.convert_to_tensor(self.onsets.centres) - strength)
+        return -self.beat_weight * sure * tf.minimum(off, _FARTHEST)
 
     def _frame(self, heard: tf.Tensor, innovation: tf.Tensor) -> tf.Tensor:
         walk = self.whitening.rho * self.whitening(heard)

@@ -54,6 +54,8 @@ class NextFrameModel(keras.Model):
                 self.onsets,
                 n_components=settings.mixture_components,
                 onset_weight=settings.onset_weight,
+                beat_weight=settings.beat_weight,
+                hold=settings.hold,
                 name="mixture_head",
             )
         else:
@@ -87,7 +89,8 @@ class NextFrameModel(keras.Model):
         """
         anchor, window = frames[:, : self.anchor_frames], frames[:, self.anchor_frames :]
         features, heard, _ = self.features.window(window, anchor, seed)
-        return self.head(self.lstm(features, dropout_seed=seed), heard)
+        hidden = self.lstm(features, dropout_seed=seed)
+        return self.head(hidden, heard, self.features.echo(features))
 
     def step(self, frame: tf.Tensor, state: State, joined: Joined) -> tuple[tf.Tensor, State]:
         """Returns the outputs for one frame [batch, n_mels], and the state after it.
@@ -97,7 +100,7 @@ class NextFrameModel(keras.Model):
         carried, memory = state
         features, memory = self.features.step(frame, memory)
         hidden, carried = self.lstm.step(features, carried, joined)
-        return self.head(hidden, frame), (carried, memory)
+        return self.head(hidden, frame, self.features.echo(features)), (carried, memory)
 
     def warm_up(
         self, primer: tf.Tensor, anchor: tf.Tensor | None = None
@@ -114,4 +117,5 @@ class NextFrameModel(keras.Model):
         anchor = primer if anchor is None else anchor
         features, heard, memory = self.features.window(primer, anchor, None)
         hidden, carried = self.lstm.unroll(features)
-        return self.head(hidden[:, -1], heard[:, -1]), (carried, memory)
+        echo = self.features.echo(features[:, -1])
+        return self.head(hidden[:, -1], heard[:, -1], echo), (carried, memory)

@@ -10,9 +10,8 @@ from trainer.graphs import graph_function
 from trainer.heads import Sampling
 from trainer.model import NextFrameModel
 from trainer.normalise import Normaliser
+from trainer.style import RECENT_FRAMES, Style
 
-# Over how many frames the mean is taken that is held near the primer's: 1.5 s at the default hop.
-_RECENT_FRAMES = 64.0
 # Frames that are compiled as one; nine times as many are ten seconds at the default hop.
 _STRETCH_FRAMES = 48
 
@@ -57,50 +56,61 @@ def roll_out(
     style = heard if anchor is None else normaliser.apply(anchor)
     outputs, state = graph_function(model.warm_up, jit_compile=True)(heard, style)
     joined = model.lstm.joined()
-    usual = tf.reduce_mean(style, axis=1)
-    recent = tf.reduce_mean(heard[:, -int(_RECENT_FRAMES) :], axis=1)
+    wanted = Style.of(style).wanted()
+    # A primer may be one frame, which says nothing of how much music moves.
+    recent = wanted._replace(mean=tf.reduce_mean(heard[:, -RECENT_FRAMES:], axis=1))
+    last = heard[:, -1]
 
     # XLA wants to know how many frames there are, and takes seconds for each number of them.
     @graph_function(jit_compile=True)
-    def stretch(noise: tf.Tensor, outputs: tf.Tensor, state: Any, recent: tf.Tensor) -> Any:
+    def stretch(
+        noise: tf.Tensor, outputs: tf.Tensor, state: Any, recent: Style, last: tf.Tensor
+    ) -> Any:
         frames = tf.TensorArray(tf.float32, size=_STRETCH_FRAMES)
 
         def body(
             index: tf.Tensor,
             outputs: tf.Tensor,
             state: Any,
-            recent: tf.Tensor,
+            recent: Style,
+            last: tf.Tensor,
             frames: tf.TensorArray,
         ) -> tuple[Any, ...]:
-            frame = head.draw(outputs, noise[index], sampling)
-            away = recent - usual
-            louder = tf.reduce_mean(away, axis=-1, keepdims=True)
-            frame = normaliser.limit(frame - head.pull * away - head.level_pull * louder)
+            change = head.hold.change(wanted, recent)
+            frame = head.draw(outputs, noise[index], sampling, change=change)
+            frame = normaliser.limit(head.hold.frame(frame, wanted, recent))
             outputs, state = model.step(frame, state, joined)
-            recent += (frame - recent) / _RECENT_FRAMES
-            return index + 1, outputs, state, recent, frames.write(index, frame)
+            recent = recent.after(frame, last)
+            return index + 1, outputs, state, recent, frame, frames.write(index, frame)
 
-        _, outputs, state, recent, frames = tf.while_loop(
+        _, outputs, state, recent, last, frames = tf.while_loop(
             lambda index, *_: index < _STRETCH_FRAMES,
             body,
-            (tf.constant(0), outputs, state, recent, frames),
+            (tf.constant(0), outputs, state, recent, last, frames),
             maximum_iterations=_STRETCH_FRAMES,
         )
-        return frames.stack(), outputs, state, recent
+        return frames.stack(), outputs, state, recent, last
 
     def body(
-        index: tf.Tensor, outputs: tf.Tensor, state: Any, recent: tf.Tensor, made: tf.TensorArray
+        index: tf.Tensor,
+        outputs: tf.Tensor,
+        state: Any,
+        recent: Style,
+        last: tf.Tensor,
+        made: tf.TensorArray,
     ) -> tuple[Any, ...]:
         piece = noise[index * _STRETCH_FRAMES : (index + 1) * _STRETCH_FRAMES]
         piece = tf.ensure_shape(piece, [_STRETCH_FRAMES, None, head.n_noise])
-        frames, outputs, state, recent = stretch(piece, outputs, state, recent)
-        return index + 1, outputs, state, recent, made.write(index, frames)
+        frames, outputs, state, recent, last = stretch(piece, outputs, state, recent, last)
+        return index + 1, outputs, state, recent, last, made.write(index, frames)
 
     made = tf.TensorArray(
         tf.float32, size=n_stretches, element_shape=[_STRETCH_FRAMES, None, model.n_mels]
     )
     *_, made = tf.while_loop(
-        lambda index, *_: index < n_stretches, body, (tf.constant(0), outputs, state, recent, made)
+        lambda index, *_: index < n_stretches,
+        body,
+        (tf.constant(0), outputs, state, recent, last, made),
     )
     log_mel = normaliser.invert(tf.transpose(made.concat()[:n_frames], [1, 0, 2]))
     return tf.ensure_shape(log_mel, [None, None, model.n_mels])

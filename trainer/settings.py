@@ -39,6 +39,10 @@ class TrainSettings:
         mixture head the style of a window.
       onset_classes: classes of onset strength that the mixture head predicts.
       onset_weight: of their cross-entropy beside the likelihood.
+      beat_weight: what an onset class loses in rollouts of the mixture head for each squared
+        deviation from the onset one beat ago; 0 leaves the beat to what was learnt.
+      hold: how firmly rollouts of the mixture head are held near the style of their primer; 0 not
+        at all.
       mixture_components: Gaussians of the mixture head.
       mixture_dims: principal components of a frame that it models; the others stay at their mean.
       units: size of each LSTM layer.
@@ -74,12 +78,14 @@ class TrainSettings:
     anchor_frames: int = 64
     onset_classes: int = 12
     onset_weight: float = 0.25
+    beat_weight: float = 1.75
+    hold: float = 1.0
     mixture_components: int = 4
     mixture_dims: int = 64
     units: int = 256
     n_layers: int = 1
     dropout: float = 0.25
-    input_noise: float = 1.0
+    input_noise: float = 0.5
     window_frames: int = 256
     batch_windows: int = 16
     steps: int = 320
@@ -109,6 +115,8 @@ class TrainSettings:
             "anchor_frames": (2 <= self.anchor_frames <= 65536, "2 to 65536"),
             "onset_classes": (1 <= self.onset_classes <= 256, "1 to 256"),
             "onset_weight": (0 <= self.onset_weight <= 100, "0 to 100"),
+            "beat_weight": (0 <= self.beat_weight <= 100, "0 to 100"),
+            "hold": (0 <= self.hold <= 2, "0 to 2"),
             "weight_decay": (0 <= self.weight_decay <= 1, "0 to 1"),
             "mixture_components": (1 <= self.mixture_components <= 256, "1 to 256"),
             "mixture_dims": (1 <= self.mixture_dims <= 1024, "1 to 1024"),

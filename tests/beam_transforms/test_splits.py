@@ -29,6 +29,16 @@ def test_a_share_of_zero_holds_nothing_out() -> None:
     assert set(assign_splits(ids(10), eval_share=0).values()) == {contract.TRAIN}
 
 
+@pytest.mark.parametrize("count", [10, 31])
+def test_folds_hold_out_every_recording(count: int) -> None:
+    names = ids(count)
+    folds = [assign_splits(names, eval_share=0.4, fold=fold) for fold in range(3)]
+    held_out = [{name for name in names if fold[name] == contract.EVAL} for fold in folds]
+    assert {len(each) for each in held_out} == {round(0.4 * count)}
+    assert not held_out[0] & held_out[1]
+    assert set.union(*held_out) == set(names)
+
+
 def test_order_and_process_do_not_matter() -> None:
     code = (
         "import sys; from beam_transforms.splits import assign_splits\n"

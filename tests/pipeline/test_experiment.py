@@ -101,6 +101,13 @@ def test_two_recordings_must_be_held_out(tmp_path, tunes, console) -> None:
         )
 
 
+def test_a_folder_that_was_prepared_otherwise_is_refused(tmp_path, tunes, console) -> None:
+    experiments.prepare(console, TWO, [str(tunes)], tmp_path)
+    other = BASE | {"prepare": BASE["prepare"] | {"eval_fold": 1}}
+    with pytest.raises(UsageError, match=r"another prepare\.eval_fold"):
+        experiments.prepare(console, dataclasses.replace(TWO, base=other), [str(tunes)], tmp_path)
+
+
 @pytest.mark.slow
 def test_what_is_finished_is_not_done_again(tmp_path, tunes, console, monkeypatch) -> None:
     def run() -> list[Result]:

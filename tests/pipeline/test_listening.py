@@ -25,9 +25,11 @@ def noisy(primer: np.ndarray, n_frames: int, seed: int) -> np.ndarray:
     return np.resize(primer, (n_frames, primer.shape[1])) + rng.normal(size=(n_frames, 1))
 
 
-def heard(data: Dataset, play=noisy, seconds: float = 2, seed: int = 0) -> Listening:
+def heard(
+    data: Dataset, play=noisy, seconds: float = 2, seed: int = 0, rollouts: int = 5
+) -> Listening:
     model = stand_in(data, play)
-    return listen(model, data, rollouts=5, seconds=seconds, temperature=None, seed=seed)
+    return listen(model, data, rollouts=rollouts, seconds=seconds, temperature=None, seed=seed)
 
 
 def test_each_rollout_has_its_primer_and_what_came_after(data) -> None:
@@ -54,6 +56,15 @@ def test_real_music_is_of_the_split_that_it_should_be(data) -> None:
     # A neighbour is no primer's own continuation.
     apart = np.abs(found.real.frames - found.neighbours.frames).mean(axis=(1, 2))
     assert apart.min() > 0.3
+
+
+def test_what_is_continued_twice_is_of_all_recordings(data) -> None:
+    """Primers of a recording follow one another: the first few alone would be of one."""
+    found = heard(data, seconds=0.5, rollouts=24)
+    twice = {found.primers[index].recording_id for index in found.again_of}
+    assert twice == {one.recording_id for one in found.primers}
+    assert len(twice) > 1
+    assert len(found.again.frames) == len(found.again_of) == 8
 
 
 def test_the_same_seed_gives_the_same_and_another_does_not(data) -> None:

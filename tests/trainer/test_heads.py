@@ -19,8 +19,11 @@ from trainer.model import NextFrameModel
 from trainer.normalise import Normaliser
 from trainer.rollout import roll_out
 from trainer.settings import HEADS
+from trainer.style import Hold
 
 N_MELS = 12
+# Of a mixture head with four onset classes: hidden, class logits, echo, and frames as heard.
+N_OUTPUTS = TINY.units + 4 + 2 + N_MELS
 
 
 def walk(batch: int = 64, n_frames: int = 50, seed: int = 0) -> np.ndarray:
@@ -136,7 +139,7 @@ def test_what_is_drawn_has_the_mixtures_mean_and_spread(monkeypatch) -> None:
     head = mixture()
     head.onsets.edges.assign([-99.0, -98.0, 99.0])  # the class that is drawn holds any onset
     rng = np.random.default_rng(4)
-    one = rng.normal(0, 1, (1, TINY.units + 4 + N_MELS)).astype(np.float32)
+    one = rng.normal(0, 1, (1, N_OUTPUTS)).astype(np.float32)
     one[0, TINY.units : TINY.units + 4] = [0, 0, 50, 0]  # a class that is certain
     many = tf.constant(np.repeat(one, 40_000, axis=0))
     noise = tf.random.stateless_normal([40_000, head.n_noise], seed=[5, 6])
@@ -151,7 +154,7 @@ def test_choices_and_their_spread_have_temperatures_of_their_own(monkeypatch) ->
     """At spread 0 only the components' means are left; at temperature 0 only one component."""
     monkeypatch.setattr(mixture_module, "_CANDIDATES", 1)
     head = mixture()
-    one = np.random.default_rng(4).normal(0, 1, (1, TINY.units + 4 + N_MELS)).astype(np.float32)
+    one = np.random.default_rng(4).normal(0, 1, (1, N_OUTPUTS)).astype(np.float32)
     one[0, TINY.units : TINY.units + 4] = [0, 0, 50, 0]
     many = tf.constant(np.repeat(one, 500, axis=0))
     noise = tf.random.stateless_normal([500, head.n_noise], seed=[5, 6])
@@ -181,7 +184,7 @@ def test_of_two_candidates_the_one_with_the_drawn_onset_is_kept() -> None:
     head = mixture()
     rng = np.random.default_rng(4)
     for wanted in range(4):
-        outputs = rng.normal(0, 1, (4000, TINY.units + 4 + N_MELS)).astype(np.float32)
+        outputs = rng.normal(0, 1, (4000, N_OUTPUTS)).astype(np.float32)
         outputs[:, TINY.units : TINY.units + 4] = 50 * np.eye(4)[wanted]
         noise = tf.random.stateless_normal([4000, head.n_noise], seed=[5, 6])
         half = 1 + N_MELS
@@ -201,13 +204,53 @@ def test_what_is_drawn_is_of_the_onset_class_that_was_drawn() -> None:
     rng = np.random.default_rng(4)
     edges = [-np.inf, *head.onsets.edges.numpy(), np.inf]
     for wanted in range(4):
-        outputs = rng.normal(0, 1, (2000, TINY.units + 4 + N_MELS)).astype(np.float32)
+        outputs = rng.normal(0, 1, (2000, N_OUTPUTS)).astype(np.float32)
         outputs[:, TINY.units : TINY.units + 4] = 50 * np.eye(4)[wanted]
         noise = tf.random.stateless_normal([2000, head.n_noise], seed=[5, 6])
         drawn = head.draw(tf.constant(outputs), noise, Sampling.at(1.0))
         strength = head.onsets.strength(tf.constant(outputs[:, -N_MELS:]), drawn).numpy()
         missing = strength - np.clip(strength, edges[wanted], edges[wanted + 1])
         assert (np.abs(missing) < 0.02).mean() > 0.95
+
+
+def onsets_drawn(head: MixtureHead, *, sure: float, strength: float) -> np.ndarray:
+    """Strengths of drawn onsets, equally likely by the logits, for an onset one beat ago."""
+    outputs = np.zeros((4000, N_OUTPUTS), np.float32)
+    outputs[:, TINY.units + 4 : TINY.units + 6] = sure, strength
+    outputs[:, -N_MELS:] = walk(batch=4000, n_frames=1)[:, 0]
+    noise = tf.random.stateless_normal([4000, head.n_noise], seed=[5, 6])
+    drawn = head.draw(tf.constant(outputs), noise, Sampling.at(1.0))
+    return head.onsets.strength(tf.constant(outputs[:, -N_MELS:]), drawn).numpy()
+
+
+def test_what_was_a_beat_ago_is_likelier_where_onsets_are_regular() -> None:
+    head = mixture()
+    head.classifier.layers[-1].bias.assign(tf.zeros(4))
+    head.beat_weight = 3.0
+    top, bottom = (float(head.onsets.centres[index]) for index in (3, 0))
+    none = onsets_drawn(head, sure=0.0, strength=top)
+    np.testing.assert_array_equal(onsets_drawn(head, sure=-0.5, strength=top), none)
+    some, many = (onsets_drawn(head, sure=sure, strength=top).mean() for sure in (0.3, 1.0))
+    assert none.mean() + 0.2 < some < many - 0.2
+    assert onsets_drawn(head, sure=1.0, strength=bottom).mean() < none.mean() - 0.5
+    head.beat_weight = 0.0
+    np.testing.assert_array_equal(onsets_drawn(head, sure=1.0, strength=top), none)
+
+
+def test_an_echo_is_the_onset_one_beat_before_the_next_frame() -> None:
+    """Pulses every 20 frames: the beat is found, and what comes next is known by it."""
+    made = model("mixture")
+    frames = 0.05 * walk(1, 230)
+    frames[:, ::20] += 3.0
+    window = tf.constant(frames)
+    features, _, _ = made.features.window(window, window[:, :30], None)
+    echo = made.features.echo(features)[0].numpy()
+    strengths = made.onsets.strengths(window)[0].numpy()
+    late = np.arange(150, 230)
+    np.testing.assert_allclose(echo[late, 1], strengths[late + 1 - 20], atol=1e-5)
+    assert echo[late, 0].min() > 0.5
+    before_pulse = late % 20 == 19
+    assert echo[late, 1][before_pulse].min() > echo[late, 1][~before_pulse].max()
 
 
 @pytest.mark.slow
@@ -233,7 +276,7 @@ def test_training_a_mixture_beats_knowing_only_the_walk() -> None:
     assert losses[-1] < one_gaussian - 0.5
 
 
-def rising(steps: list[float], *, pull: float = 0.0, level_pull: float = 0.0) -> np.ndarray:
+def rising(steps: list[float], hold: Hold) -> np.ndarray:
     """The last frame of a long rollout of a model whose every frame adds steps to the last."""
     made = model("mse")
     normaliser = Normaliser(
@@ -241,7 +284,7 @@ def rising(steps: list[float], *, pull: float = 0.0, level_pull: float = 0.0) ->
     )
     made.head.linear.kernel.assign(tf.zeros_like(made.head.linear.kernel))
     made.head.linear.bias.assign(steps)
-    made.head.pull, made.head.level_pull = pull, level_pull
+    made.head.hold = hold
     frames = roll_out(
         made,
         normaliser,
@@ -256,13 +299,13 @@ def rising(steps: list[float], *, pull: float = 0.0, level_pull: float = 0.0) ->
 def test_a_rollout_is_pulled_back_to_the_level_of_its_primer() -> None:
     """A model that always wants to go up: what holds it is a pull."""
     up = [0.1] * N_MELS
-    assert rising(up)[0] == pytest.approx(40, rel=1e-4)
-    assert 0 < rising(up, pull=0.1)[0] < 10
-    assert 0 < rising(up, level_pull=0.1)[0] < 10
+    assert rising(up, Hold())[0] == pytest.approx(40, rel=1e-4)
+    assert 0 < rising(up, Hold(mean=0.1))[0] < 10
+    assert 0 < rising(up, Hold(level=0.1))[0] < 10
 
 
 def test_a_pull_of_the_level_leaves_the_spectrum_alone() -> None:
     tilting = [0.1, -0.1] * (N_MELS // 2)
-    frame = rising(tilting, level_pull=0.1)
+    frame = rising(tilting, Hold(level=0.1))
     assert frame[0] == pytest.approx(40, rel=1e-4)
     assert frame[1] == pytest.approx(-40, rel=1e-4)
