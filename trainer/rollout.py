@@ -10,7 +10,7 @@ from trainer.graphs import graph_function
 from trainer.heads import Sampling
 from trainer.model import NextFrameModel
 from trainer.normalise import Normaliser
-from trainer.style import RECENT_FRAMES, Style
+from trainer.style import RECENT_FRAMES, Hold, Style
 
 # Frames that are compiled as one; nine times as many are ten seconds at the default hop.
 _STRETCH_FRAMES = 48
@@ -59,58 +59,49 @@ def roll_out(
     wanted = Style.of(style).wanted()
     # A primer may be one frame, which says nothing of how much music moves.
     recent = wanted._replace(mean=tf.reduce_mean(heard[:, -RECENT_FRAMES:], axis=1))
-    last = heard[:, -1]
+    held = head.hold != Hold()
+    # What goes from frame to frame: outputs, the model's state, the recent style, the last frame.
+    carried: tuple[Any, ...] = (outputs, state, recent, heard[:, -1])
+
+    def next_frame(noise: tf.Tensor, carried: tuple[Any, ...]) -> tuple[Any, ...]:
+        outputs, state, recent, last = carried
+        change = head.hold.change(wanted, recent) if held else None
+        frame = head.draw(outputs, noise, sampling, change=change)
+        if held:
+            frame = head.hold.frame(frame, wanted, recent)
+        frame = normaliser.limit(frame)
+        outputs, state = model.step(frame, state, joined)
+        return outputs, state, recent.after(frame, last) if held else recent, frame
 
     # XLA wants to know how many frames there are, and takes seconds for each number of them.
     @graph_function(jit_compile=True)
-    def stretch(
-        noise: tf.Tensor, outputs: tf.Tensor, state: Any, recent: Style, last: tf.Tensor
-    ) -> Any:
-        frames = tf.TensorArray(tf.float32, size=_STRETCH_FRAMES)
-
+    def stretch(noise: tf.Tensor, carried: tuple[Any, ...]) -> tuple[tf.Tensor, tuple[Any, ...]]:
         def body(
-            index: tf.Tensor,
-            outputs: tf.Tensor,
-            state: Any,
-            recent: Style,
-            last: tf.Tensor,
-            frames: tf.TensorArray,
+            index: tf.Tensor, carried: tuple[Any, ...], frames: tf.TensorArray
         ) -> tuple[Any, ...]:
-            change = head.hold.change(wanted, recent)
-            frame = head.draw(outputs, noise[index], sampling, change=change)
-            frame = normaliser.limit(head.hold.frame(frame, wanted, recent))
-            outputs, state = model.step(frame, state, joined)
-            recent = recent.after(frame, last)
-            return index + 1, outputs, state, recent, frame, frames.write(index, frame)
+            carried = next_frame(noise[index], carried)
+            return index + 1, carried, frames.write(index, carried[-1])
 
-        _, outputs, state, recent, last, frames = tf.while_loop(
+        frames = tf.TensorArray(tf.float32, size=_STRETCH_FRAMES)
+        _, carried, frames = tf.while_loop(
             lambda index, *_: index < _STRETCH_FRAMES,
             body,
-            (tf.constant(0), outputs, state, recent, last, frames),
+            (tf.constant(0), carried, frames),
             maximum_iterations=_STRETCH_FRAMES,
         )
-        return frames.stack(), outputs, state, recent, last
+        return frames.stack(), carried
 
-    def body(
-        index: tf.Tensor,
-        outputs: tf.Tensor,
-        state: Any,
-        recent: Style,
-        last: tf.Tensor,
-        made: tf.TensorArray,
-    ) -> tuple[Any, ...]:
+    def body(index: tf.Tensor, carried: tuple[Any, ...], made: tf.TensorArray) -> tuple[Any, ...]:
         piece = noise[index * _STRETCH_FRAMES : (index + 1) * _STRETCH_FRAMES]
         piece = tf.ensure_shape(piece, [_STRETCH_FRAMES, None, head.n_noise])
-        frames, outputs, state, recent, last = stretch(piece, outputs, state, recent, last)
-        return index + 1, outputs, state, recent, last, made.write(index, frames)
+        frames, carried = stretch(piece, carried)
+        return index + 1, carried, made.write(index, frames)
 
     made = tf.TensorArray(
         tf.float32, size=n_stretches, element_shape=[_STRETCH_FRAMES, None, model.n_mels]
     )
     *_, made = tf.while_loop(
-        lambda index, *_: index < n_stretches,
-        body,
-        (tf.constant(0), outputs, state, recent, last, made),
+        lambda index, *_: index < n_stretches, body, (tf.constant(0), carried, made)
     )
     log_mel = normaliser.invert(tf.transpose(made.concat()[:n_frames], [1, 0, 2]))
     return tf.ensure_shape(log_mel, [None, None, model.n_mels])
