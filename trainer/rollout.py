@@ -10,7 +10,7 @@ from trainer.graphs import graph_function
 from trainer.heads import Sampling
 from trainer.model import NextFrameModel
 from trainer.normalise import Normaliser
-from trainer.style import RECENT_FRAMES, Hold, Style
+from trainer.style import RECENT_FRAMES, Style
 
 # Frames that are compiled as one; nine times as many are ten seconds at the default hop.
 _STRETCH_FRAMES = 48
@@ -56,10 +56,10 @@ def roll_out(
     style = heard if anchor is None else normaliser.apply(anchor)
     outputs, state = graph_function(model.warm_up, jit_compile=True)(heard, style)
     joined = model.lstm.joined()
-    wanted = Style.of(style).wanted()
+    wanted = Style.of(style).wanted(seeds, head.hold.variety)
     # A primer may be one frame, which says nothing of how much music moves.
     recent = wanted._replace(mean=tf.reduce_mean(heard[:, -RECENT_FRAMES:], axis=1))
-    held = head.hold != Hold()
+    held = not head.hold.loose
     # What goes from frame to frame: outputs, the model's state, the recent style, the last frame.
     carried: tuple[Any, ...] = (outputs, state, recent, heard[:, -1])
 
