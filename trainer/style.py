@@ -115,8 +115,13 @@ class Hold(NamedTuple):
 
     def scaled(self, factor: float) -> Hold:
         """Returns this, so much firmer, and near as various a style."""
-        *firmness, variety = self
-        return Hold(*(factor * each for each in firmness), variety=variety)
+        return Hold(
+            mean=factor * self.mean,
+            level=factor * self.level,
+            rise=factor * self.rise,
+            spread=factor * self.spread,
+            variety=self.variety,
+        )
 
     @property
     def loose(self) -> bool:
