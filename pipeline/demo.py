@@ -15,9 +15,9 @@ from pipeline.corpus import render_corpus
 DEMO_OVERRIDES = (
     "generate.clips=4",
     "generate.seconds=12",
-    # The corpus changes its parts within ten seconds, and a rollout keeps to what its primer of 1.5 s
-    # shows: variance was 0.57 of real music's, below the shipped limit of 0.65. The MSE model had
-    # 0.52, and is refused by drift and distance.
+    # The corpus changes within ten seconds, and a rollout keeps to what its primer of 1.5 s shows:
+    # variance was 0.57 of real music's, below the shipped limit of 0.65. The MSE model had 0.52,
+    # and is refused by drift and distance.
     "evaluate.min_ratio=0.5",
 )
 
