@@ -15,10 +15,9 @@ from pipeline.corpus import render_corpus
 DEMO_OVERRIDES = (
     "generate.clips=4",
     "generate.seconds=12",
-    # The corpus changes within ten seconds, and a rollout keeps to what its primer of 1.5 s shows:
-    # variance was 0.57 of real music's, below the shipped limit of 0.65. The MSE model had 0.52,
-    # and is refused by drift and distance.
-    "evaluate.min_ratio=0.5",
+    # Of ten minutes little is learnt: variance was 0.64 of real music's, just below the shipped
+    # limit of 0.65. The MSE model had 0.52, and is refused by drift and distance as well.
+    "evaluate.min_ratio=0.6",
 )
 
 

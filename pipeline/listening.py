@@ -128,7 +128,7 @@ def listen(
         primers=tuple(primers),
         seeds=tuple(seeds),
         made=_clips(made[:rollouts], audio),
-        again=_clips(made[rollouts:], audio),
+        again=_clips(made[rollouts:], audio, again_of),
         again_of=tuple(again_of),
         real=_clips(_stack(primers)[:, heard:], audio),
         neighbours=_clips(_stack(_far_neighbours(both))[:, heard:], audio),
@@ -153,17 +153,24 @@ def _stack(found: Sequence[Passage]) -> Float32:
     return np.stack([passage.log_mel for passage in found]).astype(np.float32)
 
 
-def _clips(frames: Float32, audio: AudioConfig) -> Clips:
-    """Returns clips with what is heard of them; what is not finite is heard as noise."""
+def _clips(frames: Float32, audio: AudioConfig, numbers: Sequence[int] | None = None) -> Clips:
+    """Returns clips with what is heard of them; what is not finite is heard as noise.
+
+    Args:
+      frames: natural-log mel [n_clips, n_frames, n_mels].
+      audio: the front end.
+      numbers: of the clips, which the vocoder's phases begin with: two clips of one number differ
+        by their frames alone. From 0 unless given.
+    """
     finite = np.nan_to_num(frames, nan=-20.0, posinf=20.0, neginf=-20.0).clip(-25.0, 25.0)
-    return Clips(frames=frames, heard=_vocoded(finite, audio))
+    return Clips(frames=frames, heard=_vocoded(finite, audio, numbers))
 
 
-def _vocoded(clips: Float32, audio: AudioConfig) -> Float32:
+def _vocoded(clips: Float32, audio: AudioConfig, numbers: Sequence[int] | None) -> Float32:
     """Returns what is seen of clips once they are sound: [n_clips, n_frames, n_mels]."""
     heard = []
-    for index, clip in enumerate(clips):
-        rng = np.random.default_rng(index)
+    for number, clip in zip(numbers or range(len(clips)), clips, strict=True):
+        rng = np.random.default_rng(number)
         samples = vocode(clip, audio, rng=rng, iterations=_VOCODER_ITERATIONS)
         heard.append(log_mel(samples, audio)[: clips.shape[1]])
     shortest = min(map(len, heard))

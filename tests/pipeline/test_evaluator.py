@@ -127,7 +127,7 @@ def test_a_model_that_says_the_same_after_every_seed_is_refused(music, going_on)
     def play(primer: Float32, n_frames: int, seed: int) -> Float32:
         return going_on(primer, n_frames, int(np.abs(primer).sum()))
 
-    assert "clips of one primer differ by 0." in failed(judged(music, play))
+    assert "clips of one primer differ by 0.00" in failed(judged(music, play))
 
 
 def test_a_model_that_plays_its_training_recordings_is_refused(music) -> None:
