@@ -78,7 +78,7 @@ class TrainSettings:
     anchor_frames: int = 64
     onset_classes: int = 12
     onset_weight: float = 0.25
-    beat_weight: float = 4.0
+    beat_weight: float = 4.5
     hold: float = 1.0
     mixture_components: int = 4
     mixture_dims: int = 64
