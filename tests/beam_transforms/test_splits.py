@@ -6,6 +6,8 @@ import sys
 import pytest
 
 from audio import contract
+from beam_transforms.plan import Outcome, plan_dataset
+from beam_transforms.settings import PrepareSettings
 from beam_transforms.splits import assign_splits
 
 
@@ -63,3 +65,18 @@ def test_new_recordings_move_none_that_was_placed(added: int) -> None:
     assert {name: after[name] for name in before} == before
     held_out = sum(split == contract.EVAL for split in after.values())
     assert held_out == round(0.2 * (20 + added))
+
+
+def test_the_fold_of_the_settings_is_the_one_that_is_held_out() -> None:
+    outcomes = [Outcome(f"{name[:8]}.wav", 1, name, name, 1, None) for name in ids(10)]
+
+    def held_out(fold: int) -> set[str]:
+        settings = PrepareSettings(eval_share=0.4, eval_fold=fold)
+        shards = plan_dataset(outcomes, settings=settings).shards
+        in_eval = [shard for shard in shards if shard.split == contract.EVAL]
+        return {one.recording_id for shard in in_eval for one in shard.recordings}
+
+    for fold in (0, 1):
+        splits = assign_splits(ids(10), eval_share=0.4, fold=fold)
+        assert held_out(fold) == {name for name in splits if splits[name] == contract.EVAL}
+    assert not held_out(0) & held_out(1)

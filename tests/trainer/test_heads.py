@@ -309,3 +309,43 @@ def test_a_pull_of_the_level_leaves_the_spectrum_alone() -> None:
     frame = rising(tilting, Hold(level=0.1))
     assert frame[0] == pytest.approx(40, rel=1e-4)
     assert frame[1] == pytest.approx(-40, rel=1e-4)
+
+
+def test_a_change_scaled_by_nothing_leaves_the_frame_before() -> None:
+    head = mixture()
+    outputs = tf.constant(np.random.default_rng(4).normal(0, 1, (50, N_OUTPUTS)), tf.float32)
+    noise = tf.random.stateless_normal([50, head.n_noise], seed=[5, 6])
+    still = head.draw(outputs, noise, Sampling.at(1.0), change=tf.zeros([50, N_MELS]))
+    np.testing.assert_allclose(still, outputs[:, -N_MELS:], atol=1e-6)
+
+
+def test_a_rollout_is_held_near_how_much_its_primer_moves() -> None:
+    """One onset class holds any onset: nothing but the hold makes the rollout as calm."""
+    made = model("mixture", onset_classes=1)
+    normaliser = Normaliser(
+        mean=tf.zeros([N_MELS]), std=tf.ones([N_MELS]), highest=tf.fill([N_MELS], 99.0), floor=-99.0
+    )
+    primer = tf.constant(3 + 0.3 * (walk(4, 64) - 3))
+
+    def rises(hold: Hold) -> float:
+        made.head.hold = hold
+        frames = roll_out(
+            made,
+            normaliser,
+            primer,
+            n_frames=tf.constant(400),
+            sampling=Sampling.at(1.0),
+            seeds=tf.range(4, dtype=tf.int64),
+        )
+        return float(np.maximum(np.diff(frames, axis=1), 0).mean())
+
+    usual = float(np.maximum(np.diff(primer, axis=1), 0).mean())
+    free, held = rises(Hold()), rises(Hold(rise=1.5))
+    assert abs(held - 1.15 * usual) < 0.6 * abs(free - 1.15 * usual)
+
+
+def test_settings_say_how_firmly_rollouts_are_held_and_how_much_the_beat_weighs() -> None:
+    as_shipped, other = model("mixture").head, model("mixture", hold=0.0, beat_weight=2.0).head
+    assert not as_shipped.hold.loose
+    assert other.hold.loose
+    assert other.beat_weight == 2.0
