@@ -15,7 +15,14 @@ import tensorflow as tf
 from audio import contract
 from audio.errors import OutputExistsError
 from trainer.checkpoints import Checkpoints
-from trainer.dataset import Dataset, eval_windows, has_windows, open_dataset, training_windows
+from trainer.dataset import (
+    Dataset,
+    chunks,
+    eval_windows,
+    has_windows,
+    open_dataset,
+    training_windows,
+)
 from trainer.interrupts import noticed
 from trainer.loop import TrainingLoop
 from trainer.model import NextFrameModel
@@ -35,6 +42,8 @@ listener: Progress | None = None
 LOGS = "tensorboard"
 # What a head is prepared with: at 32 windows of 128 frames, 50 minutes of sound.
 _MEASURED_BATCHES = 32
+# And how music departs from where it began: 3.4 hours at the default length of a stretch.
+_MEASURED_STRETCHES = 512
 
 
 def custom_config(dataset: Dataset, settings: TrainSettings) -> dict[str, Any]:
@@ -176,7 +185,10 @@ def fit(
         base.restore(loop.model)
     else:
         measured = _windows(dataset, normaliser, settings, 0).take(_MEASURED_BATCHES)
-        loop.model.prepare(batch.numpy() for batch in measured)
+        stretches = chunks(dataset, contract.TRAIN).map(normaliser.apply).take(_MEASURED_STRETCHES)
+        loop.model.prepare(
+            (batch.numpy() for batch in measured), (stretch.numpy() for stretch in stretches)
+        )
     held_out = _held_out(dataset, normaliser, settings)
     run = Run(loop, checkpoints, settings, progress)
     watch = None

@@ -22,7 +22,7 @@ _CLASS_TEMPERATURE = 0.3
 # The most that a class is away from the onset a beat ago, in squared deviations.
 _FARTHEST = 4.0
 # How firmly rollouts are held near a style; what was tried is in docs/experiments.md.
-_HOLD = Hold(mean=0.09, level=0.65, rise=1.5, spread=0.16, variety=1.1)
+_HOLD = Hold(mean=0.09, level=0.4, loudness=0.15, rise=1.5, spread=0.16, variety=1.1)
 
 
 class MixtureHead(Head):

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from trainer.departures import Departures
 from trainer.heads import Head, MseHead
 from trainer.inputs import AnchoredInputs, Inputs, Memory, PlainInputs
 from trainer.lstm import Joined, StackedLSTM
@@ -43,6 +44,7 @@ class NextFrameModel(keras.Model):
         self.head: Head
         self.whitening: Whitening | None = None
         self.onsets: Onsets | None = None
+        self.departures = Departures(n_mels, name="departures")
         if settings.head == "mixture":
             self.whitening = Whitening(n_mels, settings.mixture_dims, name="whitening")
             self.onsets = Onsets(settings.onset_classes, name="onsets")
@@ -65,17 +67,23 @@ class NextFrameModel(keras.Model):
         self.head.build((None, None, settings.units))
         self.built = True
 
-    def prepare(self, windows: Iterable[npt.NDArray[np.float32]]) -> None:
+    def prepare(
+        self,
+        windows: Iterable[npt.NDArray[np.float32]],
+        stretches: Iterable[npt.NDArray[np.float32]] = (),
+    ) -> None:
         """Measures what must be known of the training split before training.
 
         Args:
           windows: normalised batches [batch, anchor_frames + n, n_mels].
+          stretches: of music that goes on, normalised, [n_frames, n_mels] each.
         """
         if self.whitening is None or self.onsets is None:
             return
         frames = np.concatenate([np.asarray(batch)[:, self.anchor_frames :] for batch in windows])
         self.whitening.prepare(frames)
         self.onsets.prepare(frames)
+        self.departures.prepare(stretches, anchor_frames=self.anchor_frames)
 
     def call(self, frames: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
         """Listens to windows from their start.

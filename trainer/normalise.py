@@ -44,6 +44,14 @@ class Normaliser:
         """Returns log-mel for normalised frames [..., n_mels]."""
         return frames * self.std + self.mean
 
+    def level(self, frames: tf.Tensor) -> tf.Tensor:
+        """Returns the logarithm of the power of all bands of normalised frames, nats [..., 1]."""
+        return tf.reduce_logsumexp(self.invert(frames), axis=-1, keepdims=True)
+
+    def loudness(self, frames: tf.Tensor) -> tf.Tensor:
+        """Returns the derivative of the level with respect to each band, [..., n_mels]."""
+        return self.std * tf.nn.softmax(self.invert(frames), axis=-1)
+
 
 def from_layer(layer: tf.Module, *, floor: float) -> Normaliser:
     """Reads a Transform graph's vectors inside the current graph.

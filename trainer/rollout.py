@@ -56,30 +56,50 @@ def roll_out(
     style = heard if anchor is None else normaliser.apply(anchor)
     outputs, state = graph_function(model.warm_up, jit_compile=True)(heard, style)
     joined = model.lstm.joined()
-    wanted = Style.of(style).wanted(seeds, head.hold.variety)
+    hold = head.hold
+    held = not hold.loose
+    kept_near = Style.of(style)
+    # One step a stretch.
+    walks = hold.variety * model.departures.walks(
+        seeds, n_steps=n_stretches, step_frames=_STRETCH_FRAMES
+    )
+    loudness = normaliser.loudness(kept_near.mean)
+    usual_level = tf.reduce_mean(normaliser.level(style), axis=1)
     # A primer may be one frame, which says nothing of how much music moves.
-    recent = wanted._replace(mean=tf.reduce_mean(heard[:, -RECENT_FRAMES:], axis=1))
-    held = not head.hold.loose
-    # What goes from frame to frame: outputs, the model's state, the recent style, the last frame.
-    carried: tuple[Any, ...] = (outputs, state, recent, heard[:, -1])
+    recent = model.departures.wanted(kept_near, walks[0], loudness)._replace(
+        mean=tf.reduce_mean(heard[:, -RECENT_FRAMES:], axis=1)
+    )
+    level = tf.reduce_mean(normaliser.level(heard[:, -RECENT_FRAMES:]), axis=1)
+    # What goes from frame to frame: outputs, the model's state, the recent style and level, the
+    # last frame.
+    carried: tuple[Any, ...] = (outputs, state, recent, level, heard[:, -1])
 
-    def next_frame(noise: tf.Tensor, carried: tuple[Any, ...]) -> tuple[Any, ...]:
-        outputs, state, recent, last = carried
-        change = head.hold.change(wanted, recent) if held else None
+    def next_frame(noise: tf.Tensor, wanted: Style, carried: tuple[Any, ...]) -> tuple[Any, ...]:
+        outputs, state, recent, level, last = carried
+        change = hold.change(wanted, recent) if held else None
         frame = head.draw(outputs, noise, sampling, change=change)
         if held:
-            frame = head.hold.frame(frame, wanted, recent)
+            frame = hold.frame(frame, wanted, recent)
+            # As many decibels off every band.
+            frame -= hold.loudness * (level - usual_level) / normaliser.std
         frame = normaliser.limit(frame)
         outputs, state = model.step(frame, state, joined)
-        return outputs, state, recent.after(frame, last) if held else recent, frame
+        if held:
+            recent = recent.after(frame, last)
+            level += (normaliser.level(frame) - level) / RECENT_FRAMES
+        return outputs, state, recent, level, frame
 
     # XLA wants to know how many frames there are, and takes seconds for each number of them.
     @graph_function(jit_compile=True)
-    def stretch(noise: tf.Tensor, carried: tuple[Any, ...]) -> tuple[tf.Tensor, tuple[Any, ...]]:
+    def stretch(
+        noise: tf.Tensor, away: tf.Tensor, carried: tuple[Any, ...]
+    ) -> tuple[tf.Tensor, tuple[Any, ...]]:
+        wanted = model.departures.wanted(kept_near, away, loudness)
+
         def body(
             index: tf.Tensor, carried: tuple[Any, ...], frames: tf.TensorArray
         ) -> tuple[Any, ...]:
-            carried = next_frame(noise[index], carried)
+            carried = next_frame(noise[index], wanted, carried)
             return index + 1, carried, frames.write(index, carried[-1])
 
         frames = tf.TensorArray(tf.float32, size=_STRETCH_FRAMES)
@@ -94,7 +114,7 @@ def roll_out(
     def body(index: tf.Tensor, carried: tuple[Any, ...], made: tf.TensorArray) -> tuple[Any, ...]:
         piece = noise[index * _STRETCH_FRAMES : (index + 1) * _STRETCH_FRAMES]
         piece = tf.ensure_shape(piece, [_STRETCH_FRAMES, None, head.n_noise])
-        frames, carried = stretch(piece, carried)
+        frames, carried = stretch(piece, walks[index], carried)
         return index + 1, carried, made.write(index, frames)
 
     made = tf.TensorArray(

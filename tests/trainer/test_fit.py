@@ -12,11 +12,12 @@ from audio import contract
 from audio.config import AudioConfig
 from audio.errors import OutputExistsError, UsageError
 from tests.tiny import TINY
-from trainer import fit
+from trainer import departures, fit
 from trainer.checkpoints import Checkpoints, RunState
-from trainer.dataset import eval_windows, open_dataset
+from trainer.dataset import chunks, eval_windows, open_dataset
 from trainer.loop import TrainingLoop
 from trainer.model import NextFrameModel
+from trainer.normalise import from_graph
 from trainer.running import TrainingDivergedError
 from trainer.settings import HEADS
 from trainer.strategy import is_chief, resolve_strategy
@@ -206,6 +207,22 @@ def test_the_best_weights_are_all_of_the_models(tmp_path, head: str) -> None:
     checkpoints.restore_best(RunState(best={"step": 3}))
     for weight, wanted in zip(model.weights, best, strict=True):
         np.testing.assert_array_equal(weight, wanted, err_msg=weight.path)
+
+
+def test_a_model_knows_how_far_the_training_music_departs_from_an_anchor(
+    dataset, model, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(departures, "_PIECE_FRAMES", 32)
+    settings = dataclasses.replace(TINY, head="mixture", anchor_frames=16, steps=1)
+    normaliser = from_graph(f"{model}/{contract.TRANSFORM_GRAPH}", floor=settings.model_floor)
+    opened = open_dataset(str(dataset))
+    made, _ = fit.fit(opened, normaliser, settings, folder=str(tmp_path), watched=False)
+    stretches = [normaliser.apply(each).numpy() for each in chunks(opened, contract.TRAIN)]
+    wanted = departures.Departures(32)
+    wanted.prepare(stretches, anchor_frames=16)
+    assert float(tf.reduce_max(wanted.far)) > 0
+    for name in ("usual", "near", "far"):
+        np.testing.assert_array_equal(getattr(made.departures, name), getattr(wanted, name))
 
 
 def test_training_ends_when_patience_does(dataset, tmp_path, monkeypatch) -> None:

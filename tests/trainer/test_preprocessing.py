@@ -62,6 +62,18 @@ def test_a_second_fit_is_the_first_to_the_bit(dataset, tmp_path, monkeypatch) ->
         np.testing.assert_array_equal(again.std, first.std)
 
 
+def test_the_level_is_that_of_all_bands_together(dataset, tmp_path) -> None:
+    normaliser = fitted(dataset, tmp_path)
+    frames = np.random.default_rng(0).normal(0, 1, (5, 32)).astype(np.float32)
+    found = normaliser.level(tf.constant(frames))[:, 0]
+    power = np.exp(normaliser.invert(frames).numpy().astype(np.float64))
+    np.testing.assert_allclose(found, np.log(power.sum(axis=1)), rtol=1e-5)
+    step = np.zeros(32, np.float32)
+    step[20] = 0.01
+    moved = (normaliser.level(frames + step) - normaliser.level(frames - step))[:, 0] / 0.02
+    np.testing.assert_allclose(moved, normaliser.loudness(frames)[:, 20], rtol=0.05, atol=1e-3)
+
+
 def test_limit_holds_frames_within_what_training_heard(dataset, tmp_path) -> None:
     normaliser = fitted(dataset, tmp_path)
     wild = tf.constant([[100.0] * 32, [-100.0] * 32])
