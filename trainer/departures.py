@@ -107,7 +107,7 @@ class Departures(keras.layers.Layer):
         walk = tf.scan(lambda before, new: kept * before + new, news, begin)
         return tf.concat([begin[None], walk], axis=0)
 
-    def wanted(self, anchor: Style, away: tf.Tensor, loudness: tf.Tensor) -> Style:
+    def wanted(self, anchor: Style, away: tf.Tensor, *, loudness: tf.Tensor) -> Style:
         """Returns what a rollout is held near at one step of its walk.
 
         Timbre walks; loudness does not: a clip that fades in or out is not wanted.

@@ -8,9 +8,10 @@ import tensorflow as tf
 
 from trainer.graphs import graph_function
 from trainer.heads import Sampling
+from trainer.keeper import Keeper
 from trainer.model import NextFrameModel
 from trainer.normalise import Normaliser
-from trainer.style import RECENT_FRAMES, Style
+from trainer.style import Style
 
 # Frames that are compiled as one; nine times as many are ten seconds at the default hop.
 _STRETCH_FRAMES = 48
@@ -56,45 +57,27 @@ def roll_out(
     style = heard if anchor is None else normaliser.apply(anchor)
     outputs, state = graph_function(model.warm_up, jit_compile=True)(heard, style)
     joined = model.lstm.joined()
-    hold = head.hold
-    held = not hold.loose
-    kept_near = Style.of(style)
+    keeper = Keeper(head.hold, model.departures, normaliser, style)
     # One step a stretch.
-    walks = hold.variety * model.departures.walks(
-        seeds, n_steps=n_stretches, step_frames=_STRETCH_FRAMES
-    )
-    loudness = normaliser.loudness(kept_near.mean)
-    usual_level = tf.reduce_mean(normaliser.level(style), axis=1)
-    # A primer may be one frame, which says nothing of how much music moves.
-    recent = model.departures.wanted(kept_near, walks[0], loudness)._replace(
-        mean=tf.reduce_mean(heard[:, -RECENT_FRAMES:], axis=1)
-    )
-    level = tf.reduce_mean(normaliser.level(heard[:, -RECENT_FRAMES:]), axis=1)
-    # What goes from frame to frame: outputs, the model's state, the recent style and level, the
-    # last frame.
-    carried: tuple[Any, ...] = (outputs, state, recent, level, heard[:, -1])
+    walks = model.departures.walks(seeds, n_steps=n_stretches, step_frames=_STRETCH_FRAMES)
+    recent = keeper.begin(heard, keeper.wanted(walks[0]))
+    # What goes from frame to frame: outputs, the model's state, what was heard of late, the last
+    # frame.
+    carried: tuple[Any, ...] = (outputs, state, recent, heard[:, -1])
 
     def next_frame(noise: tf.Tensor, wanted: Style, carried: tuple[Any, ...]) -> tuple[Any, ...]:
-        outputs, state, recent, level, last = carried
-        change = hold.change(wanted, recent) if held else None
-        frame = head.draw(outputs, noise, sampling, change=change)
-        if held:
-            frame = hold.frame(frame, wanted, recent)
-            # As many decibels off every band.
-            frame -= hold.loudness * (level - usual_level) / normaliser.std
-        frame = normaliser.limit(frame)
+        outputs, state, recent, last = carried
+        frame = head.draw(outputs, noise, sampling, change=keeper.change(wanted, recent))
+        frame = normaliser.limit(keeper.frame(frame, wanted, recent))
         outputs, state = model.step(frame, state, joined)
-        if held:
-            recent = recent.after(frame, last)
-            level += (normaliser.level(frame) - level) / RECENT_FRAMES
-        return outputs, state, recent, level, frame
+        return outputs, state, keeper.after(recent, frame, last), frame
 
     # XLA wants to know how many frames there are, and takes seconds for each number of them.
     @graph_function(jit_compile=True)
     def stretch(
         noise: tf.Tensor, away: tf.Tensor, carried: tuple[Any, ...]
     ) -> tuple[tf.Tensor, tuple[Any, ...]]:
-        wanted = model.departures.wanted(kept_near, away, loudness)
+        wanted = keeper.wanted(away)
 
         def body(
             index: tf.Tensor, carried: tuple[Any, ...], frames: tf.TensorArray

@@ -101,7 +101,7 @@ def test_timbre_walks_and_loudness_does_not() -> None:
     anchor = Style.of(tf.constant(rng.normal(0, 1, (50, ANCHOR, N_MELS)), tf.float32))
     loudness = rng.dirichlet(np.full(N_MELS, 0.3), 50).astype(np.float32)
     away = walks(made, list(range(50)), 3)[-1]
-    wanted = made.wanted(anchor, tf.constant(away), tf.constant(loudness))
+    wanted = made.wanted(anchor, tf.constant(away), loudness=tf.constant(loudness))
     moved = (wanted.mean - anchor.mean).numpy()
     assert moved.std() > 0.2
     assert np.abs(moved.mean(axis=1)).max() < 1e-5
@@ -113,7 +113,7 @@ def test_what_is_wanted_is_as_lively_and_wide_as_music_usually_is() -> None:
     anchor = Style.of(tf.ones([2, 1, N_MELS]))._replace(
         rise=tf.fill([2, N_MELS], 0.5), variance=tf.fill([2, N_MELS], 4.0)
     )
-    wanted = made.wanted(anchor, tf.zeros([2, 3, 4]), tf.ones([2, N_MELS]))
+    wanted = made.wanted(anchor, tf.zeros([2, 3, 4]), loudness=tf.ones([2, N_MELS]))
     np.testing.assert_allclose(wanted.mean, anchor.mean)
     np.testing.assert_allclose(wanted.rise, 1.1 * np.exp(0.1) * 0.5 + 0.01, rtol=1e-5)
     np.testing.assert_allclose(wanted.variance, np.exp(0.4) * 4 + 0.01, rtol=1e-5)
