@@ -344,6 +344,7 @@ def test_a_rollout_is_held_near_how_much_its_primer_moves() -> None:
     assert abs(held - 1.1 * usual) < 0.6 * abs(free - 1.1 * usual)
 
 
+@pytest.mark.slow
 def test_what_a_rollout_is_held_near_walks_with_its_seed() -> None:
     made = model("mixture", onset_classes=1)
     # A tilt that adds to the level of one band is taken back by that of others.
