@@ -2,7 +2,8 @@
 
 New weights for old inputs would be worth little: a frame that is normalised or whitened otherwise
 means something else to the same LSTM. So the Transform graph travels in the model's folder, and a
-warm start takes it, the whitening and the onset classes from there, not from the new data.
+warm start takes it, and all else that was measured before training, from there, not from the new
+data.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Base:
         return f"{self.path}/{contract.TRANSFORM_GRAPH}"
 
     def restore(self, model: NextFrameModel) -> None:
-        """Gives a model the weights, whitening and onset classes of this one.
+        """Gives a model the weights of this one, and what was measured for them.
 
         Raises:
           ConfigMismatchError: it has other weights.
