@@ -2,7 +2,9 @@
 
 Music goes on otherwise than its first 1.5 s, and no two times alike; held near just them, all that
 follows one primer would be alike, and a minute of it would stand still. What a rollout is held near
-therefore walks: from the anchor's style to as far from it as the training recordings go, at random.
+therefore walks away from the anchor's style, at random, by as much as training recordings differ
+from an anchor. Part of that is the anchor's own chance and stays while a recording goes on; here
+all of it walks, so a rollout moves within a minute more than a steady piece does.
 """
 
 from __future__ import annotations
@@ -19,13 +21,15 @@ from trainer.style import LEAST_RISE, LEAST_VARIANCE, Style
 # Over how many frames a passage is measured, and a walk forgets where it was; 6 and 12 s at the
 # default hop. Passages of 3 s correlate by 0.7 at 3 s, 0.5 at 6 and 0.25 at 12, which is 9 s; a
 # rollout wanders a little by itself.
-_PIECE_FRAMES, _MEMORY_FRAMES = 256, 500
+_PASSAGE_FRAMES, _MEMORY_FRAMES = 256, 500
 # Of each statistic over bands: level, tilt and two finer shapes.
 _ORDER = 4
 # What is wanted of rises is not quite reached.
 _LIVELIER = 1.1
-# Of a normal distribution lie within a deviation of the mean.
-_WITHIN = (15.87, 50.0, 84.13)
+# Within a deviation of the mean lie these percentiles of a normal distribution.
+_WITHIN = (15.87, 84.13)
+# The level of the mean is not let go.
+_LET_GO = np.array([0, 1, 1, 1], np.float32)
 
 
 class Departures(keras.layers.Layer):
@@ -35,7 +39,7 @@ class Departures(keras.layers.Layer):
     those of the anchor.
 
     Attributes:
-      usual: medians of how much livelier and wider passages are than an anchor, [2].
+      usual: medians of the levels of rises and of deviations, for the last passages, [2].
       near: deviations right after an anchor, [3, 4].
       far: the same where the stretches that are stored end, [3, 4].
     """
@@ -64,19 +68,19 @@ class Departures(keras.layers.Layer):
         if not first:
             return
         for weight, found in ((self.near, first), (self.far, last)):
-            low, middle, high = np.percentile(found, _WITHIN, axis=0)
+            low, high = np.percentile(found, _WITHIN, axis=0)
             weight.assign((high - low) / 2)
-        self.usual.assign(middle[1:, 0])
+        self.usual.assign(np.percentile(last, 50, axis=0)[1:, 0])
 
     def _departures(
         self, stretch: npt.NDArray[np.float32], anchor_frames: int
     ) -> list[npt.NDArray[np.float32]]:
-        n_pieces = (len(stretch) - anchor_frames) // _PIECE_FRAMES
-        if n_pieces < 1:
+        n_passages = (len(stretch) - anchor_frames) // _PASSAGE_FRAMES
+        if n_passages < 1:
             return []
-        pieces = stretch[anchor_frames : anchor_frames + n_pieces * _PIECE_FRAMES]
+        passages = stretch[anchor_frames : anchor_frames + n_passages * _PASSAGE_FRAMES]
         anchor = Style.of(stretch[None, :anchor_frames])
-        then = Style.of(pieces.reshape(n_pieces, _PIECE_FRAMES, self.n_mels))
+        then = Style.of(passages.reshape(n_passages, _PASSAGE_FRAMES, self.n_mels))
         apart = [
             then.mean - anchor.mean,
             tf.math.log((then.rise + LEAST_RISE) / (anchor.rise + LEAST_RISE)),
@@ -102,12 +106,12 @@ class Departures(keras.layers.Layer):
             fn_output_signature=tf.float32,
         )
         drawn = tf.transpose(drawn, [1, 0, 2, 3])
-        news = (1 - kept**2) ** 0.5 * self.far * drawn[1:]
-        begin = self.near * drawn[0]
-        walk = tf.scan(lambda before, new: kept * before + new, news, begin)
-        return tf.concat([begin[None], walk], axis=0)
+        news = [self.near * drawn[:1], (1 - kept**2) ** 0.5 * self.far * drawn[1:]]
+        # All steps are scanned: TensorFlow has no scan over none, which a short rollout would be.
+        joined = tf.concat(news, axis=0)
+        return tf.scan(lambda before, new: kept * before + new, joined, tf.zeros_like(joined[0]))
 
-    def wanted(self, anchor: Style, away: tf.Tensor, *, loudness: tf.Tensor) -> Style:
+    def wanted(self, anchor: Style, away: tf.Tensor, *, level_gradient: tf.Tensor) -> Style:
         """Returns what a rollout is held near at one step of its walk.
 
         Timbre walks; loudness does not: a clip that fades in or out is not wanted.
@@ -115,16 +119,15 @@ class Departures(keras.layers.Layer):
         Args:
           anchor: the style that is departed from.
           away: a step of walks, [batch, 3, 4].
-          loudness: see Normaliser.loudness, of the anchor's mean, [batch, n_mels].
+          level_gradient: see Normaliser, of the anchor's mean, [batch, n_mels].
         """
         mean, rise, spread = tf.unstack(away, axis=1)
-        # The level itself is not let go, and of the shapes what makes the anchor's bands louder is
-        # taken off where music varies most.
-        louder = tf.reduce_sum(loudness[:, None] * self.curves, axis=-1) * _SHAPES
+        # Of what walks, that which makes the anchor louder is taken off where music varies most.
+        louder = tf.reduce_sum(level_gradient[:, None] * self.curves, axis=-1) * _LET_GO
         back = louder * tf.square(self.far[0])
         size = tf.reduce_sum(louder * back, axis=-1, keepdims=True)
         by = tf.reduce_sum(louder * mean, axis=-1, keepdims=True)
-        mean = _SHAPES * mean - tf.math.divide_no_nan(by, size) * back
+        mean = _LET_GO * mean - tf.math.divide_no_nan(by, size) * back
         livelier, wider = tf.unstack(self.usual)
         return Style(
             anchor.mean + self._over_bands(mean),
@@ -136,9 +139,6 @@ class Departures(keras.layers.Layer):
         """Returns the curves [batch, n_mels] of coefficients [batch, 4]."""
         # Not a product of matrices, whose rounding hangs on the size of the batch.
         return tf.reduce_sum(coefficients[..., None] * self.curves, axis=1)
-
-
-_SHAPES = np.array([0, 1, 1, 1], np.float32)
 
 
 def _cosines(n_mels: int) -> tf.Tensor:

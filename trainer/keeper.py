@@ -35,19 +35,20 @@ class Keeper:
         """Takes normalised frames [batch, n, n_mels] that show the style of each rollout."""
         self._hold, self._departures, self._normaliser = hold, departures, normaliser
         self._anchor = Style.of(anchor)
-        self._loudness = normaliser.loudness(self._anchor.mean)
+        self._level_gradient = normaliser.level_gradient(self._anchor.mean)
         self._level = tf.reduce_mean(normaliser.level(anchor), axis=1)
 
     def wanted(self, away: tf.Tensor) -> Style:
         """Returns what is held near at a step [batch, 3, 4] of Departures.walks."""
         return self._departures.wanted(
-            self._anchor, self._hold.variety * away, loudness=self._loudness
+            self._anchor, self._hold.variety * away, level_gradient=self._level_gradient
         )
 
     def begin(self, primer: tf.Tensor, wanted: Style) -> Recent:
-        """Returns what rollouts were like before their first frame: as primers [batch, n, n_mels].
+        """Returns what rollouts are like that follow primers [batch, n, n_mels].
 
-        A primer may be one frame, which says nothing of how much music moves: that is as wanted.
+        How much they moved is taken to be as wanted: a primer may be one frame, which says nothing
+        of that.
         """
         last = primer[:, -RECENT_FRAMES:]
         return Recent(

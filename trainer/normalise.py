@@ -48,8 +48,8 @@ class Normaliser:
         """Returns the logarithm of the power of all bands of normalised frames, nats [..., 1]."""
         return tf.reduce_logsumexp(self.invert(frames), axis=-1, keepdims=True)
 
-    def loudness(self, frames: tf.Tensor) -> tf.Tensor:
-        """Returns the derivative of the level with respect to each band, [..., n_mels]."""
+    def level_gradient(self, frames: tf.Tensor) -> tf.Tensor:
+        """Returns the derivative of the level with respect to each band, nats [..., n_mels]."""
         return self.std * tf.nn.softmax(self.invert(frames), axis=-1)
 
 

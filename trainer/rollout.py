@@ -13,7 +13,8 @@ from trainer.model import NextFrameModel
 from trainer.normalise import Normaliser
 from trainer.style import Style
 
-# Frames that are compiled as one; nine times as many are ten seconds at the default hop.
+# Frames that are compiled as one, and a step of the walk of styles: with another number all clips
+# are others. Nine times as many are ten seconds at the default hop.
 _STRETCH_FRAMES = 48
 
 

@@ -137,7 +137,7 @@ class TrainSettings:
             "strategy": (self.strategy in STRATEGIES, f"one of {', '.join(STRATEGIES)}"),
             "precision": (self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
             "n_primers": (1 <= self.n_primers <= 1024, "1 to 1024"),
-            "primer_frames": (1 <= self.primer_frames <= 1024, "1 to 1024"),
+            "primer_frames": (2 <= self.primer_frames <= 1024, "2 to 1024"),
             "seed": (0 <= self.seed < 2**31, "0 to below 2**31"),
         }
         for name, (ok, wanted) in checks.items():

@@ -1,8 +1,8 @@
 """How a rollout is held near the style of its primer, however long it is.
 
 A model that hears itself wanders off: a little too loud, too even or too still in every frame adds
-up. What is held are three statistics of each band over the last seconds, compared with those of the
-anchor: the mean, how much the band rises from frame to frame, and its variance.
+up. What is held are three statistics of each band over the last seconds, compared with what is
+wanted of them (keeper.py): the mean, how much the band rises from frame to frame, and its variance.
 """
 
 from __future__ import annotations

@@ -212,7 +212,7 @@ def test_the_best_weights_are_all_of_the_models(tmp_path, head: str) -> None:
 def test_a_model_knows_how_far_the_training_music_departs_from_an_anchor(
     dataset, model, tmp_path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(departures, "_PIECE_FRAMES", 32)
+    monkeypatch.setattr(departures, "_PASSAGE_FRAMES", 32)
     settings = dataclasses.replace(TINY, head="mixture", anchor_frames=16, steps=1)
     normaliser = from_graph(f"{model}/{contract.TRANSFORM_GRAPH}", floor=settings.model_floor)
     opened = open_dataset(str(dataset))

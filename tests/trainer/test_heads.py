@@ -370,6 +370,29 @@ def test_what_a_rollout_is_held_near_walks_with_its_seed() -> None:
     assert np.corrcoef(moved.ravel(), np.transpose(walked).ravel())[0, 1] > 0.8
 
 
+@pytest.mark.slow
+def test_a_rollout_that_is_held_follows_from_its_seed_whatever_its_neighbours() -> None:
+    made = model("mixture")
+    for weight, width in ((made.departures.near, 0.2), (made.departures.far, 0.4)):
+        weight.assign(tf.fill([3, 4], width))
+    assert not made.head.hold.loose
+
+    def frames(primer: np.ndarray, seeds: list[int]) -> np.ndarray:
+        return roll_out(
+            made,
+            PLAIN,
+            tf.constant(primer),
+            n_frames=tf.constant(100),
+            sampling=Sampling.at(1.0),
+            seeds=tf.constant(seeds, tf.int64),
+        ).numpy()
+
+    primers, seeds = walk(4, 64), [3, 4, 5, 6]
+    together = frames(primers, seeds)
+    np.testing.assert_array_equal(frames(primers[::-1], seeds[::-1])[::-1], together)
+    assert np.abs(frames(primers, [3, 4, 5, 7]) - together)[3].max() > 0.1
+
+
 def test_settings_say_how_firmly_rollouts_are_held_and_how_much_the_beat_weighs() -> None:
     as_shipped, other = model("mixture").head, model("mixture", hold=0.0, beat_weight=2.0).head
     assert not as_shipped.hold.loose
