@@ -387,10 +387,11 @@ def test_a_rollout_that_is_held_follows_from_its_seed_whatever_its_neighbours() 
             seeds=tf.constant(seeds, tf.int64),
         ).numpy()
 
-    primers, seeds = walk(4, 64), [3, 4, 5, 6]
+    primers, seeds = walk(8, 64), [3, 4, 5, 6, 7, 8, 9, 10]
     together = frames(primers, seeds)
-    np.testing.assert_array_equal(frames(primers[::-1], seeds[::-1])[::-1], together)
-    assert np.abs(frames(primers, [3, 4, 5, 7]) - together)[3].max() > 0.1
+    others = np.concatenate([primers[:1], primers[:0:-1]])
+    np.testing.assert_array_equal(frames(others, [3, *seeds[:0:-1]])[0], together[0])
+    assert np.abs(frames(primers, [0, *seeds[1:]])[0] - together[0]).max() > 0.1
 
 
 def test_settings_say_how_firmly_rollouts_are_held_and_how_much_the_beat_weighs() -> None:
