@@ -67,7 +67,7 @@ class TrainSettings:
       strategy: which devices; see trainer/strategy.py.
       precision: of the LSTM's matrix products while training; `bfloat16` is for a TPU.
       n_primers: primers that travel with the model, cut from the eval split.
-      primer_frames: frames of each.
+      primer_frames: frames of each; one alone would not show how much music moves.
       warm_start: a model to go on from: a folder, or `latest` for the last blessed one of a
         pipeline (for none, where none is blessed yet). Empty for new weights.
       seed: of weights, windows and their order.

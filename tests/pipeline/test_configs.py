@@ -26,6 +26,7 @@ def test_overrides_win_over_the_file(tmp_path) -> None:
         ("train.step=5", r"unknown key train\.step; did you mean train\.steps\?"),
         ("trian.steps=5", r"unknown key trian; did you mean train\?"),
         ("train.steps=0", r"train\.steps: wanted 1 or more, got 0"),
+        ("train.primer_frames=1", r"train\.primer_frames: wanted 2 to 1024, got 1"),
         ("train.steps=many", r"train\.steps: .*valid integer.*'many'"),
         ("audio.n_fft=7", r"audio\.n_fft"),
         ("prepare.eval_share=1", r"prepare\.eval_share: wanted 0 to below 1, got 1"),

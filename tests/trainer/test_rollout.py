@@ -95,7 +95,11 @@ def test_what_a_rollout_is_held_near_walks_with_its_seed() -> None:
     tilt = made.departures.curves[1].numpy()
     moved = ((stretches(2.0) - stretches(0.0)) * tilt).mean(axis=-1)
     walked = made.departures.walks(seeds, n_steps=tf.constant(10), step_frames=48)[:, :, 0, 1]
-    assert np.corrcoef(moved.ravel(), np.transpose(walked).ravel())[0, 1] > 0.8
+    walked = np.transpose(walked)
+    assert np.corrcoef(moved.mean(axis=1), walked.mean(axis=1))[0, 1] > 0.8
+    # And within a clip, not from one to the other alone.
+    moved, walked = (each - each.mean(axis=1, keepdims=True) for each in (moved, walked))
+    assert np.corrcoef(moved.ravel(), walked.ravel())[0, 1] > 0.6
 
 
 @pytest.mark.slow
