@@ -12,6 +12,9 @@ from trainer.normalise import Normaliser
 from trainer.rollout import roll_out
 from trainer.style import Hold
 
+# Each compiles rollouts.
+pytestmark = pytest.mark.slow
+
 PLAIN = Normaliser(
     mean=tf.zeros([N_MELS]), std=tf.ones([N_MELS]), highest=tf.fill([N_MELS], 99.0), floor=-99.0
 )
@@ -72,7 +75,6 @@ def test_a_rollout_is_held_near_how_much_its_primer_moves() -> None:
     assert abs(held - 1.1 * usual) < 0.6 * abs(free - 1.1 * usual)
 
 
-@pytest.mark.slow
 def test_what_a_rollout_is_held_near_walks_with_its_seed() -> None:
     made = model("mixture", onset_classes=1)
     # A tilt that adds to the level of one band is taken back by that of others.
@@ -102,7 +104,6 @@ def test_what_a_rollout_is_held_near_walks_with_its_seed() -> None:
     assert np.corrcoef(moved.ravel(), walked.ravel())[0, 1] > 0.6
 
 
-@pytest.mark.slow
 def test_a_rollout_that_is_held_follows_from_its_seed_whatever_its_neighbours() -> None:
     made = model("mixture")
     for weight, width in ((made.departures.near, 0.2), (made.departures.far, 0.4)):
