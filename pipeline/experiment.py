@@ -24,7 +24,7 @@ from audio import contract
 from audio.errors import InputError, UsageError
 from pipeline.configs import Config, from_dict
 from pipeline.console import Console
-from pipeline.versions import code_version
+from pipeline.versions import code_fingerprint
 
 VALIDATION, TEST = "validation", "test"
 # Columns of the table: the figure, what stands above it, and how it is written.
@@ -250,7 +250,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 def _training_key(config: Config) -> str:
     """Returns 8 hex digits that change with what a training hangs on, the trainer's code too."""
     sections = [dataclasses.asdict(each) for each in (config.audio, config.prepare, config.train)]
-    return _digits(json.dumps([sections, code_version("trainer")]))
+    return _digits(json.dumps([sections, code_fingerprint("trainer")]))
 
 
 def _digits(text: str) -> str:
@@ -357,5 +357,5 @@ class _Measuring:
     def _key(self, rollouts: Rollouts) -> str:
         """Returns 8 hex digits that change with the model and how it is judged."""
         plain = [dataclasses.asdict(each) for each in (self.config.evaluate, rollouts)]
-        code = code_version("audio", "generator", "pipeline")
+        code = code_fingerprint("audio", "generator", "pipeline")
         return _digits(json.dumps([self.model.name, self.dataset, plain, code]))

@@ -16,7 +16,7 @@ from generator.outputs import open_output
 from pipeline.configs import Config
 from pipeline.layout import PIPELINE_NAME, Layout
 from pipeline.resolvers import latest_blessed_model
-from pipeline.versions import code_version
+from pipeline.versions import code_fingerprint
 
 
 def generation_pipeline(*, output: str, layout: Layout, config: Config) -> Pipeline:
@@ -28,7 +28,7 @@ def generation_pipeline(*, output: str, layout: Layout, config: Config) -> Pipel
         output=output,
         metadata=layout.metadata,
         config_yaml=config.to_yaml(),
-        code_version=code_version("audio", "generator"),
+        code_version=code_fingerprint("audio", "generator"),
     )
     return Pipeline(
         pipeline_name=PIPELINE_NAME,

@@ -31,7 +31,7 @@ from pipeline.evaluator_component import Evaluator
 from pipeline.example_gen import AudioExampleGen
 from pipeline.layout import PIPELINE_NAME, Layout
 from pipeline.resolvers import latest_blessed_model
-from pipeline.versions import code_version
+from pipeline.versions import code_fingerprint
 from trainer.settings import LATEST
 
 _SCHEMA = pathlib.Path(__file__).with_name("schema")
@@ -55,7 +55,7 @@ def training_pipeline(*, inputs: Sequence[str], layout: Layout, config: Config) 
         audio=config.audio.to_json(),
         prepare=_json(config.prepare),
         config_yaml=_only(config, "audio", "prepare"),
-        code_version=code_version("audio", "beam_transforms"),
+        code_version=code_fingerprint("audio", "beam_transforms"),
     )
     examples = example_gen.outputs["examples"]
     statistics_gen = StatisticsGen(
@@ -75,7 +75,7 @@ def training_pipeline(*, inputs: Sequence[str], layout: Layout, config: Config) 
         custom_config={
             "n_mels": config.audio.n_mels,
             "model_floor": config.train.model_floor,
-            "code_version": code_version("trainer"),
+            "code_version": code_fingerprint("trainer"),
         },
         materialize=False,
         disable_statistics=True,
@@ -93,14 +93,14 @@ def training_pipeline(*, inputs: Sequence[str], layout: Layout, config: Config) 
         custom_config={
             "train": dataclasses.asdict(config.train),
             "config_yaml": _only(config, "audio", "prepare", "train", "tune"),
-            "code_version": code_version("audio", "trainer"),
+            "code_version": code_fingerprint("audio", "trainer"),
         },
     )
     evaluator = Evaluator(
         model=trainer.outputs["model"],
         examples=examples,
         evaluate=_json(config.evaluate),
-        code_version=code_version("audio", "trainer", "generator", "pipeline"),
+        code_version=code_fingerprint("audio", "trainer", "generator", "pipeline"),
     )
     pusher = Pusher(
         model=trainer.outputs["model"],
@@ -142,7 +142,7 @@ def _tuner(examples: Any, transform: Transform, layout: Layout, config: Config) 
             "train": dataclasses.asdict(config.train),
             "tune": dataclasses.asdict(config.tune),
             "state": f"{layout.artifacts}/Tuner/state",
-            "code_version": code_version("audio", "trainer"),
+            "code_version": code_fingerprint("audio", "trainer"),
         },
     )
 

@@ -1,21 +1,63 @@
-import sys
+import pathlib
 
-from pipeline.versions import code_version
+import pytest
+
+from pipeline.versions import code_fingerprint
 
 
-def test_any_change_to_a_source_changes_the_version(tmp_path, monkeypatch) -> None:
-    package = tmp_path / "somepackage"
-    package.mkdir()
-    (package / "__init__.py").write_text("x = 1\n")
+@pytest.fixture
+def package(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    folder = tmp_path / "fingerprinted"
+    (folder / "nested" / "deeper").mkdir(parents=True)
+    for path in (folder, folder / "nested", folder / "nested" / "deeper"):
+        (path / "__init__.py").write_text("x = 1\n")
+    (folder / "module.py").write_text("y = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
-    first = code_version("somepackage")
-    code_version.cache_clear()
-    assert code_version("somepackage") == first
+    return folder
+
+
+def fingerprint(*packages: str) -> str:
+    code_fingerprint.cache_clear()
+    return code_fingerprint(*packages)
+
+
+def test_code_fingerprint_is_the_same_for_the_same_sources(package: pathlib.Path) -> None:
+    assert fingerprint("fingerprinted") == fingerprint("fingerprinted")
+
+
+@pytest.mark.parametrize(
+    "name", ["__init__.py", "module.py", "nested/__init__.py", "nested/deeper/__init__.py"]
+)
+def test_code_fingerprint_changes_with_a_source_at_any_depth(
+    package: pathlib.Path, name: str
+) -> None:
+    before = fingerprint("fingerprinted")
+    (package / name).write_text("x = 2\n")
+    assert fingerprint("fingerprinted") != before
+
+
+def test_code_fingerprint_changes_with_a_new_or_renamed_nested_source(
+    package: pathlib.Path,
+) -> None:
+    before = fingerprint("fingerprinted")
+    new = package / "nested" / "new.py"
+    new.write_text("")
+    added = fingerprint("fingerprinted")
+    new.rename(package / "nested" / "newer.py")
+    assert len({before, added, fingerprint("fingerprinted")}) == 3
+
+
+def test_code_fingerprint_of_a_sub_package_ignores_its_siblings(package: pathlib.Path) -> None:
+    before = fingerprint("fingerprinted.nested")
+    (package / "module.py").write_text("y = 2\n")
+    assert fingerprint("fingerprinted.nested") == before
+    (package / "nested" / "deeper" / "__init__.py").write_text("x = 2\n")
+    assert fingerprint("fingerprinted.nested") != before
+
+
+def test_code_fingerprint_of_a_module_is_of_that_file(package: pathlib.Path) -> None:
+    before = fingerprint("fingerprinted.module")
     (package / "__init__.py").write_text("x = 2\n")
-    code_version.cache_clear()
-    second = code_version("somepackage")
-    assert second != first
-    (package / "other.py").write_text("")
-    code_version.cache_clear()
-    assert code_version("somepackage") not in (first, second)
-    sys.modules.pop("somepackage", None)
+    assert fingerprint("fingerprinted.module") == before
+    (package / "module.py").write_text("y = 2\n")
+    assert fingerprint("fingerprinted.module") != before
