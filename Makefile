@@ -14,7 +14,7 @@ $(STAMP): deploy/set_up.sh deploy/relink_wheels.py requirements/locked.txt requi
 	@bash deploy/set_up.sh $(VENV)
 	@touch $@
 
-.PHONY: help setup demo airflow airflow-venv dag-nodes test check check-fast lint types imports format docs drawing lock audit licences bench clean
+.PHONY: help setup demo airflow airflow-venv dag-nodes test check check-fast lint types imports format docs lock bench clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
@@ -49,9 +49,6 @@ docs: $(STAMP) ## the documentation as a site in site/, built strictly: a warnin
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --clean
 	@echo "docs: site/index.html"
 
-drawing: $(STAMP) ## writes who imports whom into docs/architecture.md
-	@$(BIN)/python -m deploy.import_drawing
-
 check: lint types imports ## lint, types, import rules
 
 check-fast: check ## check, and the tests that take under three minutes
@@ -68,12 +65,6 @@ bench: $(STAMP) ## every program in benchmarks/, one after the other
 
 lock: $(STAMP) ## resolves requirements/*.in anew; KEEP=1 moves only what must
 	@bash deploy/lock.sh $(if $(KEEP),--keep)
-
-audit: $(STAMP) ## known vulnerabilities of the locks; ADVISORIES=CLONE where PyPI is out of reach
-	@$(BIN)/python deploy/audit.py $(if $(ADVISORIES),--advisories $(ADVISORIES))
-
-licences: $(STAMP) ## writes docs/licences.md
-	@$(BIN)/python deploy/licences.py
 
 clean: ## removes what make made, but not the environment
 	@rm -rf demo build dist .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -76,3 +76,7 @@ class UnwritableError(NocturneError):
     """What has to be kept cannot be written, or not be read again."""
 
     exit_code = 11
+
+
+class BusyError(NocturneError):
+    """Another process is at the same work."""

@@ -22,11 +22,12 @@ import apache_beam as beam
 from audio import contract
 from audio.config import AudioConfig
 from audio.errors import InputError, OutputExistsError, TooManyRejectedError
-from beam_transforms import staging, storage
+from beam_transforms import staging
 from beam_transforms.card import data_card
 from beam_transforms.plan import Outcome, Plan, plan_dataset
 from beam_transforms.settings import PrepareSettings, Reuse, Source
 from beam_transforms.shards import Written, rows_of, write_shard
+from storage import files
 
 _SOURCES = "sources.jsonl"
 _FAILED = "failed.json"
@@ -51,7 +52,7 @@ class PrepareDataset(beam.PTransform):
         super().__init__()
         self._output, self._audio, self._settings = output, audio, settings
         self._previous = previous
-        self._staging = staging_folder or storage.join(output, staging.FOLDER)
+        self._staging = staging_folder or files.join(output, staging.FOLDER)
 
     def expand(self, root: Any) -> Any:
         """Wires the job onto a pipeline's root."""
@@ -59,7 +60,7 @@ class PrepareDataset(beam.PTransform):
         folder = self._staging
         plan = (
             root
-            | "ListSources" >> beam.Create([storage.join(folder, _SOURCES)])
+            | "ListSources" >> beam.Create([files.join(folder, _SOURCES)])
             | "ReadSources" >> beam.FlatMap(_read_lines).with_output_types(str)
             | "SpreadSources" >> beam.Reshuffle()
             | "StageRecordings"
@@ -122,7 +123,7 @@ def plan_after(
 def read_recordings(dataset: str | None) -> Iterator[dict[str, Any]]:
     """Yields the rows of a finished dataset's recordings; none for None."""
     if dataset is not None:
-        with storage.open_read(storage.join(dataset, contract.RECORDINGS)) as file:
+        with files.open_read(files.join(dataset, contract.RECORDINGS)) as file:
             for line in file:
                 yield json.loads(line)
 
@@ -147,23 +148,23 @@ def finish(
     Returns:
       How many shards the dataset has.
     """
-    rejected = storage.join(output, contract.REJECTED)
-    storage.write_text(rejected, _json_lines(plan.rejected))
+    rejected = files.join(output, contract.REJECTED)
+    files.write_text(rejected, _json_lines(plan.rejected))
     written = sorted(written, key=lambda one: (contract.SPLITS.index(one.split), one.name))
     info = dataset_info(plan, written, audio=audio, settings=settings)
     if not acceptable(plan, settings):
-        storage.write_text(storage.join(staging_folder, _FAILED), json.dumps(info))
+        files.write_text(files.join(staging_folder, _FAILED), json.dumps(info))
         return 0
     audit(plan, written, output)
-    with storage.write_whole(storage.join(output, contract.RECORDINGS)) as target:
+    with files.write_whole(files.join(output, contract.RECORDINGS)) as target:
         for line in rows_of(written, staging_folder):
             target.write(line.encode("utf-8", "surrogateescape"))
     before = read_recordings(previous) if previous else None
     card = data_card(read_recordings(output), previous=before)
     for name, content in ((contract.DATASET_INFO, info), (contract.DATA_CARD, card)):
         text = json.dumps(content, indent=2, sort_keys=True) + "\n"
-        storage.write_text(storage.join(output, name), text)
-    storage.write_text(storage.join(output, contract.COMPLETED), plan.dataset_id + "\n")
+        files.write_text(files.join(output, name), text)
+    files.write_text(files.join(output, contract.COMPLETED), plan.dataset_id + "\n")
     return len(written)
 
 
@@ -222,8 +223,8 @@ def audit(plan: Plan, written: Sequence[Written], output: str) -> None:
             f"leakage: recording {wrong[2]} is not where it was planned: {wrong[:2]}"
         )
     for shard in plan.shards:
-        path = storage.join(output, contract.split_folder(shard.split), shard.name)
-        size = storage.size(path)
+        path = files.join(output, contract.split_folder(shard.split), shard.name)
+        size = files.size(path)
         if size != shard.n_bytes:
             raise RuntimeError(f"{path}: wanted {shard.n_bytes} bytes, found {size}")
 
@@ -233,7 +234,7 @@ def _json_lines(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _read_lines(path: str) -> Iterator[str]:
-    yield from storage.read_text(path).splitlines()
+    yield from files.read_text(path).splitlines()
 
 
 def _reusable(
@@ -247,7 +248,7 @@ def _reusable(
         if row and previous:
             split = contract.split_folder(row["split"])
             reuse = {
-                "shard": storage.join(previous, split, row["shard"]),
+                "shard": files.join(previous, split, row["shard"]),
                 "offset": row["offset"],
                 "recording": {name: row[name] for name in staging.RECORDING_FIELDS},
             }
@@ -285,12 +286,12 @@ def start(
       IncompleteError: the earlier version is not finished.
     """
     if previous:
-        storage.require_dataset(previous)
-    if storage.exists(storage.join(output, contract.COMPLETED)):
+        files.require_dataset(previous)
+    if files.exists(files.join(output, contract.COMPLETED)):
         raise OutputExistsError(
             f"{output} already holds a finished dataset. Choose another --output, or remove it."
         )
-    local = None if storage.is_remote(output) else pathlib.Path(output)
+    local = None if files.is_remote(output) else pathlib.Path(output)
     if local and local.exists():
         if not local.is_dir():
             raise OutputExistsError(f"{output} is a file; wanted a folder for the dataset.")
@@ -300,12 +301,12 @@ def start(
                 "--output."
             )
     for split in contract.SPLITS:
-        storage.remove_tree(storage.join(output, contract.split_folder(split)))
-    storage.write_text(
-        storage.join(staging_folder or storage.join(output, staging.FOLDER), _SOURCES),
+        files.remove_tree(files.join(output, contract.split_folder(split)))
+    files.write_text(
+        files.join(staging_folder or files.join(output, staging.FOLDER), _SOURCES),
         _json_lines(_reusable(previous, sources, audio, settings)),
     )
-    storage.write_text(storage.join(output, contract.EFFECTIVE_CONFIG), effective_config)
+    files.write_text(files.join(output, contract.EFFECTIVE_CONFIG), effective_config)
 
 
 def check_finished(
@@ -317,16 +318,16 @@ def check_finished(
       InputError: no file could be used.
       TooManyRejectedError: more than settings.max_rejected_share could not.
     """
-    folder = staging_folder or storage.join(output, staging.FOLDER)
-    if storage.exists(storage.join(output, contract.COMPLETED)):
-        storage.remove_tree(folder)
+    folder = staging_folder or files.join(output, staging.FOLDER)
+    if files.exists(files.join(output, contract.COMPLETED)):
+        files.remove_tree(folder)
         info: dict[str, Any] = json.loads(
-            storage.read_text(storage.join(output, contract.DATASET_INFO))
+            files.read_text(files.join(output, contract.DATASET_INFO))
         )
         return info
-    info = json.loads(storage.read_text(storage.join(folder, _FAILED)))
+    info = json.loads(files.read_text(files.join(folder, _FAILED)))
     failed, total = info["rejected"], info["sources"]
-    table = storage.join(output, contract.REJECTED)
+    table = files.join(output, contract.REJECTED)
     if not any(split["recordings"] for split in info["splits"].values()):
         raise InputError(f"none of {total} files could be used. Why: {table}")
     raise TooManyRejectedError(

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from audio import contract
-from beam_transforms import staging, storage
+from beam_transforms import staging
 from beam_transforms.examples import read_tfrecord, recording_id, write_tfrecord
 from beam_transforms.plan import Placed, Shard
 from beam_transforms.settings import Staged
+from storage import files
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,18 +38,18 @@ class Written:
 
 def write_shard(shard: Shard, *, output: str, staging_folder: str) -> Written:
     """Writes one shard and, into the staging folder, its recordings' rows."""
-    path = storage.join(output, contract.split_folder(shard.split), shard.name)
+    path = files.join(output, contract.split_folder(shard.split), shard.name)
     found: dict[str, None] = {}
     rows = []
-    with storage.write_whole(path) as target:
+    with files.write_whole(path) as target:
         for placed in shard.recordings:
-            with storage.open_read(staging.records_path(staging_folder, placed.key)) as records:
+            with files.open_read(staging.records_path(staging_folder, placed.key)) as records:
                 for record in read_tfrecord(records):
                     found[recording_id(record)] = None
                     write_tfrecord(target, record)
             rows.append(_row(placed, shard, staging_folder))
     text = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
-    storage.write_text(_rows_path(staging_folder, shard.split, shard.name), text)
+    files.write_text(_rows_path(staging_folder, shard.split, shard.name), text)
     return Written(
         split=shard.split,
         name=shard.name,
@@ -62,14 +63,14 @@ def write_shard(shard: Shard, *, output: str, staging_folder: str) -> Written:
 def rows_of(written: Sequence[Written], staging_folder: str) -> Iterator[str]:
     """Yields the lines of recordings.jsonl, shard by shard."""
     for one in written:
-        yield from storage.read_text(_rows_path(staging_folder, one.split, one.name)).splitlines(
+        yield from files.read_text(_rows_path(staging_folder, one.split, one.name)).splitlines(
             keepends=True
         )
 
 
 def _row(placed: Placed, shard: Shard, staging_folder: str) -> dict[str, Any]:
     outcome = staging.outcome_path(staging_folder, placed.key)
-    staged = Staged.from_json(storage.read_text(outcome))
+    staged = Staged.from_json(files.read_text(outcome))
     return {
         **(staged.recording or {}),
         "source_uri": staged.source.uri,
@@ -82,4 +83,4 @@ def _row(placed: Placed, shard: Shard, staging_folder: str) -> dict[str, Any]:
 
 
 def _rows_path(staging_folder: str, split: str, name: str) -> str:
-    return storage.join(staging_folder, "rows", f"{split}-{name}.jsonl")
+    return files.join(staging_folder, "rows", f"{split}-{name}.jsonl")

@@ -13,8 +13,8 @@ from apache_beam.io.filesystems import FileSystems
 
 from audio import contract
 from audio.errors import InputError
-from beam_transforms import storage
 from beam_transforms.settings import Source
+from storage import files
 
 _NAMES = "wav wave flac ogg oga opus mp3 aif aiff aifc au snd caf w64 rf64 m4a m4b aac"
 EXTENSIONS = frozenset(f".{name}" for name in _NAMES.split())
@@ -33,7 +33,7 @@ def find_sources(inputs: Iterable[str]) -> list[Source]:
     sources: dict[str, Source] = {}
     inputs = list(inputs)
     for given in inputs:
-        found = _remote(given) if storage.is_remote(given) else _local(given)
+        found = _remote(given) if files.is_remote(given) else _local(given)
         sources.update((source.uri, source) for source in found)
     if not sources:
         raise InputError(
@@ -50,7 +50,7 @@ def read_list(path: str) -> list[str]:
       InputError: the file cannot be read, or lists nothing.
     """
     try:
-        text = storage.read_text(path)
+        text = files.read_text(path)
     except OSError as error:
         raise InputError(f"list {path}: {error.strerror or error}") from error
     found = [line for line in text.split("\0" if "\0" in text else "\n") if line.strip()]
@@ -65,13 +65,13 @@ def replay_sources(dataset: str) -> list[Source]:
     Raises:
       IncompleteError: the dataset is not finished.
     """
-    storage.require_dataset(dataset)
-    kept = storage.read_text(storage.join(dataset, contract.RECORDINGS)).splitlines()
-    rejected = storage.read_text(storage.join(dataset, contract.REJECTED)).splitlines()
+    files.require_dataset(dataset)
+    kept = files.read_text(files.join(dataset, contract.RECORDINGS)).splitlines()
+    rejected = files.read_text(files.join(dataset, contract.REJECTED)).splitlines()
     uris = [json.loads(line)["source_uri"] for line in kept]
     uris += [json.loads(line)["uri"] for line in rejected]
-    found = {uri: [] if storage.is_remote(uri) else [_source(pathlib.Path(uri))] for uri in uris}
-    remote = [source for uri in found if storage.is_remote(uri) for source in _remote(uri)]
+    found = {uri: [] if files.is_remote(uri) else [_source(pathlib.Path(uri))] for uri in uris}
+    remote = [source for uri in found if files.is_remote(uri) for source in _remote(uri)]
     local = [source for sources in found.values() for source in sources]
     return sorted([*local, *remote], key=lambda source: source.uri)
 
@@ -91,9 +91,9 @@ def _local(given: str) -> Iterator[Source]:
 
 def _audio_below(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     # os.walk does not follow links to folders, so a loop of links ends.
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
+        for name in sorted(names):
             path = pathlib.Path(parent, name)
             if not name.startswith(".") and (
                 path.suffix.lower() in EXTENSIONS or _sounds_like_audio(path)
@@ -124,7 +124,7 @@ def _source(path: pathlib.Path) -> Source:
 
 
 def _remote(given: str) -> Iterator[Source]:
-    patterns = [given] if "*" in given else [given, storage.join(given, "**")]
+    patterns = [given] if "*" in given else [given, files.join(given, "**")]
     found = 0
     for result in FileSystems.match(patterns):
         for metadata in result.metadata_list:

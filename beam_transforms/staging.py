@@ -17,11 +17,11 @@ from typing import BinaryIO
 from audio import contract
 from audio.config import AudioConfig
 from audio.errors import AudioError
-from beam_transforms import storage
 from beam_transforms.card import summaries
 from beam_transforms.examples import to_records, write_tfrecord
 from beam_transforms.extract import extract_recording
 from beam_transforms.settings import PrepareSettings, Reuse, Source, Staged
+from storage import files
 
 FOLDER = ".staging"
 # What a recording's row has before it is planned.
@@ -39,12 +39,12 @@ RECORDING_FIELDS = (
 
 def records_path(staging: str, key: str) -> str:
     """Where the records of one source are staged."""
-    return storage.join(staging, f"{key}.tfrecord")
+    return files.join(staging, f"{key}.tfrecord")
 
 
 def outcome_path(staging: str, key: str) -> str:
     """Where it stands what became of one source; written last."""
-    return storage.join(staging, f"{key}.json")
+    return files.join(staging, f"{key}.json")
 
 
 def stage_recording(
@@ -69,12 +69,12 @@ def stage_recording(
     """
     key = source.staging_key(audio, settings)
     outcome = outcome_path(staging, key)
-    if storage.exists(outcome):
-        return Staged.from_json(storage.read_text(outcome))
+    if files.exists(outcome):
+        return Staged.from_json(files.read_text(outcome))
     if reuse:
         _copy_records(reuse, records_path(staging, key))
         staged = Staged(source=source, key=key, recording=reuse.recording)
-        storage.write_text(outcome, staged.to_json())
+        files.write_text(outcome, staged.to_json())
         return staged
     try:
         with _open_source(source) as file:
@@ -84,7 +84,7 @@ def stage_recording(
         staged = Staged(source=source, key=key, recording=recording)
     except (AudioError, OSError) as error:
         staged = Staged(source=source, key=key, rejection=_rejection(source, error))
-    storage.write_text(outcome, staged.to_json())
+    files.write_text(outcome, staged.to_json())
     return staged
 
 
@@ -93,7 +93,7 @@ def _stage_records(
 ) -> dict[str, object]:
     extracted = extract_recording(file, audio=audio, settings=settings)
     n_records = n_bytes = 0
-    with storage.write_whole(path) as target:
+    with files.write_whole(path) as target:
         for record in to_records(extracted, source_uri=source.uri, audio=audio):
             n_bytes += write_tfrecord(target, record)
             n_records += 1
@@ -110,7 +110,7 @@ def _stage_records(
 
 
 def _copy_records(reuse: Reuse, path: str) -> None:
-    with storage.open_read(reuse.shard) as shard, storage.write_whole(path) as target:
+    with files.open_read(reuse.shard) as shard, files.write_whole(path) as target:
         shard.seek(reuse.offset)
         target.write(shard.read(reuse.recording["n_bytes"]))
 
@@ -124,10 +124,10 @@ def _open_source(source: Source) -> Iterator[BinaryIO]:
       OSError: it cannot be opened.
     """
     # Opening a FIFO would wait for a writer for ever.
-    local = not storage.is_remote(source.uri)
+    local = not files.is_remote(source.uri)
     if local and not stat.S_ISREG(pathlib.Path(source.uri).stat().st_mode):
         raise AudioError("not a regular file", remedy="Remove it from the input.")
-    with storage.open_local(source.uri) as file:
+    with files.open_local(source.uri) as file:
         if not file.read(1):
             raise AudioError("empty file", remedy="Copy or download it again, or remove it.")
         file.seek(0)

@@ -22,9 +22,9 @@ import tensorflow as tf  # noqa: E402
 
 from generator import generate  # noqa: E402
 from generator.requests import GenerateSettings  # noqa: E402
-from trainer import serving  # noqa: E402
-from trainer.dataset import Dataset, Primer  # noqa: E402
-from trainer.model import NextFrameModel  # noqa: E402
+from trainer.data.windows import Dataset, Primer  # noqa: E402
+from trainer.export import saved_model  # noqa: E402
+from trainer.model.next_frame import NextFrameModel  # noqa: E402
 from trainer.settings import TrainSettings  # noqa: E402
 
 SECONDS, FEW, MANY = 10, 50, 1000
@@ -115,8 +115,8 @@ def _model(folder: pathlib.Path) -> pathlib.Path:
     model.head.calibrate(tf.fill([bench_rollout.N_MELS], 0.05))
     rng = np.random.default_rng(0)
     frames = rng.normal(-3, 2, (4, 64, bench_rollout.N_MELS)).astype(np.float32)
-    serving.primers = lambda *_, **__: [Primer(log_mel=each, source="{}") for each in frames]
-    serving.export_model(
+    saved_model.primers = lambda *_, **__: [Primer(log_mel=each, source="{}") for each in frames]
+    saved_model.export_model(
         model,
         path=str(folder / "model"),
         dataset=Dataset(path="", audio=AudioConfig(), info={"dataset_id": "none"}),

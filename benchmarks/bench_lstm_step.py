@@ -44,7 +44,7 @@ def _measure(cores: int, rounds: int) -> None:
 
     tf.config.threading.set_intra_op_parallelism_threads(cores)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    from trainer.lstm import StackedLSTM
+    from trainer.model.lstm import StackedLSTM
 
     frames = tf.random.stateless_normal([BATCH, FRAMES, MELS], seed=[1, 2])
     stack = StackedLSTM(UNITS, LAYERS)

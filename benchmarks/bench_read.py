@@ -15,10 +15,10 @@ from audio.config import AudioConfig  # noqa: E402
 from beam_transforms import prepare  # noqa: E402
 from beam_transforms.settings import PrepareSettings  # noqa: E402
 from beam_transforms.sources import find_sources  # noqa: E402
-from trainer.dataset import open_dataset, training_windows  # noqa: E402
-from trainer.loop import TrainingLoop  # noqa: E402
+from trainer.data.windows import open_dataset, training_windows  # noqa: E402
+from trainer.fit.devices import resolve_strategy  # noqa: E402
+from trainer.fit.steps import TrainingLoop  # noqa: E402
 from trainer.settings import TrainSettings  # noqa: E402
-from trainer.strategy import resolve_strategy  # noqa: E402
 
 BATCHES, STEPS = 200, 4
 

@@ -18,9 +18,9 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 from audio import contract  # noqa: E402
-from trainer.model import NextFrameModel  # noqa: E402
-from trainer.preprocessing import fit_transform_graph  # noqa: E402
-from trainer.serving import ServingModule  # noqa: E402
+from trainer.data.transform_graph import fit_transform_graph  # noqa: E402
+from trainer.export.saved_model import ServingModule  # noqa: E402
+from trainer.model.next_frame import NextFrameModel  # noqa: E402
 from trainer.settings import TrainSettings  # noqa: E402
 
 UNITS, N_LAYERS, N_MELS, PRIMER = 512, 2, 128, 50

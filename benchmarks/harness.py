@@ -43,7 +43,7 @@ def recordings(folder: str | None) -> list[pathlib.Path]:
         return sorted(p for p in pathlib.Path(folder).rglob("*") if p.suffix in (".ogg", ".flac"))
     import soundfile
 
-    from pipeline.corpus import render_corpus
+    from pipeline.demo.corpus import render_corpus
 
     base = pathlib.Path(tempfile.gettempdir()) / "nocturne-bench"
     made = []

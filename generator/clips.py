@@ -17,10 +17,10 @@ from audio.codec import read_mono
 from audio.errors import AudioError, InputError
 from audio.mel import log_mel
 from generator.inference import Model, load_model
-from generator.outputs import Output, open_output
 from generator.render import Made, render
 from generator.requests import NO_PRIMER, ClipRequest, GenerateSettings, choose_primer, derive_seed
 from generator.sections import rolled_out
+from storage.outputs import Output, open_output
 
 STAGING = ".staging"
 

@@ -12,8 +12,8 @@ from tfx.utils import path_utils
 
 from audio import contract
 from generator import generate
-from generator.outputs import open_output
 from generator.requests import GenerateSettings
+from storage.outputs import open_output
 
 
 class BatchGeneratorExecutor(base_beam_executor.BaseBeamExecutor):

@@ -20,9 +20,9 @@ from audio.errors import IncompleteError, InputError, NocturneError, OutputExist
 from generator.clips import STAGING, cached_model, finished, make_clips, primer_from_file
 from generator.inference import BATCH_CLIPS, Model
 from generator.manifest import Manifest
-from generator.outputs import Output, open_output
 from generator.render import vocoder_for
 from generator.requests import NO_PRIMER, ClipRequest, GenerateSettings, plan_clips
+from storage.outputs import Output, open_output
 
 # The graph of the job names groups of batches: a million clips one by one are more than Dataflow
 # takes.

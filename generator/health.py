@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio.config import AudioConfig
-from audio.quality import SILENCE_DB, figures
-from audio.realism import repetition
+from audio.quality import SILENCE_DB, figures, repetition
 
 # Below this much movement from frame to frame a clip stands still; music has about 0.2.
 FROZEN_FLUX = 0.02

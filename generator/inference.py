@@ -23,7 +23,7 @@ from audio.errors import ConfigMismatchError, IncompleteError
 # depends on its shape, and a clip must not depend on its neighbours.
 BATCH_CLIPS = 8
 _GRAPH = "saved_model.pb"
-# Of the rollout signature, see trainer/serving.py.
+# Of the rollout signature, see trainer/export/saved_model.py.
 _INPUTS = {"primer", "anchor", "n_frames", "temperature", "spread", "noise_floor", "seeds"}
 
 

@@ -23,7 +23,7 @@ from generator.requests import GenerateSettings
 
 Float32 = npt.NDArray[np.float32]
 
-# Of the section before, heard again: all that inputs look back over (trainer/inputs.py), 6 s.
+# Of the section before, heard again: all that inputs look back over (trainer/model/inputs.py), 6 s.
 _HEARD_FRAMES = 256
 
 

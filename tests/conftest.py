@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from tests import signals
+from tests.support import signals
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +39,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, recordings: pathlib.Path) 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory, dataset: pathlib.Path) -> pathlib.Path:
     """A tiny model trained on the dataset for a few steps."""
-    from tests.tiny import TINY
-    from trainer import fit
+    from tests.support.tiny import TINY
+    from trainer.fit import train
 
     path = tmp_path_factory.mktemp("trained") / "model"
-    fit.train(dataset_path=str(dataset), model_path=str(path), settings=TINY)
+    train.train(dataset_path=str(dataset), model_path=str(path), settings=TINY)
     return path

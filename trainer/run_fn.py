@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from trainer import fit
-from trainer.dataset import open_dataset
-from trainer.normalise import from_graph
+from trainer.data.normaliser import from_graph
+from trainer.data.windows import open_dataset
+from trainer.fit import train
 from trainer.settings import LATEST, TrainSettings, TuneSettings
 
 
@@ -30,13 +30,13 @@ def run_fn(fn_args: Any) -> None:
     if tf.io.gfile.exists(fn_args.serving_model_dir):
         tf.io.gfile.rmtree(fn_args.serving_model_dir)  # TFX makes it, empty
     tf.io.gfile.makedirs(fn_args.serving_model_dir.rpartition("/")[0])
-    fit.train(
+    train.train(
         dataset_path=_dataset(fn_args),
         model_path=fn_args.serving_model_dir,
         settings=settings,
         transform_graph=fn_args.transform_output,
         effective_config=config["config_yaml"],
-        progress=fit.listener,
+        progress=train.listener,
         # NODE/model/EXECUTION/Format-Serving: a retry is another execution of the same node.
         work_path=fn_args.serving_model_dir.rstrip("/").rsplit("/", 3)[0] + "/training",
     )
@@ -51,7 +51,7 @@ class TunerResult(NamedTuple):
 
 def tuner_fn(fn_args: Any) -> TunerResult:
     """Returns the search of fn_args."""
-    from trainer.tuning import NextFrameTuner
+    from trainer.fit.tuner import NextFrameTuner
 
     config = fn_args.custom_config
     settings = dataclasses.replace(TrainSettings(**config["train"]), warm_start="")
@@ -59,7 +59,7 @@ def tuner_fn(fn_args: Any) -> TunerResult:
     dataset = open_dataset(_dataset(fn_args))
     normaliser = from_graph(fn_args.transform_graph_path, floor=settings.model_floor)
     key = hashlib.sha256(
-        json.dumps([fit.run_key(dataset, normaliser, settings), config["tune"]]).encode()
+        json.dumps([train.run_key(dataset, normaliser, settings), config["tune"]]).encode()
     ).hexdigest()[:12]
     tuner = NextFrameTuner(
         dataset,
@@ -67,7 +67,7 @@ def tuner_fn(fn_args: Any) -> TunerResult:
         settings,
         tune,
         folder=f"{config['state']}/{key}",
-        progress=fit.listener,
+        progress=train.listener,
     )
     return TunerResult(tuner=tuner, fit_kwargs={})
 

@@ -32,7 +32,7 @@ class TrainSettings:
     """Settings of one training run.
 
     Attributes:
-      head: what is predicted and how it is scored; see trainer/heads.py.
+      head: what is predicted and how it is scored; see trainer/model/head.py.
       residual: whether the mse head predicts the change from the last frame; the original recipe
         predicted the frame itself.
       anchor_frames: of the stretch, from elsewhere in the same stored stretch, that shows the
@@ -64,7 +64,7 @@ class TrainSettings:
       clip_norm: gradients are scaled down to this global norm.
       model_floor: log-mel below this is raised to it before the model sees it, nats; what is
         quieter cannot be heard, but would rule the statistics.
-      strategy: which devices; see trainer/strategy.py.
+      strategy: which devices; see trainer/fit/devices.py.
       precision: of the LSTM's matrix products while training; `bfloat16` is for a TPU.
       n_primers: primers that travel with the model, cut from the eval split.
       primer_frames: frames of each; one alone would not show how much music moves.

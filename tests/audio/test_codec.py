@@ -6,7 +6,7 @@ import soundfile
 
 from audio.codec import AudioReader, read_mono, resample_blocks, to_pcm16
 from audio.errors import AudioError
-from tests import signals
+from tests.support import signals
 
 
 def encoded(samples: np.ndarray, rate: int = 22050, **kwargs: str) -> io.BytesIO:

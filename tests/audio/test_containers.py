@@ -12,7 +12,7 @@ import soundfile
 from audio.codec import read_mono
 from audio.containers import check_whole
 from audio.errors import AudioError
-from tests import signals
+from tests.support import signals
 
 SAMPLES = signals.tune(seconds=4, rate=48000)
 FORMATS = {

@@ -12,7 +12,7 @@ import pytest
 from audio.codec import AudioReader, read_mono
 from audio.decoders import is_aac
 from audio.errors import AudioError
-from tests import signals
+from tests.support import signals
 
 RATE = 44100
 TUNE = signals.tune(seconds=5, rate=RATE)

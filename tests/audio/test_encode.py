@@ -10,7 +10,7 @@ import soundfile
 from audio.containers import check_whole
 from audio.encode import FORMATS, encode, sample_rate_for
 from audio.errors import UsageError
-from tests import signals
+from tests.support import signals
 
 TAGS = {
     "title": "clip-0003 é",

@@ -5,7 +5,7 @@ import pyloudnorm
 import pytest
 
 from audio.finish import Leveller, Levels, shaped
-from tests import signals
+from tests.support import signals
 
 RATE = 22050
 

@@ -3,7 +3,7 @@ import pyloudnorm
 import pytest
 
 from audio.loudness import LoudnessMeter, gain_to
-from tests import signals
+from tests.support import signals
 
 
 def measured(samples: np.ndarray, rate: int, block: int) -> float | None:

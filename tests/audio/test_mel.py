@@ -7,7 +7,7 @@ import pytest
 from audio.config import AudioConfig
 from audio.errors import AudioError
 from audio.mel import LogMelStream, hann_window, log_mel, mel_filterbank
-from tests import signals
+from tests.support import signals
 
 CONFIGS = [
     AudioConfig(),

@@ -4,7 +4,7 @@ import pytest
 from audio.config import AudioConfig
 from audio.mel import log_mel
 from audio.quality import figures, flux, level_db
-from tests import signals
+from tests.support import signals
 
 CONFIG = AudioConfig()
 

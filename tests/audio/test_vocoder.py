@@ -7,7 +7,7 @@ from audio.config import AudioConfig
 from audio.errors import AudioError, ConfigMismatchError, UsageError
 from audio.mel import log_mel
 from audio.vocoder import PLUGINS, find_vocoder, vocode, vocode_pieces
-from tests import signals
+from tests.support import signals
 
 CONFIG = AudioConfig()
 

@@ -2,7 +2,7 @@ import pathlib
 
 import pytest
 
-from tests.prepared import four_tunes
+from tests.support.prepared import four_tunes
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from audio.config import AudioConfig
 from beam_transforms import prepare
 from beam_transforms.settings import PrepareSettings
 from beam_transforms.sources import find_sources
-from tests import signals
+from tests.support import signals
 
 RATE = 44100
 TUNE = signals.tune(seconds=3, rate=RATE)

@@ -10,8 +10,8 @@ import pytest
 
 from audio import contract
 from beam_transforms.card import card_lines, data_card
-from tests import signals
-from tests.prepared import recordings, run
+from tests.support import signals
+from tests.support.prepared import recordings, run
 
 
 def card(dataset: pathlib.Path) -> dict:

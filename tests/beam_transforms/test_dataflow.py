@@ -17,9 +17,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from audio.config import AudioConfig
 from beam_transforms import prepare
 from beam_transforms.settings import PrepareSettings
-from tests import signals
-from tests.dataflow_stub import build_wheel, dataflow
-from tests.gcs import CLIENTS
+from tests.support import signals
+from tests.support.dataflow_stub import build_wheel, dataflow
+from tests.support.gcs import CLIENTS
 
 pytestmark = CLIENTS
 

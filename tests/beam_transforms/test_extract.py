@@ -12,7 +12,7 @@ from audio.errors import AudioError
 from audio.mel import log_mel
 from beam_transforms.extract import Extracted, extract_recording
 from beam_transforms.settings import PrepareSettings
-from tests import signals
+from tests.support import signals
 
 RATE = 22050
 TUNE = signals.tune(seconds=6)

@@ -13,11 +13,12 @@ import soundfile
 from audio import contract
 from audio.config import AudioConfig
 from audio.errors import InputError, OutputExistsError
-from beam_transforms import prepare, storage
+from beam_transforms import prepare
 from beam_transforms.settings import PrepareSettings
 from beam_transforms.sources import find_sources
-from tests import signals
-from tests.gcs import CLIENTS, emulator
+from storage import files
+from tests.support import signals
+from tests.support.gcs import CLIENTS, emulator
 
 pytestmark = CLIENTS
 
@@ -35,10 +36,10 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             buffer = io.BytesIO()
             samples = signals.tune(seconds=3 + index, seed=index)
             soundfile.write(buffer, samples, 22050, format="WAV", subtype="FLOAT")
-            with storage.write_whole(f"{name}/music/a b/{index}.wav") as file:
+            with files.write_whole(f"{name}/music/a b/{index}.wav") as file:
                 file.write(buffer.getvalue())
-        storage.write_text(f"{name}/music/bad.wav", "this is not audio")
-        storage.write_text(f"{name}/music/notes.txt", "nor this")
+        files.write_text(f"{name}/music/bad.wav", "this is not audio")
+        files.write_text(f"{name}/music/notes.txt", "nor this")
         yield name
 
 
@@ -62,20 +63,20 @@ def test_a_bucket_gives_the_dataset_that_a_folder_gives(prepared, tmp_path) -> N
         audio=AUDIO,
         settings=SETTINGS,
     )
-    info = json.loads(storage.read_text(f"{prepared}/{contract.DATASET_INFO}"))
+    info = json.loads(files.read_text(f"{prepared}/{contract.DATASET_INFO}"))
     assert (
         info["dataset_id"] == json.loads((local / contract.DATASET_INFO).read_text())["dataset_id"]
     )
     for split in contract.SPLITS:
         name = f"{contract.split_folder(split)}/{contract.shard_name(0, 1)}"
         # Records differ by the name of their source alone.
-        remote = storage.size(f"{prepared}/{name}")
+        remote = files.size(f"{prepared}/{name}")
         here = (local / name).stat().st_size
         assert abs(remote - here) < 100 * (here // 6000 + 1)
 
 
 def test_a_bad_object_is_listed(prepared, bucket) -> None:
-    (line,) = storage.read_text(f"{prepared}/{contract.REJECTED}").splitlines()
+    (line,) = files.read_text(f"{prepared}/{contract.REJECTED}").splitlines()
     row = json.loads(line)
     assert row["uri"] == f"{bucket}/music/bad.wav"
     assert "not readable as audio" in row["message"]
@@ -100,7 +101,7 @@ def test_a_next_version_in_the_bucket_copies_what_is_unchanged(prepared, bucket)
     info = prepare.run(
         sources=sources, output=output, audio=AUDIO, settings=SETTINGS, previous=prepared
     )
-    before = json.loads(storage.read_text(f"{prepared}/{contract.DATASET_INFO}"))
+    before = json.loads(files.read_text(f"{prepared}/{contract.DATASET_INFO}"))
     assert info["dataset_id"] == before["dataset_id"]
     assert info["splits"] == before["splits"]
 

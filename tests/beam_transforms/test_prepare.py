@@ -18,8 +18,8 @@ from beam_transforms import prepare, staging
 from beam_transforms.plan import Placed
 from beam_transforms.settings import PrepareSettings
 from beam_transforms.sources import find_sources
-from tests import signals
-from tests.prepared import (
+from tests.support import signals
+from tests.support.prepared import (
     AUDIO,
     SETTINGS,
     records,

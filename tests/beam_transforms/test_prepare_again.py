@@ -15,8 +15,8 @@ from audio.errors import IncompleteError, OutputExistsError
 from beam_transforms import prepare, staging
 from beam_transforms.settings import PrepareSettings
 from beam_transforms.sources import replay_sources
-from tests import signals
-from tests.prepared import (
+from tests.support import signals
+from tests.support.prepared import (
     AUDIO,
     SETTINGS,
     all_records,
@@ -147,7 +147,7 @@ def test_a_job_that_was_killed_is_finished_by_a_rerun(tmp_path, staged: int) -> 
         signals.write(tmp_path / "in" / f"{index}.wav", signals.tune(seconds=20, seed=index))
     code = (
         "import pathlib, sys\n"
-        "from tests.prepared import run\n"
+        "from tests.support.prepared import run\n"
         "run(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))\n"
     )
     output = tmp_path / "out"

@@ -9,16 +9,16 @@ import sys
 
 import pytest
 
-from tests import signals
-from tests.prepared import records, run
-from tests.system import in_network_namespace
+from tests.support import signals
+from tests.support.prepared import records, run
+from tests.support.system import in_network_namespace
 
 pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parents[2]
 JOB = """
 import pathlib, socket, subprocess, sys, time
-from tests.prepared import AUDIO, SETTINGS
+from tests.support.prepared import AUDIO, SETTINGS
 from beam_transforms import prepare
 from beam_transforms.sources import find_sources
 

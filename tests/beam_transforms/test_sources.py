@@ -6,7 +6,7 @@ import pytest
 from audio.errors import InputError
 from beam_transforms.settings import inputs_fingerprint
 from beam_transforms.sources import find_sources
-from tests import signals
+from tests.support import signals
 
 
 def names(*inputs: object) -> list[str]:

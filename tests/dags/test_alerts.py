@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from tests.dags.airflow_home import DAGS, webhook
+from tests.support.airflow_home import DAGS, webhook
 
 
 @pytest.fixture

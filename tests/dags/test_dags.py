@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.dags.airflow_home import AIRFLOW, DAGS, Home, make_home, require_airflow, webhook
+from tests.support.airflow_home import AIRFLOW, DAGS, Home, make_home, require_airflow, webhook
 
 # Stands for the command line: keeps what it was called with, and fails as it is told.
 STUB = """#!/usr/bin/env bash

@@ -8,10 +8,10 @@ import pathlib
 import pytest
 
 from audio import contract
-from pipeline.configs import load_config
-from tests import signals
-from tests.dags.airflow_home import Home, make_home, webhook
+from pipeline.config.load import load_config
 from tests.integration.test_pipelines import NOCTURNE, NODES, TINY
+from tests.support import signals
+from tests.support.airflow_home import Home, make_home, webhook
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

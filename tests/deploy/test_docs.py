@@ -14,10 +14,10 @@ import sys
 import pytest
 import typer.main
 
-from deploy.import_drawing import PACKAGES
-from tests.browser import chromium
+from tests.support.browser import chromium
 
 ROOT = pathlib.Path(__file__).parents[2]
+PACKAGES = ("audio", "beam_transforms", "generator", "pipeline", "storage", "trainer")
 
 
 def build(config: pathlib.Path, site: pathlib.Path) -> subprocess.CompletedProcess[str]:
@@ -134,8 +134,8 @@ PAGES = ["README.md", *(str(p.relative_to(ROOT)) for p in sorted(ROOT.glob("docs
 
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_in_the_docs_are_ones_that_the_program_takes(page: str) -> None:
-    from pipeline.cli import app
-    from pipeline.configs import load_config
+    from pipeline.cli.app import app
+    from pipeline.config.load import load_config
 
     program = typer.main.get_command(app)
     for words in commands((ROOT / page).read_text(encoding="utf-8")):

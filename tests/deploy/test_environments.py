@@ -10,7 +10,8 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
 from typer.testing import CliRunner
 
-from pipeline.configs import BeamSettings, Config, load_config
+from pipeline.config.load import Config, load_config
+from pipeline.config.sections import BeamSettings
 
 ENVIRONMENTS = pathlib.Path(__file__).parents[2] / "deploy" / "environments"
 VARIABLES = {
@@ -78,7 +79,7 @@ def test_the_way_to_dataflow_is_one_flag_over_settings_of_ones_own(load, tmp_pat
 
 
 def test_a_command_says_which_variable_an_environment_wants() -> None:
-    from pipeline.cli import app
+    from pipeline.cli.app import app
 
     told = dict.fromkeys(VARIABLES) | {"PATH": os.environ["PATH"]}
     done = CliRunner().invoke(

@@ -16,9 +16,8 @@ from apache_beam.transforms.environments import DockerEnvironment
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from tests import signals
-from tests.deploy import dockerfile
-from tests.deploy.dockerfile import ROOT
+from tests.support import dockerfile, signals
+from tests.support.dockerfile import ROOT
 
 STAGES = dockerfile.stages()
 OURS = ["worker", "generate", "pipeline", "nocturne"]

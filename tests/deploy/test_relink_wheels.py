@@ -10,7 +10,7 @@ import pytest
 
 from deploy import relink_wheels
 from deploy.relink_wheels import RelinkError, Wheel, mend, relink, wants_newer_system
-from tests.system import require_program
+from tests.support.system import require_program
 
 # A library that versions its symbols as a newer glibc would, and one that asks for them.
 PROVIDER = "long answer(void) { return 41; }\nlong one(void) { return 1; }\n"

@@ -14,8 +14,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from generator import generate
 from generator.requests import GenerateSettings
-from tests.dataflow_stub import ROOT, build_wheel, dataflow
-from tests.gcs import CLIENTS
+from tests.support.dataflow_stub import ROOT, build_wheel, dataflow
+from tests.support.gcs import CLIENTS
 
 pytestmark = CLIENTS
 A_MILLION = GenerateSettings(clips=1_000_000, seconds=10, seed=7)

@@ -14,9 +14,10 @@ import soundfile
 
 from audio import contract
 from audio.errors import IncompleteError, InputError, OutputExistsError
-from generator import generate, outputs, render, sections
+from generator import generate, render, sections
 from generator.requests import GenerateSettings, derive_seed
-from tests import signals
+from storage import outputs
+from tests.support import signals
 
 pytestmark = pytest.mark.slow
 

@@ -4,7 +4,7 @@ import pytest
 from audio.config import AudioConfig
 from audio.mel import log_mel
 from generator.health import examine, examine_sound, joined
-from tests import signals
+from tests.support import signals
 
 CONFIG = AudioConfig()
 MUSIC = log_mel(signals.tune(seconds=4), CONFIG)

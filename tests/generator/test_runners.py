@@ -12,7 +12,7 @@ import pytest
 from generator import generate
 from tests.generator.test_generate import contents
 from tests.generator.test_kill import SETTINGS
-from tests.system import in_network_namespace
+from tests.support.system import in_network_namespace
 
 pytestmark = pytest.mark.slow
 

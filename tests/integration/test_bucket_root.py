@@ -9,10 +9,10 @@ import subprocess
 import pytest
 
 from audio import contract
-from beam_transforms import storage
-from tests import gcs, signals
-from tests.googleapis import googleapis
+from storage import files
 from tests.integration.test_pipelines import NIGHT_NODES, NOCTURNE, NODES, TINY
+from tests.support import gcs, signals
+from tests.support.googleapis import googleapis
 
 pytestmark = [*gcs.CLIENTS, pytest.mark.timeout(1500)]
 
@@ -37,24 +37,24 @@ def test_both_pipelines_in_a_bucket(tmp_path, monkeypatch) -> None:
                 return done.stdout
 
             def outcomes(run_id: str) -> dict[str, str]:
-                found = json.loads(storage.read_text(f"{bucket}/top/runs/{run_id}/run.json"))
+                found = json.loads(files.read_text(f"{bucket}/top/runs/{run_id}/run.json"))
                 return {row["node"]: row["outcome"] for row in found["nodes"]}
 
             nocturne("run", "training", "--input", "music", "--run-id", "first")
             assert outcomes("first") == dict.fromkeys(NODES, "ran")
             page = f"{bucket}/top/runs/first"
-            assert "page/evaluation-" in storage.read_text(f"{page}/index.html")
-            assert storage.match(f"{page}/page/evaluation-*.webp")
+            assert "page/evaluation-" in files.read_text(f"{page}/index.html")
+            assert files.match(f"{page}/page/evaluation-*.webp")
             nocturne("run", "training", "--input", "music", "--run-id", "again")
             assert outcomes("again") == dict.fromkeys(NODES, "cached")
             output = f"{bucket}/clips/night"
             nocturne("run", "generation", "--run-id", "night", "--output", output, "--clips", 1,
                      "--seconds", 1)  # fmt: skip
             assert outcomes("night") == dict.fromkeys(NIGHT_NODES, "ran")
-            manifest = json.loads(storage.read_text(f"{output}/{contract.MANIFEST}"))
+            manifest = json.loads(files.read_text(f"{output}/{contract.MANIFEST}"))
             assert manifest["model"]["path"].startswith(f"{bucket}/top/artifacts/Trainer/model/")
-            assert storage.exists(f"{output}/{manifest['clips'][0]['file']}")
-            assert len(storage.match(f"{bucket}/top/pushed/*/saved_model.pb")) == 1
+            assert files.exists(f"{output}/{manifest['clips'][0]['file']}")
+            assert len(files.match(f"{bucket}/top/pushed/*/saved_model.pb")) == 1
             said = nocturne("prune", "--keep-days", 0, "--keep-runs", 1, "--delete", "--json")
             gone = [one["path"] for one in json.loads(said)["folders"] if not one["keep"]]
             # All that was made is a published clip's, or the last run's by its cache.

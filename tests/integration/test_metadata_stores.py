@@ -13,11 +13,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.configs import load_config
-from pipeline.connections import PASSWORD as PASSWORD_VARIABLE
-from pipeline.layout import Layout
-from tests import databases, signals
+from pipeline.config.load import load_config
+from pipeline.root.locks import PASSWORD as PASSWORD_VARIABLE
+from pipeline.root.paths import Layout
 from tests.integration.test_pipelines import NIGHT_NODES, NOCTURNE, NODES, TINY
+from tests.support import databases, signals
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(1500)]
 
@@ -58,7 +58,7 @@ def end(process: subprocess.Popen[str]) -> str:
     return said
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql", "mysql"])
+@pytest.fixture(scope="module", params=["sqlite", "mysql"])
 def project(request, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A project with a first run, then a week and two nights that ran at once.
 
@@ -70,7 +70,7 @@ def project(request, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proje
     with contextlib.ExitStack() as stack:
         overrides = TINY
         if request.param != "sqlite":
-            overrides = [*TINY, *stack.enter_context(databases.serving(request.param)).settings()]
+            overrides = [*TINY, *stack.enter_context(databases.serving()).settings()]
         (folder / "team.yaml").write_text(load_config(None, overrides).to_yaml())
         secret = {PASSWORD_VARIABLE: databases.PASSWORD}
         found = Project(folder, request.param, secret)
@@ -86,7 +86,7 @@ def executions(project: Project) -> dict[str, dict[str, list[str]]]:
     """Returns every run's nodes with the states of all their executions, as the store has them."""
     from ml_metadata.proto import metadata_store_pb2
 
-    from pipeline.shared import SharedMetadata
+    from pipeline.root.metadata_store import SharedMetadata
 
     states = metadata_store_pb2.Execution.State
     found: dict[str, dict[str, list[str]]] = collections.defaultdict(dict)
@@ -121,7 +121,7 @@ def test_a_week_and_two_nights_at_once_lose_and_double_nothing(project, monkeypa
                  for run in ("night-1", "night-2")]  # fmt: skip
     assert [one["generate"]["seed"] for one in manifests] == [1, 2]
     # What a node made is in the store once, and there.
-    from pipeline.shared import SharedMetadata
+    from pipeline.root.metadata_store import SharedMetadata
 
     with SharedMetadata(layout(project)) as handle:
         uris = [one.uri for one in handle.store.get_artifacts()]

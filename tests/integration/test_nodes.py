@@ -13,19 +13,19 @@ from typing import Any
 import pytest
 
 from audio import contract
-from audio.errors import IncompleteError, NotBlessedError, UsageError
-from pipeline import runs
-from pipeline.configs import Config, load_config
-from pipeline.console import Console
-from pipeline.shared import BusyError, alone
-from tests import signals
-from tests.gcs import emulator
+from audio.errors import BusyError, IncompleteError, NotBlessedError, UsageError
+from pipeline.config.load import Config, load_config
+from pipeline.console.terminal import Console
+from pipeline.root.locks import file_lock
+from pipeline.runs import launch
 from tests.integration.test_pipelines import NOCTURNE, TINY
+from tests.support import signals
+from tests.support.gcs import emulator
 
 # Libraries warn of their own past while they work.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
-DAGS = pathlib.Path(runs.__file__).with_name("dags")
+DAGS = pathlib.Path(launch.__file__).parents[1] / "dags"
 FIRST_NODES = ("AudioExampleGen", "Schema", "StatisticsGen", "Transform")
 TINY_CONFIG = load_config(None, TINY)
 
@@ -45,14 +45,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
 def run(node: str, run_id: str, config: Config = TINY_CONFIG) -> str:
     """Runs a node of the training pipeline in this process; returns its outcome."""
     with Console() as console:
-        runs.training_node(console, ["music"], "root", config, run_id=run_id, node=node)
+        launch.training_node(console, ["music"], "root", config, run_id=run_id, node=node)
     return outcomes(run_id)[node]
 
 
 def generate(node: str, run_id: str, output: str = "clips") -> str:
     config = load_config(None, [*TINY, "generate.clips=2", "generate.seconds=1"])
     with Console() as console:
-        runs.generation(console, "root", output, config, run_id=run_id, only=node)
+        launch.generation(console, "root", output, config, run_id=run_id, only=node)
     return outcomes(run_id)[node]
 
 
@@ -86,7 +86,7 @@ def kill_when(process: subprocess.Popen[str], pattern: str, *, output: str) -> N
     test holds the store: what the node has finished it cannot tell.
     """
     wait_for(process, output)
-    with alone(pathlib.Path("root", "metadata.sqlite.lock")):
+    with file_lock(pathlib.Path("root", "metadata.sqlite.lock")):
         wait_for(process, pattern)
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -97,8 +97,8 @@ def states(run_id: str, node: str) -> list[str]:
     """Returns the states of a node's executions in a run, as ML Metadata has them."""
     from ml_metadata.proto import metadata_store_pb2
 
-    from pipeline.layout import Layout
-    from pipeline.shared import SharedMetadata, executions
+    from pipeline.root.metadata_store import SharedMetadata, executions
+    from pipeline.root.paths import Layout
 
     layout = Layout.at("root")
     with SharedMetadata(layout) as handle:
@@ -161,7 +161,7 @@ def test_what_is_refused(root) -> None:
         run("Trainr", "first")
     lock = root / "runs" / "first" / "ExampleValidator.lock"
     with (
-        alone(lock),
+        file_lock(lock),
         pytest.raises(BusyError, match="ExampleValidator of first is running in another process"),
     ):
         run("ExampleValidator", "first")
@@ -172,7 +172,7 @@ def test_generation_waits_for_a_blessed_model(root) -> None:
         with pytest.raises(NotBlessedError, match="no blessed model below root"):
             generate("LatestBlessedModel", "night")
     with Console() as console, pytest.raises(IncompleteError, match="the Evaluator has not run"):
-        runs.require_blessed_run(console, "root", "first", TINY_CONFIG)
+        launch.require_blessed_run(console, "root", "first", TINY_CONFIG)
 
 
 def test_the_rest_of_a_run_and_a_night_from_its_model(root) -> None:
@@ -182,7 +182,7 @@ def test_the_rest_of_a_run_and_a_night_from_its_model(root) -> None:
     assert states("first", "Trainer") == ["COMPLETE"]
     assert [run(node, "first") for node in ("Evaluator", "Pusher")] == ["ran", "ran"]
     with Console() as console:
-        runs.require_blessed_run(console, "root", "first", TINY_CONFIG)
+        launch.require_blessed_run(console, "root", "first", TINY_CONFIG)
     assert generate("LatestBlessedModel", "night") == "ran"
     assert generate("BatchGenerator", "night") == "ran"
     assert pathlib.Path("clips", contract.COMPLETED).exists()
@@ -192,8 +192,8 @@ def test_the_rest_of_a_run_and_a_night_from_its_model(root) -> None:
 def test_a_night_into_a_bucket_whose_end_was_lost(root, tmp_path, monkeypatch) -> None:
     """The clips were finished, and the process died before ML Metadata knew: none is made again."""
     from generator.executor import BatchGeneratorExecutor
-    from generator.outputs import Bucket
-    from pipeline.runners import NodeFailedError
+    from pipeline.runs.runner import NodeFailedError
+    from storage.outputs import Bucket
 
     with emulator(tmp_path, monkeypatch):
         assert generate("LatestBlessedModel", "bucket", "gs://songs/night") == "ran"
@@ -226,14 +226,14 @@ def test_a_night_into_a_bucket_whose_end_was_lost(root, tmp_path, monkeypatch) -
 def test_a_run_whose_model_is_not_blessed_says_so(root) -> None:
     strict = load_config(None, [*TINY, "evaluate.min_ratio=0.999", "evaluate.max_ratio=1"])
     with Console() as console:
-        runs.training(console, ["music"], "root", strict, run_id="strict")
+        launch.training(console, ["music"], "root", strict, run_id="strict")
         with pytest.raises(NotBlessedError, match="the model of strict is not blessed"):
-            runs.require_blessed_run(console, "root", "strict", strict)
+            launch.require_blessed_run(console, "root", "strict", strict)
     assert len(list((root / "pushed").iterdir())) == 1
 
 
 def test_the_lists_of_nodes_are_the_pipelines_own(root) -> None:
-    from pipeline.nodes import nodes_of
+    from pipeline.components.node_list import nodes_of
 
     found = nodes_of("training", Config())
     assert found["Pusher"] == ["Evaluator", "Trainer"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from audio import contract
-from tests import signals
+from tests.support import signals
 
 pytestmark = pytest.mark.slow
 
@@ -106,7 +106,7 @@ def test_statistics_are_of_the_figures_alone_and_the_schema_fits(project) -> Non
 
 
 def test_counters_say_what_the_runs_did(project) -> None:
-    from pipeline.counters import Counters
+    from pipeline.runs.counters import Counters
 
     (week,) = (project / "root" / "runs").glob("training-*/counters.json")
     found = Counters.model_validate_json(week.read_text())

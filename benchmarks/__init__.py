@@ -1,0 +1,1 @@
+"""Programs that measure Nocturne beside its peers, and experiments over seeds."""

@@ -1,0 +1,1 @@
+"""The nocturne command: options, exit codes, and one function per command."""

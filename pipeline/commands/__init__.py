@@ -1,0 +1,1 @@
+"""The same work as the pipelines, stage by stage and without TFX."""

@@ -1,0 +1,1 @@
+"""The TFX components and the two pipelines that they form."""

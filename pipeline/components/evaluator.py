@@ -1,0 +1,110 @@
+"""Evaluator: model and examples -> blessing, as a TFX component. Wiring only."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import tempfile
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.dsl.io import fileio
+from tfx.types import artifact, artifact_utils, component_spec, standard_artifacts
+from tfx.utils import io_utils, path_utils
+
+from pipeline.config.sections import EvaluateSettings
+from pipeline.evaluation.evaluate import evaluate, last_blessed
+from pipeline.evaluation.verdict import PICTURES, REPORT
+
+
+class Evaluation(artifact.Artifact):
+    """The figures behind a blessing: evaluation.json, and pictures."""
+
+    TYPE_NAME = "nocturne.Evaluation"
+
+
+class EvaluatorSpec(types.ComponentSpec):
+    """Parameters, inputs and outputs of Evaluator."""
+
+    PARAMETERS = {
+        "evaluate": component_spec.ExecutionParameter(type=str),
+        "code_version": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+    }
+    OUTPUTS = {
+        "blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+        "evaluation": component_spec.ChannelParameter(type=Evaluation),
+    }
+
+
+class EvaluatorExecutor(base_executor.BaseExecutor):
+    """Judges the model and writes the blessing as Pusher and Resolver read it."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Runs the evaluation; TFX calls it."""
+        model = artifact_utils.get_single_instance(input_dict["model"])
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+        evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
+        with tempfile.TemporaryDirectory() as drawn:  # the artifact may be in a bucket
+            verdict = evaluate(
+                path_utils.serving_model_path(model.uri),
+                examples.uri,
+                EvaluateSettings(**json.loads(exec_properties["evaluate"])),
+                before=last_blessed(_earlier(evaluation.uri)),
+                pictures=pathlib.Path(drawn),
+            )
+            fileio.makedirs(f"{evaluation.uri}/{PICTURES}")
+            for picture in sorted(pathlib.Path(drawn).iterdir()):
+                fileio.copy(str(picture), f"{evaluation.uri}/{PICTURES}/{picture.name}", True)
+        io_utils.write_string_file(f"{evaluation.uri}/{REPORT}", verdict.to_json())
+        fileio.makedirs(blessing.uri)
+        name = "BLESSED" if verdict.blessed else "NOT_BLESSED"
+        io_utils.write_string_file(f"{blessing.uri}/{name}", "\n".join(verdict.reasons))
+        blessing.set_int_custom_property("blessed", int(verdict.blessed))
+        blessing.set_string_custom_property("current_model", model.uri)
+        blessing.set_int_custom_property("current_model_id", model.id)
+        blessing.set_string_custom_property("reasons", "\n".join(verdict.reasons))
+
+
+def _earlier(uri: str) -> list[str]:
+    """Returns where the reports of earlier executions are, oldest first.
+
+    TFX numbers the executions of a node, and gives each a folder beside the others'. An input
+    channel would say the same, but what is new there is no cause to judge an old model again: a
+    rerun with nothing changed should find this node's result in the cache.
+    """
+    parent, _, own = uri.rstrip("/").rpartition("/")
+    names = [name.rstrip("/") for name in fileio.listdir(parent)]  # a bucket's folders end in one
+    numbers = sorted(int(name) for name in names if name.isdigit() and name != own)
+    return [f"{parent}/{number}/{REPORT}" for number in numbers]
+
+
+class Evaluator(base_component.BaseComponent):
+    """Blesses a model, or says why not."""
+
+    SPEC_CLASS = EvaluatorSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(EvaluatorExecutor)
+
+    def __init__(
+        self, *, model: types.BaseChannel, examples: types.BaseChannel, **parameters: str
+    ) -> None:
+        """Takes model and examples channels, and the parameters of EvaluatorSpec."""
+        super().__init__(
+            spec=EvaluatorSpec(
+                model=model,
+                examples=examples,
+                blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+                evaluation=types.Channel(type=Evaluation),
+                **parameters,
+            )
+        )

@@ -1,0 +1,206 @@
+"""What a person sees: named stages, progress, one line for an error. Libraries' noise is filed.
+
+TensorFlow and Beam write to the process's own stdout and stderr from C++ too, so while work runs
+these point to the log file, and the console keeps a duplicate of the real one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pathlib
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rich.console import Console as RichConsole
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from pipeline.console import json_lines
+
+_PLAIN_INTERVAL_SECONDS = 15.0
+
+
+class Pace:
+    """Steps a second of this attempt: a run that goes on did not take the earlier ones now.
+
+    Attributes:
+      first: the first step that was seen; None before it.
+    """
+
+    def __init__(self) -> None:
+        self.first: int | None = None
+        self._started = 0.0
+
+    def said(self, done: int) -> str:
+        """Returns it as text; nothing can be said after one step."""
+        if self.first is None:
+            self.first, self._started = done, time.monotonic()
+            return ""
+        rate = (done - self.first) / max(time.monotonic() - self._started, 1e-9)
+        return f"{rate:.1f} steps/s"
+
+
+class Stage:
+    """One stage that is under way."""
+
+    def __init__(self, console: Console, name: str) -> None:
+        self._console, self.name = console, name
+        self.outcome = ""
+        self._started = self._told = time.monotonic()
+        self._task: TaskID | None = None
+
+    def begin(self) -> None:
+        """Shows the stage."""
+        if self._console.progress:
+            self._task = self._console.progress.add_task(self.name, total=None, note="")
+        else:
+            self._console.line(f"{self.name} ...", node=self.name)
+
+    def update(self, done: int, total: int | None, note: str = "") -> None:
+        """Shows how far it is: done of total, and a word on it."""
+        if self._console.progress and self._task is not None:
+            self._console.progress.update(self._task, completed=done, total=total, note=note)
+        elif time.monotonic() - self._told > _PLAIN_INTERVAL_SECONDS:
+            self._told = time.monotonic()
+            said = f"  {self.name}: {done}{f' of {total}' if total else ''} {note}"
+            self._console.line(said, node=self.name, done=done, total=total)
+
+    def end(self, failed: bool) -> None:
+        """Replaces the bar by a line that stays."""
+        if self._console.progress and self._task is not None:
+            self._console.progress.remove_task(self._task)
+        seconds = time.monotonic() - self._started
+        word = "failed" if failed else self.outcome or "done"
+        self._console.line(
+            f"{self.name:<22} {seconds:7.1f} s   {word}",
+            node=self.name,
+            seconds=round(seconds, 3),
+            outcome=word,
+        )
+
+
+class Console:
+    """Stages and lines on the terminal that the process was started on, or JSON on its stderr.
+
+    A context manager: it holds files open.
+
+    Args:
+      aside: show them on stderr: what goes to stdout is for a machine.
+    """
+
+    def __init__(self, *, aside: bool = False) -> None:
+        self._json = json_lines.open_stderr() if json_lines.chosen() == json_lines.JSON else None
+        self._file = os.fdopen(os.dup(2 if aside else 1), "w", buffering=1)
+        self._rich = RichConsole(file=self._file, highlight=False, soft_wrap=True)
+        self.progress: Progress | None = None
+
+    def __enter__(self) -> Console:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in (self._file, self._json):
+            if file:
+                file.close()
+
+    def line(self, text: str = "", **fields: Any) -> None:
+        """Prints a line as it stands; the fields are for logs in JSON, such as node and clip."""
+        if self._json:
+            json_lines.write(self._json, "INFO", " ".join(text.split()), **fields)
+            return
+        # Names of files may look like markup.
+        self._rich.print(text, markup=False)
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[Stage]:
+        """Shows a named stage while the block runs, and how long it took after it."""
+        stage = Stage(self, name)
+        with self._live():
+            stage.begin()
+            failed = True
+            try:
+                yield stage
+                failed = False
+            finally:
+                stage.end(failed)
+
+    @contextlib.contextmanager
+    def _live(self) -> Iterator[None]:
+        if self._json or not self._rich.is_terminal or self.progress:
+            yield
+            return
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description:<22}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=self._rich, transient=True) as progress:
+            self.progress = progress
+            try:
+                yield
+            finally:
+                self.progress = None
+
+
+class Watcher:
+    """Calls a function every second while a block runs: for work that only leaves files behind."""
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        self._look, self._stop = look, threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        while not self._stop.wait(1.0):
+            self._look()
+
+    def __enter__(self) -> Watcher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+@contextlib.contextmanager
+def noise_to(path: pathlib.Path) -> Iterator[None]:
+    """Sends what libraries print, log and warn to a file while the block runs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Set before TensorFlow is imported, for the lines that it prints while it loads.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    saved = os.dup(1), os.dup(2)
+    with path.open("ab") as log, warnings.catch_warnings():
+        logging.captureWarnings(True)
+        root.handlers, root.level = [handler], logging.INFO
+        sys.stdout.flush()
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for target, copy in enumerate(saved, start=1):
+                os.dup2(copy, target)
+                os.close(copy)
+            root.handlers, root.level = before
+            logging.captureWarnings(False)
+            handler.close()

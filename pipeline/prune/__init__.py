@@ -1,0 +1,1 @@
+"""Removal of old runs from a pipeline root."""

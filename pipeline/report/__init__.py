@@ -1,0 +1,1 @@
+"""The page that shows the clips, the verdict, the model and the data of a run."""

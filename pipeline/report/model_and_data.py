@@ -1,0 +1,151 @@
+"""The model and the data behind a run, as a page shows them."""
+
+from __future__ import annotations
+
+import glob
+import io
+import json
+import pathlib
+import posixpath
+from typing import Any
+
+import numpy as np
+
+from audio import contract
+from audio.config import AudioConfig
+from beam_transforms.examples import log_mel_of, read_tfrecord
+from pipeline.evaluation.verdict import PICTURES, REPORT
+from pipeline.report.clips import PAGE_FILES
+from pipeline.report.learning_curves import curves_of
+from pipeline.report.links import relative
+from pipeline.root.artifacts import anomalies, serving_model
+from pipeline.root.history import History
+from pipeline.spectrograms import smaller, strip_webp
+from storage import files
+from storage.outputs import Output
+
+_HELD_OUT_SECONDS = 10
+# So many files that were not used stand on the page; a list beside it has all of them.
+_MAX_REJECTED = 100
+Row = dict[str, Any]
+
+
+def model_view(place: Output, history: History, manifest: Row | None) -> Row:
+    """Returns what there is to say of a run's model; what is gone since is None."""
+    trained = history.last("Model")
+    path = manifest["model"]["path"] if manifest else trained and serving_model(trained)
+    info = _read_json(path, contract.MODEL_INFO) or (manifest["model"] if manifest else None)
+    losses = _read_json(path, contract.HISTORY)
+    judged = history.last("nocturne.Evaluation")
+    evaluation = _read_json(judged, REPORT)
+    if manifest and evaluation and evaluation["model_id"] != manifest["model"]["model_id"]:
+        judged = evaluation = None  # of another model
+    return {
+        "path": path,
+        "info": info,
+        "losses": losses,
+        "curves": curves_of(losses) if losses else None,
+        "evaluation": evaluation,
+        "checks": [_check(reason) for reason in evaluation["reasons"]] if evaluation else [],
+        "rollouts": _rollouts(place, judged) if judged else [],
+    }
+
+
+def _check(reason: str) -> tuple[str, str]:
+    """Returns a reason as its word, pass or FAIL, and what was checked."""
+    word, _, text = reason.partition(": ")
+    return word, text
+
+
+def _rollouts(place: Output, evaluation: str) -> list[str]:
+    """Copies the evaluator's pictures beside the page."""
+    links = []
+    number = posixpath.basename(evaluation)
+    for path in files.match(files.join(glob.escape(evaluation), PICTURES, "*.png")):
+        stem = posixpath.splitext(posixpath.basename(path))[0]
+        name = f"{PAGE_FILES}/evaluation-{number}-{stem}.webp"
+        if place.checksum(name) is None:
+            with files.open_read(path) as file:
+                place.replace(name, smaller(file.read()))
+        links.append(f"./{name}")
+    return links
+
+
+def data_view(place: Output, history: History, manifest: Row | None) -> Row | None:
+    """Returns what there is to say of the dataset, and writes its lists beside the page."""
+    path = manifest["model"]["dataset"]["path"] if manifest else history.last("Examples")
+    info = _read_json(path, contract.DATASET_INFO)
+    if path is None or info is None:
+        return None
+    recordings, rejected = _lines(path, contract.RECORDINGS), _lines(path, contract.REJECTED)
+    rejected.sort(key=lambda row: str(row["error"]) == "Duplicate")  # what matters first
+    learned = [row for row in recordings if row["split"] == contract.TRAIN]
+    found = history.last("ExampleAnomalies")
+    return {
+        "info": info,
+        "card": _read_json(path, contract.DATA_CARD),
+        "learned": len(learned),
+        "minutes": sum(row["duration_seconds"] for row in learned) / 60,
+        "anomalies": None if found is None else anomalies(found),
+        "rejected": rejected[:_MAX_REJECTED],
+        "n_rejected": len(rejected),
+        "recordings_list": _list(place, "recordings.txt", map(_recording_line, recordings)),
+        "rejected_list": _list(place, "rejected.txt", map(_rejected_line, rejected)),
+        "held_out": _held_out(place, path, info, recordings),
+    }
+
+
+def _list(place: Output, name: str, lines: Any) -> str:
+    text = "".join(f"{line}\n" for line in lines)
+    place.replace(f"{PAGE_FILES}/{name}", text.encode("utf-8", "backslashreplace"))
+    return f"./{PAGE_FILES}/{name}"
+
+
+def _recording_line(row: Row) -> str:
+    return (
+        f"{row['split']:<6} {row['recording_id'][:12]} {row['duration_seconds']:10.1f} s  "
+        f"{row['source_uri']}"
+    )
+
+
+def _rejected_line(row: Row) -> str:
+    return f"{row['uri']}: {row['error']}: {row['message']}"
+
+
+def _held_out(place: Output, dataset: str, info: Row, recordings: list[Row]) -> Row | None:
+    """Draws the start of a held-out recording, as the dataset stores it."""
+    row = next((row for row in recordings if row["split"] == contract.EVAL), None)
+    if row is None:
+        return None
+    audio = AudioConfig.from_json(json.dumps(info["audio"]))
+    wanted = min(row["n_frames"], audio.frames_for(_HELD_OUT_SECONDS))
+    shard = files.join(dataset, contract.split_folder(row["split"]), row["shard"])
+    with files.open_read(shard) as file:
+        file.seek(row["offset"])
+        records = read_tfrecord(io.BytesIO(file.read(row["n_bytes"])))
+        frames = np.concatenate([log_mel_of(record, audio) for record in records])[:wanted]
+    name = f"{PAGE_FILES}/held-out-{row['recording_id'][:8]}.webp"
+    place.replace(name, strip_webp([frames.astype(np.float32)], audio, n_frames=wanted))
+    source = row["source_uri"]
+    there = not files.is_remote(source) and pathlib.Path(source).is_file()
+    return {
+        "picture": f"./{name}",
+        "source": source,
+        "href": relative(source, place.path) if there else None,
+        "seconds": wanted / audio.frames_per_second,
+    }
+
+
+def _read_json(folder: str | None, name: str) -> Row | None:
+    """Returns a file's content; None where it, or the folder, is gone."""
+    if folder is None or not files.exists(files.join(folder, name)):
+        return None
+    found: Row = json.loads(files.read_text(files.join(folder, name)))
+    return found
+
+
+def _lines(folder: str, name: str) -> list[Row]:
+    path = files.join(folder, name)
+    if not files.exists(path):
+        return []
+    return [json.loads(line) for line in files.read_text(path).splitlines()]

@@ -1,0 +1,32 @@
+"""What TFX's nodes left in their artifacts, read without TFX, which takes long to load."""
+
+from __future__ import annotations
+
+from audio import contract
+from storage import files
+
+_SERVING = "Format-Serving"
+
+
+def serving_model(uri: str) -> str:
+    """Returns the folder of the SavedModel in a Model artifact."""
+    return f"{uri}/{_SERVING}"
+
+
+def anomalies(uri: str) -> tuple[str, ...]:
+    """Returns what ExampleValidator found, one line each."""
+    return tuple(line for split in contract.SPLITS for line in _anomalies(uri, split))
+
+
+def _anomalies(folder: str, split: str) -> list[str]:
+    from tensorflow_metadata.proto.v0 import anomalies_pb2
+
+    path = files.join(folder, f"Split-{split}", "SchemaDiff.pb")
+    if not files.exists(path):
+        return []
+    with files.open_read(path) as file:
+        found = anomalies_pb2.Anomalies.FromString(file.read())
+    return [
+        f"{split}: {name}: {info.short_description}. {info.description}"
+        for name, info in sorted(found.anomaly_info.items())
+    ]

@@ -1,0 +1,1 @@
+"""Runs of the TFX pipelines, whole or one node at a time."""

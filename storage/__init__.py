@@ -1,0 +1,1 @@
+"""The one way to read and write files, local or in a bucket."""

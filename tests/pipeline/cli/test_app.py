@@ -1,0 +1,213 @@
+"""The command as a user runs it: a process, its exit code, what it prints."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from audio import contract, errors
+from tests.support import signals
+
+NOCTURNE = pathlib.Path(sys.executable).with_name("nocturne")
+
+
+def nocturne(*args: object, cwd: pathlib.Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(NOCTURNE), *map(str, args)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(cwd / "home")},
+    )
+
+
+def assert_one_line(done: subprocess.CompletedProcess[str], code: int, said: str) -> None:
+    assert done.returncode == code, done.stderr
+    assert re.search(said, done.stderr), done.stderr
+    assert done.stderr.startswith("nocturne: ")
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "sys.argv = ['nocturne', '--help']\n"
+        "from pipeline.cli.app import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'tensorflow', 'apache_beam', 'tfx', 'keras', 'numpy', 'librosa'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["init", "prepare", "card", "train", "evaluate", "generate", "trace", "report",
+     "doctor", "demo", "run training", "run generation", "run blessed", "run nodes"],
+)  # fmt: skip
+def test_every_command_has_help(tmp_path, command: str) -> None:
+    done = nocturne(*command.split(), "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "Usage: nocturne" in done.stdout
+    assert f"Example: nocturne {command}" in done.stdout
+
+
+@pytest.mark.slow
+def test_three_stages_by_themselves_without_tfx(tmp_path, recordings) -> None:
+    small = ["--set", "audio.n_mels=32", "--set", "prepare.chunk_frames=200"]
+    command = ["prepare", "--input", recordings, "--output", "data", "--pictures", "3", *small]
+    done = nocturne(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    pictures = sorted((tmp_path / "data" / "pictures").iterdir())
+    assert [path.name.split("-")[0] for path in pictures] == ["eval", "train", "train"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
+    card = nocturne("card", "data", cwd=tmp_path)
+    assert "bandwidth_hz" in card.stdout
+    assert card.stdout.strip() in done.stdout
+    assert "6 files, 0 rejected, 0 duplicates" in done.stdout
+    assert "W0000" not in done.stdout + done.stderr  # TensorFlow's noise is in the log
+    tiny = (
+        "units=12 window_frames=64 batch_windows=4 steps=6 eval_every=3 primer_frames=16 "
+        "anchor_frames=16"
+    )
+    sets = [part for one in tiny.split() for part in ("--set", f"train.{one}")]
+    done = nocturne("train", "--dataset", "data", "--model", "model", *sets, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "best at step" in done.stdout
+    config = (tmp_path / "model" / "assets.extra" / contract.EFFECTIVE_CONFIG).read_text()
+    assert "units: 12" in config
+    done = nocturne(
+        "generate", "--model", "model", "--output", "clips", "--clips", 2, "--seconds", 1,
+        "--seed", 0, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "clips/clip-0001.wav" in done.stdout
+    done = nocturne("trace", "clips/clip-0001.wav", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "learned    from 5 recordings" in done.stdout
+    found = json.loads(nocturne("trace", "clips/clip-0001.wav", "--json", cwd=tmp_path).stdout)
+    rows = (tmp_path / "data" / contract.RECORDINGS).read_text().splitlines()
+    assert found["dataset"]["recordings"] == [json.loads(row) for row in rows]
+    judge = ("evaluate", "--model", "model", "--dataset", "data", "--output", "judged")
+    done = nocturne(*judge, cwd=tmp_path)
+    assert ("FAIL" in done.stdout) == (done.returncode == errors.NotBlessedError.exit_code)
+    assert "distance from real recordings is" in done.stdout
+    assert "90% interval" in done.stdout
+    assert sorted(path.name for path in (tmp_path / "judged").iterdir()) == [
+        "effective_config.yaml", "evaluation.json", "pictures",
+    ]  # fmt: skip
+    assert len(list((tmp_path / "judged" / "pictures").glob("*.png"))) == 4
+    verdict = json.loads((tmp_path / "judged" / "evaluation.json").read_text())
+    assert all(reason in done.stdout for reason in verdict["reasons"])
+    # Finished outputs are left alone.
+    done = nocturne(*judge, cwd=tmp_path)
+    assert_one_line(done, errors.OutputExistsError.exit_code, "judged already exists")
+    for command in (
+        ("prepare", "--input", recordings, "--output", "data"),
+        ("train", "--dataset", "data", "--model", "model"),
+        ("generate", "--model", "model", "--output", "clips"),
+    ):
+        done = nocturne(*command, cwd=tmp_path)
+        assert_one_line(done, errors.OutputExistsError.exit_code, "already holds a")
+    (tmp_path / "data" / contract.COMPLETED).unlink()
+    done = nocturne("train", "--dataset", "data", "--model", "other", cwd=tmp_path)
+    assert_one_line(done, errors.IncompleteError.exit_code, "COMPLETED is missing")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_list_of_inputs_and_a_retry_of_what_was_rejected(tmp_path) -> None:
+    for index in range(3):
+        signals.write(tmp_path / "in" / f"{index}\n.wav", signals.tune(seconds=3, seed=index))
+    (tmp_path / "in" / "late.wav").write_text("not copied yet")
+    names = [str(path) for path in (tmp_path / "in").iterdir()]
+    (tmp_path / "list").write_text("\0".join(names))
+    allow = ["--set", "prepare.max_rejected_share=0.5"]
+    done = nocturne("prepare", "--input-list", "list", "--output", "v1", *allow, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "4 files, 1 rejected" in done.stdout
+    assert "late.wav: not readable as audio" in done.stdout
+    signals.write(tmp_path / "in" / "late.wav", signals.tune(seconds=3, seed=9))
+    done = nocturne("prepare", "--retry-rejected", "v1", "--output", "v2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "4 files, 0 rejected" in done.stdout
+    done = nocturne("prepare", "--output", "v3", cwd=tmp_path)
+    assert_one_line(done, 2, "wanted --input")
+
+
+@pytest.mark.slow
+def test_a_model_and_a_dataset_of_different_front_ends(tmp_path, model, recordings) -> None:
+    done = nocturne(
+        "prepare", "--input", recordings, "--output", "data", "--set", "audio.n_mels=40",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    done = nocturne("evaluate", "--model", model, "--dataset", "data", cwd=tmp_path)
+    assert_one_line(done, errors.ConfigMismatchError.exit_code, r"[0-9a-f]{12}.*[0-9a-f]{12}")
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        ("prepare --input none --output out", 3, "input not found: none"),
+        ("prepare --input empty --output out", 3, "no audio found in empty"),
+        ("prepare --input text.wav --output out", 3, "none of 1 files could be used"),
+        ("prepare --input good.wav --output out --set prepare.evil=1", 2, "prepare.evil"),
+        ("train --dataset empty --model out", 4, "COMPLETED is missing"),
+        ("generate --model empty --output out", 4, "saved_model.pb is missing"),
+        ("evaluate --model empty --dataset empty --against text.wav", 2, "not an evaluation"),
+        ("generate --model empty --output out --clips 0", 2, "generate.clips"),
+        ("run training --input none --root out", 3, "input not found: none"),
+        ("run generation --root none --output out", 8, "no blessed model"),
+        ("trace good.wav", 9, "no manifest.json beside it"),
+        ("trace none.wav", 9, "no such file"),
+    ],
+)
+def test_bad_input_is_one_clear_line(tmp_path, args: str, code: int, said: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.wav").write_text("this is not audio")
+    signals.write(tmp_path / "good.wav", signals.tune(seconds=3))
+    assert_one_line(nocturne(*args.split(), cwd=tmp_path), code, said)
+    assert not (tmp_path / "out" / contract.COMPLETED).exists()
+    assert not (tmp_path / "out" / "saved_model.pb").exists()
+
+
+@pytest.mark.slow
+def test_a_clip_that_was_altered_is_not_traced(tmp_path, model) -> None:
+    from generator import generate
+    from generator.requests import GenerateSettings
+
+    settings = GenerateSettings(clips=1, seconds=1, iterations=2)
+    generate.run(model_path=str(model), output=str(tmp_path / "clips"), settings=settings)
+    clip = tmp_path / "clips" / "clip-0000.wav"
+    clip.write_bytes(clip.read_bytes()[:-2] + b"\x00\x01")
+    assert_one_line(nocturne("trace", clip, cwd=tmp_path), 9, "bytes differ")
+
+
+@pytest.mark.slow
+def test_doctor_tells_what_is_there(tmp_path) -> None:
+    done = nocturne("doctor", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    for name in ("Python", "glibc", "tfx", "codecs", "cores", "memory", "disk", "accelerators",
+                 "Beam runner", "GCS credentials", "Nothing is missing"):  # fmt: skip
+        assert name in done.stdout
+
+
+def test_readme_lists_every_exit_code() -> None:
+    readme = pathlib.Path(__file__).parents[3].joinpath("README.md").read_text()
+    table = {int(code) for code in re.findall(r"^\| (\d+) \|", readme, flags=re.MULTILINE)}
+    classes = [one for one in vars(errors).values() if isinstance(one, type)]
+    assert {one.exit_code for one in classes if issubclass(one, errors.NocturneError)} <= table
+    assert {0, 10, 11, 75, 130} <= table
+
+
+def test_the_command_is_the_installed_one() -> None:
+    assert NOCTURNE.exists()
+    assert shutil.which(str(NOCTURNE))

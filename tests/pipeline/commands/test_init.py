@@ -1,0 +1,62 @@
+"""`nocturne init`: what it writes can be read, edited and run."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+
+import pytest
+import yaml
+
+from audio.errors import OutputExistsError
+from pipeline.commands import init
+from pipeline.config.load import Config, load_config
+
+
+def test_as_written_it_is_the_defaults(tmp_path) -> None:
+    init.run(str(tmp_path / "new"))
+    assert load_config(str(tmp_path / "new" / "nocturne.yaml")) == Config()
+
+
+def test_without_the_signs_in_front_of_keys_it_is_the_whole_configuration() -> None:
+    text = re.sub("^#( *[a-z_-])", r"\1", init.commented(Config()).split("\n\n", 1)[1], flags=re.M)
+    assert yaml.safe_load(text) == yaml.safe_load(Config().to_yaml())
+
+
+def test_every_key_is_explained() -> None:
+    lines = init.commented(Config()).splitlines()
+    keys = {
+        f"{section.name}.{key.name}"
+        for section in dataclasses.fields(Config)
+        for key in dataclasses.fields(getattr(Config(), section.name))
+    }
+    explained, section = set(), ""
+    for before, line in itertools.pairwise(lines):
+        if re.match("#[a-z]+:$", line):
+            section = line[1:-1]
+        key = re.match("#  ([a-z_]+):", line)
+        if key and before.startswith("  # "):
+            explained.add(f"{section}.{key[1]}")
+    assert keys - explained == set()
+
+
+def test_one_key_can_be_changed_in_place(tmp_path) -> None:
+    init.run(str(tmp_path))
+    file = tmp_path / "nocturne.yaml"
+    text = file.read_text().replace("#train:", "train:").replace("#  steps: 320", "  steps: 7")
+    file.write_text(text)
+    assert load_config(str(file)).train == dataclasses.replace(Config().train, steps=7)
+
+
+def test_a_section_without_keys_is_the_defaults(tmp_path) -> None:
+    (tmp_path / "config.yaml").write_text("train:\n#  steps: 7\n")
+    assert load_config(str(tmp_path / "config.yaml")) == Config()
+
+
+def test_nothing_is_written_over(tmp_path) -> None:
+    (tmp_path / "LAYOUT.md").write_text("mine")
+    with pytest.raises(OutputExistsError, match=r"LAYOUT\.md is there already"):
+        init.run(str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["LAYOUT.md"]
+    assert (tmp_path / "LAYOUT.md").read_text() == "mine"

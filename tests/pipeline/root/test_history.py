@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+from ml_metadata.proto import metadata_store_pb2 as proto
+
+from audio.errors import LineageError
+from pipeline.config.sections import MetadataSettings
+from pipeline.root.history import History, history_of, night_before, open_metadata
+from tests.support.pages import Store
+
+
+@pytest.fixture
+def store(tmp_path: pathlib.Path) -> Store:
+    return Store(tmp_path / "metadata.sqlite")
+
+
+def told(store: Store, *runs: str) -> History:
+    return history_of(store.store, runs)
+
+
+def test_what_came_from_the_cache_is_told_as_the_step_that_did_the_work(store) -> None:
+    data, model = store.artifact("Examples", "/data"), store.artifact("Model", "/model")
+    first = store.ran("AudioExampleGen", "t1", makes=[data])
+    store.ran("AudioExampleGen", "t2", makes=[data], state=proto.Execution.CACHED)
+    trainer = store.ran("Trainer", "t2", reads=[data], makes=[model])
+    failed = store.artifact("Model", "/failed")
+    store.ran("Trainer", "t2", reads=[data], makes=[failed], state=proto.Execution.FAILED)
+    found = told(store, "t2")
+    assert [(step.number, step.node, step.run) for step in found.steps] == [
+        (first, "AudioExampleGen", "t1"),
+        (trainer, "Trainer", "t2"),
+    ]
+    assert found.edges() == [(first, trainer)]
+    assert found.last("Model") == "/model"
+    assert found.last("PushedModel") is None
+
+
+def test_steps_beside_the_way_are_told_and_another_models_training_is_not(store) -> None:
+    data = store.artifact("Examples", "/data")
+    first = store.ran("AudioExampleGen", "t1", makes=[data])
+    old, new = store.artifact("Model", "/old"), store.artifact("Model", "/new")
+    store.ran("Trainer", "t1", reads=[data], makes=[old])
+    statistics = store.artifact("ExampleStatistics", "/statistics")
+    beside = store.ran("StatisticsGen", "t1", reads=[data], makes=[statistics])
+    second = store.ran("Trainer", "t2", reads=[data], makes=[new])
+    found = store.ran("LatestBlessedModel", "g", finds=[new])
+    clips = store.artifact("nocturne.GeneratedClips", "/clips", output="/out")
+    generator = store.ran("BatchGenerator", "g", reads=[new], makes=[clips])
+    history = told(store, "g")
+    assert [step.number for step in history.steps] == [first, beside, second, found, generator]
+    assert history.edges() == [
+        (first, beside), (first, second), (second, found), (found, generator),
+    ]  # fmt: skip
+
+
+def test_a_warm_start_of_years_is_told_in_part(store) -> None:
+    before = store.artifact("Model", "/0")
+    store.ran("Trainer", "t0", makes=[before])
+    for week in range(1, 60):
+        model = store.artifact("Model", f"/{week}")
+        store.ran("Trainer", f"t{week}", reads=[before], makes=[model])
+        before = model
+    steps = told(store, "t59").steps
+    assert [step.run for step in steps] == [f"t{week}" for week in range(36, 60)]
+
+
+def test_an_unknown_run_did_nothing(store) -> None:
+    assert told(store, "none").steps == ()
+
+
+def test_nights_before_are_told_newest_first_without_this_output(store) -> None:
+    for number, output in enumerate(["/a", "/b", "/a", "/c", "/d"]):
+        store.artifact("nocturne.GeneratedClips", f"/clips/{number}", output=output)
+    assert night_before(store.store, "/clips/3") == ["/a", "/b"]
+    assert night_before(store.store, "/clips/2") == ["/b"]
+    assert night_before(store.store, "/clips/0") == []
+    assert night_before(store.store, "/clips/9") == []
+
+
+def test_reading_needs_no_write(store, tmp_path) -> None:
+    store.ran("Trainer", "t", makes=[store.artifact("Model", "/m")])
+    again = open_metadata(str(tmp_path / "metadata.sqlite"))
+    assert history_of(again, ["t"]).last("Model") == "/m"
+
+
+def test_a_server_that_is_not_the_configured_one_is_not_called() -> None:
+    """A manifest may come from anywhere, and the password would go there."""
+    ours = MetadataSettings(kind="mysql", host="127.0.0.1", port=1)
+    for named in ("mysql://nocturne@127.0.0.2:1/nocturne", ours.address.replace(":1/", ":2/")):
+        with pytest.raises(LineageError, match="with that server in its section"):
+            open_metadata(named, ours)

@@ -1,0 +1,36 @@
+"""Models of twelve bands, untrained, and frames for them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+
+from tests.support.tiny import TINY
+from trainer.model.next_frame import NextFrameModel
+
+N_MELS = 12
+
+
+def walk(batch: int = 64, n_frames: int = 50, seed: int = 0) -> np.ndarray:
+    """Correlated bands that wander around a mean: [batch, n_frames, N_MELS]."""
+    mixing = np.random.default_rng(99).normal(size=(N_MELS, N_MELS))
+    rng = np.random.default_rng(seed)
+    state = rng.normal(size=(batch, N_MELS))
+    frames = []
+    for _ in range(n_frames):
+        state = 0.9 * state + np.sqrt(1 - 0.81) * rng.normal(size=(batch, N_MELS))
+        frames.append(state @ mixing + 3)
+    return np.stack(frames, axis=1).astype(np.float32)
+
+
+def model(head: str, **settings: Any) -> NextFrameModel:
+    keras.utils.set_random_seed(1)
+    made = NextFrameModel(
+        n_mels=N_MELS, settings=dataclasses.replace(TINY, head=head, anchor_frames=30, **settings)
+    )
+    anchored = np.concatenate([walk()[:, : made.anchor_frames], walk()], axis=1)
+    made.prepare([anchored])
+    return made

@@ -1,0 +1,59 @@
+"""Models whose rollouts are known: they answer as a SavedModel does, and were never trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from audio import contract
+from generator.inference import Model
+from trainer.data.windows import Dataset
+
+Float32 = npt.NDArray[np.float32]
+
+PRIMER_FRAMES = 32
+
+
+def stand_in(dataset: Dataset, play: Callable[[Float32, int, int], Float32]) -> Model:
+    """Returns a model that plays what a function says.
+
+    Args:
+      dataset: whose front end it has.
+      play: of a primer [n, n_mels], n_frames and a seed: the frames [n_frames, n_mels].
+    """
+
+    def rollout(primer: tf.Tensor, n_frames: tf.Tensor, seeds: tf.Tensor, **_: Any) -> Any:
+        frames = [
+            play(one, int(n_frames), int(seed))
+            for one, seed in zip(primer.numpy(), seeds.numpy(), strict=True)
+        ]
+        return {contract.LOG_MEL: tf.constant(np.stack(frames), tf.float32)}
+
+    def score(log_mel: tf.Tensor) -> Any:
+        moved = tf.reduce_mean(tf.square(log_mel[:, 1:] - log_mel[:, :-1]), axis=[1, 2])
+        return {"mse": moved, "repeat_last_mse": moved, "nll": moved}
+
+    train = {
+        "primer_frames": PRIMER_FRAMES,
+        "window_frames": 64,
+        "batch_windows": 8,
+        "model_floor": -8.0,
+    }
+    return Model(
+        path="",
+        info={
+            "model_id": "0" * 12,
+            "anchor_frames": 0,
+            "natural_temperature": 1.0,
+            "train": train,
+            "dataset": {"path": dataset.path},
+        },
+        audio=dataset.audio,
+        primers=np.zeros((0, PRIMER_FRAMES, dataset.audio.n_mels), np.float32),
+        primer_sources=(),
+        signatures={contract.ROLLOUT: rollout, contract.SCORE: score},
+    )

@@ -1,0 +1,1 @@
+"""A trained model as others see it: SavedModel, rollout, warm start."""

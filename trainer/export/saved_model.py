@@ -1,0 +1,219 @@
+"""The exported model: a SavedModel that plain TensorFlow loads, with what it needs to know inside.
+
+Signatures:
+  rollout: primer float32 [batch, n, n_mels] (natural-log mel), anchor float32 [batch, m, n_mels]
+    (shows the style that is kept; the primer again, where nothing else is known), n_frames int32
+    [], temperature, spread and noise_floor float32 [] (see head.py, Sampling), seeds int64
+    [batch] -> log_mel float32 [batch, n_frames, n_mels].
+  score: log_mel float32 [batch, n, n_mels] -> float32 [batch] each: mse and repeat_last_mse over
+    normalised next frames, and nll, nats a frame (see Head.surprise). The first
+    anchor_frames (model_info.json) show the style of the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import platform
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from audio import contract
+from trainer.data.normaliser import from_layer
+from trainer.data.windows import Dataset, primers
+from trainer.export.roll_out import roll_out
+from trainer.export.warm_start import WEIGHTS, Base
+from trainer.model.head import Sampling
+from trainer.model.next_frame import NextFrameModel
+from trainer.settings import TrainSettings
+from trainer.tf_function import graph_function
+
+# What makes a folder a SavedModel.
+_GRAPH = "saved_model.pb"
+
+
+class ServingModule(tf.Module):
+    """The model with its Transform graph, under the signatures above."""
+
+    def __init__(
+        self, model: NextFrameModel, *, transform_graph: str, settings: TrainSettings
+    ) -> None:
+        super().__init__()
+        self.model = model
+        # In the order of the model's list: what Keras tracks has another, and leaves some out.
+        setattr(self, WEIGHTS, list(model.weights))
+        self.transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
+        self._floor = settings.model_floor
+        frames = [None, None, model.n_mels]
+        self.rollout = graph_function(
+            self._rollout,
+            input_signature=[
+                tf.TensorSpec(frames, tf.float32, "primer"),
+                tf.TensorSpec(frames, tf.float32, "anchor"),
+                tf.TensorSpec([], tf.int32, "n_frames"),
+                tf.TensorSpec([], tf.float32, "temperature"),
+                tf.TensorSpec([], tf.float32, "spread"),
+                tf.TensorSpec([], tf.float32, "noise_floor"),
+                tf.TensorSpec([None], tf.int64, "seeds"),
+            ],
+        )
+        self.score = graph_function(
+            self._score, input_signature=[tf.TensorSpec(frames, tf.float32, "log_mel")]
+        )
+
+    def _rollout(
+        self,
+        primer: tf.Tensor,
+        anchor: tf.Tensor,
+        n_frames: tf.Tensor,
+        temperature: tf.Tensor,
+        spread: tf.Tensor,
+        noise_floor: tf.Tensor,
+        seeds: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        log_mel = roll_out(
+            self.model,
+            from_layer(self.transform, floor=self._floor),
+            primer,
+            anchor=anchor,
+            n_frames=n_frames,
+            sampling=Sampling(temperature, spread, noise_floor),
+            seeds=seeds,
+        )
+        return {contract.LOG_MEL: log_mel}
+
+    def _score(self, log_mel: tf.Tensor) -> dict[str, tf.Tensor]:
+        frames = from_layer(self.transform, floor=self._floor).apply(log_mel)
+        outputs = self.model(frames[:, :-1])
+        predicted = self.model.head.mean(outputs)
+        window = frames[:, self.model.anchor_frames :]
+
+        def mean_square(guess: tf.Tensor) -> tf.Tensor:
+            return tf.reduce_mean(tf.square(guess - window[:, 1:]), axis=[1, 2])
+
+        return {
+            "mse": mean_square(predicted),
+            "repeat_last_mse": mean_square(window[:, :-1]),
+            "nll": tf.reduce_mean(self.model.head.surprise(outputs, window), axis=1),
+        }
+
+
+def model_id(model: NextFrameModel, dataset: Dataset) -> str:
+    """Returns 12 hex digits of the weights and the front end: equal models have equal ids."""
+    digest = hashlib.sha256(dataset.audio.fingerprint.encode())
+    for weight in model.weights:
+        digest.update(keras.ops.convert_to_numpy(weight).tobytes())
+    return digest.hexdigest()[:12]
+
+
+def export_model(
+    model: NextFrameModel,
+    *,
+    path: str,
+    dataset: Dataset,
+    transform_graph: str,
+    settings: TrainSettings,
+    history: dict[str, Any],
+    effective_config: str,
+    base: Base | None = None,
+    logs: str | None = None,
+) -> dict[str, Any]:
+    """Writes the SavedModel beside `path`, then moves it there.
+
+    Args:
+      model: trained.
+      path: the model's folder to be.
+      dataset: what it was trained on.
+      transform_graph: the one that it was trained with.
+      settings: of the run.
+      history: of the run, as history.json has it.
+      effective_config: the whole configuration as YAML.
+      base: the model that training went on from.
+      logs: a folder of TensorBoard's files that goes into the model's.
+
+    Returns:
+      The content of its model_info.json.
+    """
+    path = path.rstrip("/")
+    info = {
+        "format_version": contract.FORMAT_VERSION,
+        "model_id": model_id(model, dataset),
+        "fingerprint": dataset.audio.fingerprint,
+        "audio": json.loads(dataset.audio.to_json()),
+        "train": dataclasses.asdict(settings),
+        "dataset": {"path": dataset.path, "dataset_id": dataset.info["dataset_id"]},
+        "parameters": int(model.count_params()),
+        "anchor_frames": model.anchor_frames,
+        "natural_temperature": model.head.natural_temperature,
+        "metrics": history["best"],
+        "warm_start": dataclasses.asdict(base) if base else None,
+        "versions": {
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+        },
+    }
+    beside = f"{path}.partial"
+    if tf.io.gfile.exists(beside):
+        tf.io.gfile.rmtree(beside)
+    module = ServingModule(model, transform_graph=transform_graph, settings=settings)
+    signatures = {contract.ROLLOUT: module.rollout, contract.SCORE: module.score}
+    tf.saved_model.save(module, beside, signatures=signatures)
+    assets = {
+        contract.PRIMERS: _primers_npz(dataset, settings),
+        contract.HISTORY: json.dumps(history, indent=2, sort_keys=True).encode(),
+        f"assets.extra/{contract.EFFECTIVE_CONFIG}": effective_config.encode(),
+        contract.MODEL_INFO: json.dumps(info, indent=2, sort_keys=True).encode(),
+    }
+    for name, content in assets.items():
+        tf.io.gfile.makedirs(f"{beside}/{name.rpartition('/')[0]}")
+        with tf.io.gfile.GFile(f"{beside}/{name}", "wb") as file:
+            file.write(content)
+    copy_files(transform_graph, f"{beside}/{contract.TRANSFORM_GRAPH}")
+    if logs and tf.io.gfile.exists(logs):
+        copy_files(logs, f"{beside}/{contract.TENSORBOARD}")
+    move_model(beside, path)
+    return info
+
+
+def move_model(beside: str, path: str) -> None:
+    """Moves a finished model's folder to its name; saved_model.pb appears last.
+
+    A folder on disk moves at once. A bucket has no folders, and a kill leaves part of the objects:
+    without saved_model.pb they are no model, and the next attempt writes over them.
+    """
+    if "://" not in path:
+        tf.io.gfile.rename(beside, path, overwrite=False)
+        return
+    copy_files(beside, path)
+    tf.io.gfile.rmtree(beside)
+
+
+def copy_files(source: str, target: str) -> None:
+    """Copies all files below a folder; that which makes it a SavedModel comes last."""
+    files = [
+        f"{folder.rstrip('/')}/{name}"[len(source) + 1 :]
+        for folder, _, names in tf.io.gfile.walk(source)
+        for name in names
+    ]
+    for name in sorted(files, key=lambda name: name == _GRAPH):
+        tf.io.gfile.makedirs(f"{target}/{name}".rpartition("/")[0])
+        tf.io.gfile.copy(f"{source}/{name}", f"{target}/{name}", overwrite=True)
+
+
+def _primers_npz(dataset: Dataset, settings: TrainSettings) -> bytes:
+    """Returns the primers that travel with the model, as an .npz of plain arrays."""
+    found = primers(dataset, n_frames=settings.primer_frames, count=settings.n_primers)
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        log_mel=np.stack([primer.log_mel for primer in found]).astype(np.float16),
+        source=np.array([primer.source for primer in found]),
+    )
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""The network: inputs, LSTM and output heads."""

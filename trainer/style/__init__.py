@@ -1,0 +1,1 @@
+"""How a rollout is kept in the style of its primer."""
