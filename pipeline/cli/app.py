@@ -57,7 +57,7 @@ def nocturne(
     with one_line_errors():
         if log_format not in json_lines.FORMATS:
             raise UsageError(f"--log-format: wanted text or json, got {log_format!r}")
-    json_lines.choose(log_format)
+    json_lines.set_format(log_format)
 
 
 @app.command()

@@ -97,11 +97,11 @@ def running(
 
     With `aside` stages go to stderr, for a command that prints JSON.
     """
-    json_lines.belongs_to(run_id)
-    from pipeline.console.terminal import Console, noise_to
+    json_lines.set_run_id(run_id)
+    from pipeline.console.terminal import Console, library_output_to
 
     log = log or _default_log(name)
-    with one_line_errors(log), Console(aside=aside) as console, noise_to(log):
+    with one_line_errors(log), Console(aside=aside) as console, library_output_to(log):
         try:
             yield console
         except NocturneError:
@@ -119,9 +119,9 @@ def one_line_errors(log: pathlib.Path | None = None) -> Iterator[None]:
     except typer.Exit:
         raise
     except BaseException as error:
-        from pipeline.console.root_cause import underlying
+        from pipeline.console.root_cause import find_nocturne_error
 
-        cause = underlying(error)
+        cause = find_nocturne_error(error)
         if isinstance(cause, NocturneError):
             said, code = str(cause), cause.exit_code
         elif isinstance(cause, KeyboardInterrupt):
@@ -130,7 +130,7 @@ def one_line_errors(log: pathlib.Path | None = None) -> Iterator[None]:
             where = f" The log says more: {log}" if log else ""
             first = (str(cause).strip().splitlines() or [""])[0]
             said, code = f"internal error, {type(cause).__name__}: {first}.{where}", 1
-        if json_lines.chosen() == json_lines.JSON:
+        if json_lines.current_format() == json_lines.JSON:
             fields = {"error": type(cause).__name__, "exit_code": code}
             json_lines.write(sys.stderr, "ERROR", said, **fields)
         else:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from audio import contract
 from audio.errors import NotBlessedError, OutputExistsError, UsageError
 from pipeline.config.load import Config
-from pipeline.console.terminal import Console, Pace, Watcher
+from pipeline.console.terminal import Console, PollingThread, StepRate
 
 if TYPE_CHECKING:
     from pipeline.evaluation.verdict import Verdict
@@ -68,7 +68,7 @@ def prepare(
                 done = len(glob.glob(f"{glob.escape(output)}/{staging.FOLDER}/*.json"))
                 stage.update(done, len(sources), "files")
 
-            with Watcher(look):
+            with PollingThread(look):
                 info = job.run(
                     sources=sources,
                     output=output,
@@ -151,12 +151,12 @@ def train(console: Console, dataset: str, model: str, config: Config) -> dict[st
     with console.stage("load TensorFlow"):
         from trainer.fit import train
     with console.stage("train") as stage:
-        pace = Pace()
+        step_rate = StepRate()
 
         def show(done: int, total: int, loss: float) -> None:
-            if pace.first is None and done > 1:
+            if step_rate.first is None and done > 1:
                 console.line(f"  goes on after step {done - 1} of {total}")
-            stage.update(done, total, f"loss {loss:.4f}  {pace.said(done)}")
+            stage.update(done, total, f"loss {loss:.4f}  {step_rate.describe(done)}")
 
         info = train.train(
             dataset_path=dataset,
@@ -247,7 +247,7 @@ def generate(console: Console, model: str, output: str, config: Config) -> dict[
             done = len(glob.glob(f"{glob.escape(output)}/{job.STAGING}/*.json"))
             stage.update(done, config.generate.clips, "clips")
 
-        with Watcher(look):
+        with PollingThread(look):
             manifest = job.run(
                 model_path=model,
                 output=output,

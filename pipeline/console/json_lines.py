@@ -10,23 +10,23 @@ from typing import Any, TextIO
 TEXT, JSON = "text", "json"
 FORMATS = (TEXT, JSON)
 
-# Chosen once a process, by --log-format; see choose.
-_chosen = TEXT
+# Chosen once a process, by --log-format; see set_format.
+_format = TEXT
 _run_id: str | None = None
 
 
-def choose(log_format: str) -> None:
+def set_format(log_format: str) -> None:
     """Sets how this process logs: text or json."""
-    global _chosen
-    _chosen = log_format
+    global _format
+    _format = log_format
 
 
-def chosen() -> str:
+def current_format() -> str:
     """Returns how this process logs."""
-    return _chosen
+    return _format
 
 
-def belongs_to(run_id: str | None) -> None:
+def set_run_id(run_id: str | None) -> None:
     """Sets the run whose work this process does; it is in every line from here on."""
     global _run_id
     _run_id = run_id

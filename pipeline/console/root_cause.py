@@ -15,7 +15,7 @@ _STEP = re.compile(r" \[while running .*\]$", re.DOTALL)
 _IN_TEXT = re.compile(r"audio\.errors\.(\w+): (.+?)(?: \[while running .*\])?\s*$", re.MULTILINE)
 
 
-def underlying(error: BaseException) -> BaseException:
+def find_nocturne_error(error: BaseException) -> BaseException:
     """Returns the NocturneError or KeyboardInterrupt behind an error, else its first cause."""
     while True:
         if isinstance(error, KeyboardInterrupt):

@@ -32,7 +32,7 @@ from pipeline.console import json_lines
 _PLAIN_INTERVAL_SECONDS = 15.0
 
 
-class Pace:
+class StepRate:
     """Steps a second of this attempt: a run that goes on did not take the earlier ones now.
 
     Attributes:
@@ -43,7 +43,7 @@ class Pace:
         self.first: int | None = None
         self._started = 0.0
 
-    def said(self, done: int) -> str:
+    def describe(self, done: int) -> str:
         """Returns it as text; nothing can be said after one step."""
         if self.first is None:
             self.first, self._started = done, time.monotonic()
@@ -101,7 +101,9 @@ class Console:
     """
 
     def __init__(self, *, aside: bool = False) -> None:
-        self._json = json_lines.open_stderr() if json_lines.chosen() == json_lines.JSON else None
+        self._json = (
+            json_lines.open_stderr() if json_lines.current_format() == json_lines.JSON else None
+        )
         self._file = os.fdopen(os.dup(2 if aside else 1), "w", buffering=1)
         self._rich = RichConsole(file=self._file, highlight=False, soft_wrap=True)
         self.progress: Progress | None = None
@@ -156,7 +158,7 @@ class Console:
                 self.progress = None
 
 
-class Watcher:
+class PollingThread:
     """Calls a function every second while a block runs: for work that only leaves files behind."""
 
     def __init__(self, look: Callable[[], None]) -> None:
@@ -167,7 +169,7 @@ class Watcher:
         while not self._stop.wait(1.0):
             self._look()
 
-    def __enter__(self) -> Watcher:
+    def __enter__(self) -> PollingThread:
         self._thread.start()
         return self
 
@@ -177,7 +179,7 @@ class Watcher:
 
 
 @contextlib.contextmanager
-def noise_to(path: pathlib.Path) -> Iterator[None]:
+def library_output_to(path: pathlib.Path) -> Iterator[None]:
     """Sends what libraries print, log and warn to a file while the block runs."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Set before TensorFlow is imported, for the lines that it prints while it loads.

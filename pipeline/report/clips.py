@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Night:
+class GenerationRun:
     """A finished run of generation.
 
     Attributes:
@@ -49,7 +49,9 @@ class ClipViews:
     def __init__(self, place: Output) -> None:
         self.place = place
 
-    def night(self, night: Night, before: Night | None, *, max_clips: int) -> list[Row]:
+    def night(
+        self, night: GenerationRun, before: GenerationRun | None, *, max_clips: int
+    ) -> list[Row]:
         """Returns a view of each clip, those that were left out among them, by their number."""
         earlier = {entry["index"]: entry for entry in before.manifest["clips"]} if before else {}
         manifest = night.manifest
@@ -64,7 +66,7 @@ class ClipViews:
             views.append(view)
         return views
 
-    def _sound(self, night: Night, entry: Row) -> Row:
+    def _sound(self, night: GenerationRun, entry: Row) -> Row:
         """Returns where a clip and its picture are, relative to the page."""
         path = files.join(night.path, entry["file"])
         return {

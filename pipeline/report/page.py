@@ -26,7 +26,7 @@ from audio.errors import IncompleteError, UsageError
 from beam_transforms.card import short
 from pipeline.config.sections import MetadataSettings, ReportSettings
 from pipeline.report import lineage_layout
-from pipeline.report.clips import ClipViews, Night
+from pipeline.report.clips import ClipViews, GenerationRun
 from pipeline.report.links import relative
 from pipeline.report.model_and_data import data_view, model_view
 from pipeline.root import history
@@ -112,7 +112,7 @@ def find_run(root: str, run_id: str | None) -> str:
     return names[-1]
 
 
-def night_of(
+def find_clips(
     root: str, run_id: str, metadata: MetadataSettings | None = None
 ) -> tuple[str, str] | None:
     """Returns where a run's clips are, and which run made them; None for a run of training.
@@ -132,17 +132,17 @@ def night_of(
     return None
 
 
-def _night(clips: str) -> Night:
+def _night(clips: str) -> GenerationRun:
     """Reads a finished run's manifest; generator.generate would load TensorFlow for it."""
     content = open_output(clips).read(contract.MANIFEST)
     if content is None:
         raise IncompleteError(f"{clips} holds no finished run: {contract.MANIFEST} is missing.")
-    return Night(path=clips, manifest=json.loads(content))
+    return GenerationRun(path=clips, manifest=json.loads(content))
 
 
-def _night_before(store: Any, known: History, output: str) -> Night | None:
+def _night_before(store: Any, known: History, output: str) -> GenerationRun | None:
     """Returns the newest earlier run of generation whose clips are there, in the page's reach."""
-    for path in history.night_before(store, known.last(CLIPS) or ""):
+    for path in history.previous_clips(store, known.last(CLIPS) or ""):
         if relative(path, output) is None:
             continue  # in another bucket: it is not copied for this
         try:
@@ -152,7 +152,7 @@ def _night_before(store: Any, known: History, output: str) -> Night | None:
     return None
 
 
-def _manifest_link(night: Night | None, output: str) -> str | None:
+def _manifest_link(night: GenerationRun | None, output: str) -> str | None:
     return relative(f"{night.path.rstrip('/')}/{contract.MANIFEST}", output) if night else None
 
 

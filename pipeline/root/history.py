@@ -150,24 +150,26 @@ def _beside(step: Step, steps: Iterable[Step]) -> bool:
     return step.node not in {each.node for each in known} and made.issuperset(step.inputs)
 
 
-def night_before(store: Any, clips_uri: str) -> list[str]:
-    """Returns where the clips of earlier runs are, the newest first.
+def previous_clips(store: Any, clips_uri: str) -> list[str]:
+    """Returns the folders with clips of earlier generation runs, newest first.
 
     Args:
       store: of open_metadata.
       clips_uri: the artifact of this run's clips.
     """
-    nights = sorted(store.get_artifacts_by_type(CLIPS), key=lambda night: -int(night.id))
-    here = next((night for night in nights if night.uri == clips_uri), None)
-    if here is None:
+    newest_first = sorted(store.get_artifacts_by_type(CLIPS), key=lambda clips: -int(clips.id))
+    current = next((clips for clips in newest_first if clips.uri == clips_uri), None)
+    if current is None:
         return []
     outputs = [
-        night.properties["output"].string_value for night in nights if int(night.id) < int(here.id)
+        clips.properties["output"].string_value
+        for clips in newest_first
+        if int(clips.id) < int(current.id)
     ]
     return [
         output
         for output in dict.fromkeys(outputs)
-        if output and output != here.properties["output"].string_value
+        if output and output != current.properties["output"].string_value
     ]
 
 

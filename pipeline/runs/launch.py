@@ -124,7 +124,7 @@ def write_page(
     with console.stage("write page") as stage:
         from pipeline.report import page
 
-        clips, maker = page.night_of(root, run_id, config.metadata) or (None, run_id)
+        clips, maker = page.find_clips(root, run_id, config.metadata) or (None, run_id)
         path = page.write_report(
             root=root,
             run_ids=[maker],

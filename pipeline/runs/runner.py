@@ -22,8 +22,8 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from audio.errors import IncompleteError, NocturneError, UsageError
 from beam_transforms import staging
-from pipeline.console.root_cause import underlying
-from pipeline.console.terminal import Console, Pace, Stage, Watcher
+from pipeline.console.root_cause import find_nocturne_error
+from pipeline.console.terminal import Console, PollingThread, Stage, StepRate
 from pipeline.root.metadata_store import (
     SharedMetadata,
     claim,
@@ -196,7 +196,7 @@ def _launch(name: str, component_launcher: launcher.Launcher) -> int:
     try:
         info = component_launcher.launch()
     except Exception as error:
-        cause = underlying(error)
+        cause = find_nocturne_error(error)
         if isinstance(cause, NocturneError | KeyboardInterrupt):
             raise cause from error
         raise NodeFailedError(f"{name} failed: {_first_line(cause)}") from error
@@ -215,10 +215,10 @@ def _outcome(store: SharedMetadata, execution_id: int) -> str:
 @contextlib.contextmanager
 def _watched(stage: Stage, layout: Layout) -> Iterator[None]:
     """Shows how far a node is: the Trainer says, Beam jobs leave files."""
-    pace = Pace()
+    step_rate = StepRate()
 
     def steps(done: int, total: int, loss: float) -> None:
-        stage.update(done, total, f"loss {loss:.4f}  {pace.said(done)}")
+        stage.update(done, total, f"loss {loss:.4f}  {step_rate.describe(done)}")
 
     pattern = f"{layout.artifacts}/{stage.name}/*/*/{staging.FOLDER}"
 
@@ -233,7 +233,7 @@ def _watched(stage: Stage, layout: Layout) -> Iterator[None]:
 
     train.listener = steps
     try:
-        with Watcher(look):
+        with PollingThread(look):
             yield
     finally:
         train.listener = None  # the stage, and the console that it writes to, end here

@@ -2,7 +2,7 @@ import apache_beam as beam
 import pytest
 
 from audio.errors import NocturneError, OutputExistsError
-from pipeline.console.root_cause import underlying
+from pipeline.console.root_cause import find_nocturne_error
 
 
 def test_a_users_error_is_found_behind_others() -> None:
@@ -12,7 +12,7 @@ def test_a_users_error_is_found_behind_others() -> None:
         except OutputExistsError as error:
             raise RuntimeError("node failed") from error
     except RuntimeError as error:
-        found = underlying(error)
+        found = find_nocturne_error(error)
     assert isinstance(found, OutputExistsError)
 
 
@@ -26,7 +26,7 @@ def test_a_users_error_survives_beam() -> None:
         beam.Pipeline("FnApiRunner") as pipeline,
     ):
         pipeline | beam.Create([7]) | beam.Map(fail)
-    found = underlying(caught.value)
+    found = find_nocturne_error(caught.value)
     assert isinstance(found, NocturneError)
     assert found.exit_code == OutputExistsError.exit_code
     assert str(found) == "clip 7 is taken. Choose another --output."
@@ -34,11 +34,11 @@ def test_a_users_error_survives_beam() -> None:
 
 def test_an_interrupt_that_beam_turned_into_text_is_an_interrupt() -> None:
     error = RuntimeError("KeyboardInterrupt [while running 'PrepareDataset/StageRecordings']")
-    assert isinstance(underlying(error), KeyboardInterrupt)
+    assert isinstance(find_nocturne_error(error), KeyboardInterrupt)
 
 
 def test_anything_else_is_its_first_cause() -> None:
     cause = KeyError("x")
     error = RuntimeError("wrapped")
     error.__cause__ = cause
-    assert underlying(error) is cause
+    assert find_nocturne_error(error) is cause

@@ -15,7 +15,7 @@ from ml_metadata.proto import metadata_store_pb2 as proto
 from audio import contract
 from audio.errors import LineageError, UsageError
 from pipeline.config.sections import ReportSettings
-from pipeline.report.page import find_run, night_of, write_report
+from pipeline.report.page import find_clips, find_run, write_report
 from tests.support.pages import HOSTILE, NIGHTS, TRAINING, Store, make_root
 
 SETTINGS = ReportSettings()
@@ -30,7 +30,7 @@ def folder(model, dataset, tmp_path_factory) -> pathlib.Path:
 
 def page_of(folder: pathlib.Path, run: str, **settings: object) -> pathlib.Path:
     root = str(folder / "root")
-    clips = (night_of(root, run) or (None,))[0]
+    clips = (find_clips(root, run) or (None,))[0]
     return pathlib.Path(
         write_report(
             root=root,
@@ -176,9 +176,9 @@ def test_the_run_that_made_the_clips_is_told_where_another_found_them(folder, tm
     cached = proto.Execution.CACHED
     store.ran("BatchGenerator", "generation-3", makes=[newest.id], state=cached)
     clips = str(folder / "night-2")
-    assert night_of(str(root), "generation-3") == (clips, NIGHTS[1])
-    assert night_of(str(root), NIGHTS[1]) == (clips, NIGHTS[1])
-    assert night_of(str(root), TRAINING) is None
+    assert find_clips(str(root), "generation-3") == (clips, NIGHTS[1])
+    assert find_clips(str(root), NIGHTS[1]) == (clips, NIGHTS[1])
+    assert find_clips(str(root), TRAINING) is None
 
 
 def test_runs_are_found_by_name_or_time(tmp_path) -> None:
@@ -194,4 +194,4 @@ def test_runs_are_found_by_name_or_time(tmp_path) -> None:
 
 def test_without_metadata_there_is_no_page(tmp_path) -> None:
     with pytest.raises(LineageError, match="Give the --root of a pipeline"):
-        night_of(str(tmp_path), "generation-1")
+        find_clips(str(tmp_path), "generation-1")

@@ -7,7 +7,7 @@ from ml_metadata.proto import metadata_store_pb2 as proto
 
 from audio.errors import LineageError
 from pipeline.config.sections import MetadataSettings
-from pipeline.root.history import History, history_of, night_before, open_metadata
+from pipeline.root.history import History, history_of, open_metadata, previous_clips
 from tests.support.pages import Store
 
 
@@ -73,10 +73,10 @@ def test_an_unknown_run_did_nothing(store) -> None:
 def test_nights_before_are_told_newest_first_without_this_output(store) -> None:
     for number, output in enumerate(["/a", "/b", "/a", "/c", "/d"]):
         store.artifact("nocturne.GeneratedClips", f"/clips/{number}", output=output)
-    assert night_before(store.store, "/clips/3") == ["/a", "/b"]
-    assert night_before(store.store, "/clips/2") == ["/b"]
-    assert night_before(store.store, "/clips/0") == []
-    assert night_before(store.store, "/clips/9") == []
+    assert previous_clips(store.store, "/clips/3") == ["/a", "/b"]
+    assert previous_clips(store.store, "/clips/2") == ["/b"]
+    assert previous_clips(store.store, "/clips/0") == []
+    assert previous_clips(store.store, "/clips/9") == []
 
 
 def test_reading_needs_no_write(store, tmp_path) -> None:
