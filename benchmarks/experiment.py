@@ -347,10 +347,10 @@ class _Measuring:
 
     def _measured(self, rollouts: Rollouts) -> dict[str, Any]:
         from generator.inference import load_model
-        from pipeline.evaluation.rollout_figures import free_running
+        from pipeline.evaluation.rollout_figures import measure_model
         from trainer.data.windows import open_dataset
 
-        found = free_running(
+        found = measure_model(
             load_model(str(self.model)),
             open_dataset(self.dataset),
             rollouts=rollouts.clips,

@@ -55,7 +55,7 @@ def comparison_png(
     figure.savefig(path, format="png")
 
 
-def strip_webp(
+def spectrogram_webp(
     pieces: Iterable[npt.NDArray[np.float32]], config: AudioConfig, *, n_frames: int
 ) -> bytes:
     """Returns a spectrogram without axes, as wide as the sound is long: for a page's player.
@@ -88,8 +88,8 @@ def strip_webp(
     return buffer.getvalue()
 
 
-def recording_strip(file: BinaryIO, config: AudioConfig, *, seconds: float) -> bytes:
-    """Returns strip_webp of an audio file, read in blocks.
+def recording_webp(file: BinaryIO, config: AudioConfig, *, seconds: float) -> bytes:
+    """Returns spectrogram_webp of an audio file, read in blocks.
 
     Args:
       file: of any kind that audio/decoders.py knows.
@@ -107,10 +107,10 @@ def recording_strip(file: BinaryIO, config: AudioConfig, *, seconds: float) -> b
             yield stream.push(block)
         yield stream.finish()
 
-    return strip_webp(frames(), config, n_frames=config.frames_for(seconds))
+    return spectrogram_webp(frames(), config, n_frames=config.frames_for(seconds))
 
 
-def smaller(png: bytes) -> bytes:
+def png_to_webp(png: bytes) -> bytes:
     """Returns a PNG picture as WebP, which takes a fraction of its bytes."""
     from PIL import Image
 

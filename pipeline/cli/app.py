@@ -247,11 +247,11 @@ def trace(
     with running("trace"):
         from pipeline.root import trace
 
-        found = trace.trace(clip, settings.metadata)
+        found = trace.trace_clip(clip, settings.metadata)
     if as_json:
         print_json(found)
     else:
-        print("\n".join(trace.render(found)))
+        print("\n".join(trace.trace_lines(found)))
 
 
 @app.command()

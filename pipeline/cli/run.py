@@ -52,9 +52,11 @@ def run_training(
         from pipeline.runs import launch
 
         if only:
-            launch.training_node(console, input, root, settings, run_id=run_id, node=only)
+            launch.run_training_node(console, input, root, settings, run_id=run_id, node=only)
         else:
-            launch.require_blessed(launch.training(console, input, root, settings, run_id=run_id))
+            launch.require_blessed(
+                launch.run_training(console, input, root, settings, run_id=run_id)
+            )
 
 
 @run_app.command("generation")
@@ -83,7 +85,7 @@ def run_generation(
     with running("run-generation", log=paths.run_log(root, run_id, only), run_id=run_id) as console:
         from pipeline.runs import launch
 
-        launch.generation(console, root, output, settings, run_id=run_id, only=only)
+        launch.run_generation(console, root, output, settings, run_id=run_id, only=only)
 
 
 @run_app.command("blessed")
@@ -119,8 +121,8 @@ def run_nodes(
     with running("run-nodes"):
         from pipeline.components import node_list
 
-        found = node_list.nodes_of(pipeline, settings)
+        found = node_list.list_nodes(pipeline, settings)
     if as_json:
         print_json(found)
     else:
-        print(node_list.render(found))
+        print(node_list.format_nodes(found))

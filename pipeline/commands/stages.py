@@ -199,18 +199,18 @@ def evaluate(
         )
     with console.stage("load TensorFlow"):
         from pipeline.evaluation import evaluate
-        from pipeline.evaluation.verdict import PICTURES, REPORT, table
-    before = evaluate.read_verdict(against) if against else None
+        from pipeline.evaluation.verdict import PICTURES, REPORT, format_table
+    last_blessed = evaluate.read_verdict(against) if against else None
     beside = pathlib.Path(f"{output}.partial") if output else None
     with console.stage("evaluate"):
         verdict = evaluate.evaluate(
             model,
             dataset,
             config.evaluate,
-            before=before,
+            last_blessed=last_blessed,
             pictures=beside / PICTURES if beside else None,
         )
-    for line in table(verdict):
+    for line in format_table(verdict):
         console.line(f"  {line}")
     for reason in verdict.reasons:
         console.line(f"  {reason}")

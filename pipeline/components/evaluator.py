@@ -14,7 +14,7 @@ from tfx.types import artifact, artifact_utils, component_spec, standard_artifac
 from tfx.utils import io_utils, path_utils
 
 from pipeline.config.sections import EvaluateSettings
-from pipeline.evaluation.evaluate import evaluate, last_blessed
+from pipeline.evaluation.evaluate import evaluate, find_last_blessed
 from pipeline.evaluation.verdict import PICTURES, REPORT
 
 
@@ -60,7 +60,7 @@ class EvaluatorExecutor(base_executor.BaseExecutor):
                 path_utils.serving_model_path(model.uri),
                 examples.uri,
                 EvaluateSettings(**json.loads(exec_properties["evaluate"])),
-                before=last_blessed(_earlier(evaluation.uri)),
+                last_blessed=find_last_blessed(_earlier(evaluation.uri)),
                 pictures=pathlib.Path(drawn),
             )
             fileio.makedirs(f"{evaluation.uri}/{PICTURES}")

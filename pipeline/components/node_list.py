@@ -9,7 +9,7 @@ from pipeline.config.load import Config
 from pipeline.root.paths import Layout
 
 
-def nodes_of(pipeline: str, config: Config) -> dict[str, list[str]]:
+def list_nodes(pipeline: str, config: Config) -> dict[str, list[str]]:
     """Returns the nodes of a pipeline, in an order that works, each with those before it.
 
     They are read from the compiled pipeline, which is what runs.
@@ -40,6 +40,6 @@ def nodes_of(pipeline: str, config: Config) -> dict[str, list[str]]:
     return {node.node_info.id: sorted(node.upstream_nodes) for node in nodes}
 
 
-def render(nodes: dict[str, list[str]]) -> str:
+def format_nodes(nodes: dict[str, list[str]]) -> str:
     """Returns nodes as text: a line each, with those before it."""
     return "\n".join(" ".join([f"{name:<20}", *before]).rstrip() for name, before in nodes.items())

@@ -46,11 +46,13 @@ def run(console: Console, root: str, inputs: Sequence[str], config: Config) -> p
             stage.outcome = f"{len(pieces)} pieces"
         inputs = [str(base / "corpus")]
     pipeline_root, clips = str(base / "pipeline"), str(base / "clips")
-    trained = launch.training(console, inputs, pipeline_root, config, run_id=f"{run_id}-training")
+    trained = launch.run_training(
+        console, inputs, pipeline_root, config, run_id=f"{run_id}-training"
+    )
     run_ids = [f"{run_id}-training"]
     if trained.evaluation["blessed"]:
         run_ids.append(f"{run_id}-generation")
-        launch.generation(console, pipeline_root, clips, config, run_id=run_ids[-1])
+        launch.run_generation(console, pipeline_root, clips, config, run_id=run_ids[-1])
     elif not pathlib.Path(clips, contract.COMPLETED).exists():
         # A nightly run would publish nothing; a demo shows what there is, and the page says so.
         stages.generate(console, trained.model, clips, config)

@@ -33,7 +33,7 @@ def evaluate(
     dataset_path: str,
     settings: EvaluateSettings,
     *,
-    before: Mapping[str, Any] | None = None,
+    last_blessed: Mapping[str, Any] | None = None,
     pictures: pathlib.Path | None = None,
 ) -> Verdict:
     """Judges a model by the eval split of a dataset.
@@ -42,7 +42,7 @@ def evaluate(
       model_path: a folder that the trainer wrote.
       dataset_path: a finished dataset.
       settings: rollouts and limits.
-      before: the verdict on the last blessed model, see read_verdict.
+      last_blessed: the verdict on the last blessed model, see read_verdict.
       pictures: a folder for spectrograms of a few rollouts beside real ones; none unless given.
 
     Raises:
@@ -51,7 +51,7 @@ def evaluate(
     """
     dataset = open_dataset(dataset_path)
     model = load_model(model_path)
-    return evaluate_model(model, dataset, settings, before=before, pictures=pictures)
+    return evaluate_model(model, dataset, settings, last_blessed=last_blessed, pictures=pictures)
 
 
 def evaluate_model(
@@ -59,7 +59,7 @@ def evaluate_model(
     dataset: Dataset,
     settings: EvaluateSettings,
     *,
-    before: Mapping[str, Any] | None = None,
+    last_blessed: Mapping[str, Any] | None = None,
     pictures: pathlib.Path | None = None,
 ) -> Verdict:
     """Judges a loaded model; see evaluate."""
@@ -75,7 +75,7 @@ def evaluate_model(
     }
     measured = next_frame_figures(model, dataset)
     if measured["mse"] is None:
-        return judge(measured, settings, before, **known)
+        return judge(measured, settings, last_blessed, **known)
     heard = listen(
         model,
         dataset,
@@ -90,7 +90,7 @@ def evaluate_model(
     measured |= dataclasses.asdict(found.figures)
     if pictures is not None:
         _draw(heard, pictures)
-    return judge(measured, settings, before, clips=found.clips, **known)
+    return judge(measured, settings, last_blessed, clips=found.clips, **known)
 
 
 def read_verdict(path: str) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def read_verdict(path: str) -> dict[str, Any]:
     return dict(found)
 
 
-def last_blessed(paths: Iterable[str]) -> dict[str, Any] | None:
+def find_last_blessed(paths: Iterable[str]) -> dict[str, Any] | None:
     """Returns the last of some evaluations that blessed its model; None where none did.
 
     Args:

@@ -123,7 +123,7 @@ class Judged:
     clips: tuple[dict[str, Any], ...]
 
 
-def free_running(
+def measure_model(
     model: Model, dataset: Dataset, *, rollouts: int, seconds: float, temperature: float | None
 ) -> FreeRunning:
     """Rolls out after primers of the eval split, and measures; see listen and measure."""

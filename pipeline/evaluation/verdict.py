@@ -180,7 +180,7 @@ _TABLE = (
 )
 
 
-def table(verdict: Verdict) -> list[str]:
+def format_table(verdict: Verdict) -> list[str]:
     """Returns the figures as lines of text: each with its 90% interval and what real music has."""
     found = verdict.figures
     lines = [f"{'':<52}{'model':>8}  {'90% interval':^18}{'real':>8}"]

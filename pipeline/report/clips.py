@@ -12,7 +12,7 @@ from audio.config import AudioConfig
 from audio.errors import AudioError
 from pipeline.report.links import relative
 from pipeline.root import trace
-from pipeline.spectrograms import recording_strip
+from pipeline.spectrograms import recording_webp
 from storage import files
 from storage.outputs import Output
 
@@ -97,7 +97,7 @@ class ClipViews:
         if self.place.checksum(name) is None:
             try:
                 with files.open_local(path) as file:
-                    drawn = recording_strip(file, audio, seconds=entry["duration_seconds"])
+                    drawn = recording_webp(file, audio, seconds=entry["duration_seconds"])
             except (OSError, AudioError):
                 return None  # moved away or damaged since: the page says that there is none
             self.place.replace(name, drawn)
@@ -112,7 +112,7 @@ def _view(manifest: Row, entry: Row) -> Row:
     primer_name = source.replace("\\", "/").rsplit("/", 1)[-1]
     name = entry.get("file", f"clip {entry['index']}")
     state = "left-out" if "file" not in entry else "again" if len(attempts) > 1 else "well"
-    lines = trace.render_clip(trace.of_manifest(manifest, entry)) if "file" in entry else []
+    lines = trace.clip_lines(trace.from_manifest(manifest, entry)) if "file" in entry else []
     return {
         "index": entry["index"],
         "name": name,

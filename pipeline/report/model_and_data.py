@@ -18,9 +18,9 @@ from pipeline.evaluation.verdict import PICTURES, REPORT
 from pipeline.report.clips import PAGE_FILES
 from pipeline.report.learning_curves import curves_of
 from pipeline.report.links import relative
-from pipeline.root.artifacts import anomalies, serving_model
+from pipeline.root.artifacts import read_anomalies, serving_folder
 from pipeline.root.history import History
-from pipeline.spectrograms import smaller, strip_webp
+from pipeline.spectrograms import png_to_webp, spectrogram_webp
 from storage import files
 from storage.outputs import Output
 
@@ -32,11 +32,11 @@ Row = dict[str, Any]
 
 def model_view(place: Output, history: History, manifest: Row | None) -> Row:
     """Returns what there is to say of a run's model; what is gone since is None."""
-    trained = history.last("Model")
-    path = manifest["model"]["path"] if manifest else trained and serving_model(trained)
+    trained = history.last_uri("Model")
+    path = manifest["model"]["path"] if manifest else trained and serving_folder(trained)
     info = _read_json(path, contract.MODEL_INFO) or (manifest["model"] if manifest else None)
     losses = _read_json(path, contract.HISTORY)
-    judged = history.last("nocturne.Evaluation")
+    judged = history.last_uri("nocturne.Evaluation")
     evaluation = _read_json(judged, REPORT)
     if manifest and evaluation and evaluation["model_id"] != manifest["model"]["model_id"]:
         judged = evaluation = None  # of another model
@@ -66,27 +66,27 @@ def _rollouts(place: Output, evaluation: str) -> list[str]:
         name = f"{PAGE_FILES}/evaluation-{number}-{stem}.webp"
         if place.checksum(name) is None:
             with files.open_read(path) as file:
-                place.replace(name, smaller(file.read()))
+                place.replace(name, png_to_webp(file.read()))
         links.append(f"./{name}")
     return links
 
 
 def data_view(place: Output, history: History, manifest: Row | None) -> Row | None:
     """Returns what there is to say of the dataset, and writes its lists beside the page."""
-    path = manifest["model"]["dataset"]["path"] if manifest else history.last("Examples")
+    path = manifest["model"]["dataset"]["path"] if manifest else history.last_uri("Examples")
     info = _read_json(path, contract.DATASET_INFO)
     if path is None or info is None:
         return None
     recordings, rejected = _lines(path, contract.RECORDINGS), _lines(path, contract.REJECTED)
     rejected.sort(key=lambda row: str(row["error"]) == "Duplicate")  # what matters first
     learned = [row for row in recordings if row["split"] == contract.TRAIN]
-    found = history.last("ExampleAnomalies")
+    found = history.last_uri("ExampleAnomalies")
     return {
         "info": info,
         "card": _read_json(path, contract.DATA_CARD),
         "learned": len(learned),
         "minutes": sum(row["duration_seconds"] for row in learned) / 60,
-        "anomalies": None if found is None else anomalies(found),
+        "anomalies": None if found is None else read_anomalies(found),
         "rejected": rejected[:_MAX_REJECTED],
         "n_rejected": len(rejected),
         "recordings_list": _list(place, "recordings.txt", map(_recording_line, recordings)),
@@ -125,7 +125,7 @@ def _held_out(place: Output, dataset: str, info: Row, recordings: list[Row]) -> 
         records = read_tfrecord(io.BytesIO(file.read(row["n_bytes"])))
         frames = np.concatenate([log_mel_of(record, audio) for record in records])[:wanted]
     name = f"{PAGE_FILES}/held-out-{row['recording_id'][:8]}.webp"
-    place.replace(name, strip_webp([frames.astype(np.float32)], audio, n_frames=wanted))
+    place.replace(name, spectrogram_webp([frames.astype(np.float32)], audio, n_frames=wanted))
     source = row["source_uri"]
     there = not files.is_remote(source) and pathlib.Path(source).is_file()
     return {

@@ -142,7 +142,7 @@ def _night(clips: str) -> GenerationRun:
 
 def _night_before(store: Any, known: History, output: str) -> GenerationRun | None:
     """Returns the newest earlier run of generation whose clips are there, in the page's reach."""
-    for path in history.previous_clips(store, known.last(CLIPS) or ""):
+    for path in history.previous_clips(store, known.last_uri(CLIPS) or ""):
         if relative(path, output) is None:
             continue  # in another bucket: it is not copied for this
         try:

@@ -8,12 +8,12 @@ from storage import files
 _SERVING = "Format-Serving"
 
 
-def serving_model(uri: str) -> str:
+def serving_folder(uri: str) -> str:
     """Returns the folder of the SavedModel in a Model artifact."""
     return f"{uri}/{_SERVING}"
 
 
-def anomalies(uri: str) -> tuple[str, ...]:
+def read_anomalies(uri: str) -> tuple[str, ...]:
     """Returns what ExampleValidator found, one line each."""
     return tuple(line for split in contract.SPLITS for line in _anomalies(uri, split))
 

@@ -18,7 +18,7 @@ _MAX_STEPS = 24
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Made:
+class Artifact:
     """An artifact.
 
     Attributes:
@@ -53,7 +53,7 @@ class Step:
     started: float
     seconds: float
     inputs: tuple[int, ...]
-    outputs: tuple[Made, ...]
+    outputs: tuple[Artifact, ...]
     found: tuple[int, ...]
 
 
@@ -63,7 +63,7 @@ class History:
 
     steps: tuple[Step, ...]
 
-    def last(self, kind: str) -> str | None:
+    def last_uri(self, kind: str) -> str | None:
         """Returns where the newest artifact of a kind is; None where none was made."""
         uris = [made.uri for step in self.steps for made in step.outputs if made.kind == kind]
         return uris[-1] if uris else None
@@ -226,7 +226,7 @@ class _Reader:
             seconds=(int(execution.last_update_time_since_epoch) - begun) / 1000,
             inputs=numbers.get(self._events.INPUT, ()),
             outputs=tuple(
-                Made(number=int(one.id), kind=self._kinds[one.type_id], uri=str(one.uri))
+                Artifact(number=int(one.id), kind=self._kinds[one.type_id], uri=str(one.uri))
                 for one in sorted(outputs, key=lambda one: int(one.id))
             ),
             found=numbers.get(self._events.INTERNAL_OUTPUT, ()),

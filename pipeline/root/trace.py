@@ -15,7 +15,7 @@ from pipeline.root.history import open_metadata
 Row = dict[str, Any]
 
 
-def trace(clip: str, settings: MetadataSettings | None = None) -> Row:
+def trace_clip(clip: str, settings: MetadataSettings | None = None) -> Row:
     """Returns the history of a generated clip.
 
     Args:
@@ -41,7 +41,7 @@ def trace(clip: str, settings: MetadataSettings | None = None) -> Row:
         raise LineageError(f"{clip}: {manifest_path} does not list it.")
     if hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
         raise LineageError(f"{clip}: its bytes differ from what {manifest_path} says. Not ours.")
-    found = of_manifest(manifest, entry)
+    found = from_manifest(manifest, entry)
     lineage = manifest["lineage"]
     if lineage:
         found.update(_from_metadata(lineage, settings or MetadataSettings()))
@@ -50,7 +50,7 @@ def trace(clip: str, settings: MetadataSettings | None = None) -> Row:
     return found
 
 
-def of_manifest(manifest: Row, entry: Row) -> Row:
+def from_manifest(manifest: Row, entry: Row) -> Row:
     """Returns what a manifest alone says of one of its clips."""
     return {
         "clip": entry,
@@ -130,12 +130,12 @@ def _temperature(generate: Row) -> str:
     return "of the model" if given is None else f"{given:g}"
 
 
-def render(found: Row) -> list[str]:
+def trace_lines(found: Row) -> list[str]:
     """Returns a traced history as lines of text."""
-    return [*render_clip(found), *_learned(found["dataset"]["recordings"])]
+    return [*clip_lines(found), *_learned(found["dataset"]["recordings"])]
 
 
-def render_clip(found: Row) -> list[str]:
+def clip_lines(found: Row) -> list[str]:
     """Returns what render does, but for the recordings."""
     clip, model, dataset = found["clip"], found["model"], found["dataset"]
     primer = clip["primer"]

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import pydantic
 
 from audio import contract
-from pipeline.root.artifacts import serving_model
+from pipeline.root.artifacts import serving_folder
 from pipeline.root.metadata_store import outputs
 from pipeline.root.paths import Layout
 from storage import files
@@ -104,7 +104,7 @@ def _of_dataset(kind: str, uri: str, _: Any) -> dict[str, Any]:
 def _of_model(kind: str, uri: str, _: Any) -> dict[str, Any]:
     if kind != "Model":
         return {}
-    model = serving_model(uri)
+    model = serving_folder(uri)
     steps = int(_json(files.join(model, contract.HISTORY))["epochs"][-1]["step"])
     batch = int(_json(files.join(model, contract.MODEL_INFO))["train"]["batch_windows"])
     return {"steps": steps, "windows": steps * batch}

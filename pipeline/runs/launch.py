@@ -24,7 +24,7 @@ INPUT_NODE, OUTPUT_NODE = "AudioExampleGen", "BatchGenerator"
 TRAINING_PAGE_NODE = "Pusher"
 
 
-def training(
+def run_training(
     console: Console, inputs: Sequence[str], root: str, config: Config, *, run_id: str
 ) -> TrainingResult:
     """Runs the training pipeline; a run of the same id is taken up where it stopped.
@@ -36,7 +36,7 @@ def training(
       UsageError: the run was begun with another configuration.
     """
     layout = Layout.at(root, config.metadata)
-    nodes = _run_training(console, inputs, layout, config, run_id=run_id)
+    nodes = _run_nodes(console, inputs, layout, config, run_id=run_id)
     from pipeline.commands import stages
     from pipeline.runs import results
 
@@ -50,7 +50,7 @@ def training(
     return result
 
 
-def training_node(
+def run_training_node(
     console: Console, inputs: Sequence[str], root: str, config: Config, *, run_id: str, node: str
 ) -> None:
     """Runs one node of the training pipeline, for an outside scheduler.
@@ -65,12 +65,12 @@ def training_node(
     """
     used = inputs if node == INPUT_NODE else ()
     layout = Layout.at(root, config.metadata)
-    _run_training(console, used, layout, config, run_id=run_id, only=node)
+    _run_nodes(console, used, layout, config, run_id=run_id, only=node)
     if node == TRAINING_PAGE_NODE:
         write_page(console, layout.root, run_id, config)
 
 
-def _run_training(
+def _run_nodes(
     console: Console,
     inputs: Sequence[str],
     layout: Layout,
@@ -189,7 +189,7 @@ def require_blessed_run(console: Console, root: str, run_id: str, config: Config
         )
 
 
-def generation(
+def run_generation(
     console: Console,
     root: str,
     output: str,

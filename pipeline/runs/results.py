@@ -9,7 +9,7 @@ from typing import Any
 
 from audio.errors import IncompleteError
 from pipeline.evaluation.verdict import REPORT
-from pipeline.root.artifacts import anomalies, serving_model
+from pipeline.root.artifacts import read_anomalies, serving_folder
 from pipeline.root.metadata_store import SharedMetadata, finished, outputs
 from pipeline.root.paths import Layout
 from pipeline.runs.runner import NodeRun
@@ -39,9 +39,9 @@ def training_result(layout: Layout, nodes: Sequence[NodeRun]) -> TrainingResult:
     model = _output(layout, by_name["Trainer"], "Model")
     return TrainingResult(
         dataset=_output(layout, by_name["AudioExampleGen"], "Examples"),
-        model=serving_model(model),
+        model=serving_folder(model),
         evaluation=_evaluation(layout, by_name["Evaluator"]),
-        anomalies=anomalies(_output(layout, by_name["ExampleValidator"], "ExampleAnomalies")),
+        anomalies=read_anomalies(_output(layout, by_name["ExampleValidator"], "ExampleAnomalies")),
     )
 
 

@@ -121,7 +121,7 @@ def test_what_is_finished_is_not_done_again(tmp_path, tunes, console, monkeypatc
     assert "| plain | 1 |" in said
     assert "| small | 1 |" in said
     monkeypatch.setattr("trainer.fit.train.train", None)
-    monkeypatch.setattr("pipeline.evaluation.rollout_figures.free_running", None)
+    monkeypatch.setattr("pipeline.evaluation.rollout_figures.measure_model", None)
     assert json.dumps([each.figures for each in run()]) == json.dumps(
         [each.figures for each in first]
     )

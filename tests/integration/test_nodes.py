@@ -45,14 +45,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
 def run(node: str, run_id: str, config: Config = TINY_CONFIG) -> str:
     """Runs a node of the training pipeline in this process; returns its outcome."""
     with Console() as console:
-        launch.training_node(console, ["music"], "root", config, run_id=run_id, node=node)
+        launch.run_training_node(console, ["music"], "root", config, run_id=run_id, node=node)
     return outcomes(run_id)[node]
 
 
 def generate(node: str, run_id: str, output: str = "clips") -> str:
     config = load_config(None, [*TINY, "generate.clips=2", "generate.seconds=1"])
     with Console() as console:
-        launch.generation(console, "root", output, config, run_id=run_id, only=node)
+        launch.run_generation(console, "root", output, config, run_id=run_id, only=node)
     return outcomes(run_id)[node]
 
 
@@ -226,18 +226,18 @@ def test_a_night_into_a_bucket_whose_end_was_lost(root, tmp_path, monkeypatch) -
 def test_a_run_whose_model_is_not_blessed_says_so(root) -> None:
     strict = load_config(None, [*TINY, "evaluate.min_ratio=0.999", "evaluate.max_ratio=1"])
     with Console() as console:
-        launch.training(console, ["music"], "root", strict, run_id="strict")
+        launch.run_training(console, ["music"], "root", strict, run_id="strict")
         with pytest.raises(NotBlessedError, match="the model of strict is not blessed"):
             launch.require_blessed_run(console, "root", "strict", strict)
     assert len(list((root / "pushed").iterdir())) == 1
 
 
 def test_the_lists_of_nodes_are_the_pipelines_own(root) -> None:
-    from pipeline.components.node_list import nodes_of
+    from pipeline.components.node_list import list_nodes
 
-    found = nodes_of("training", Config())
+    found = list_nodes("training", Config())
     assert found["Pusher"] == ["Evaluator", "Trainer"]
     assert next(iter(found)) == "AudioExampleGen"
     # The DAGs import nothing of ours; their list is generated: `make dag-nodes`.
     listed = json.loads((DAGS / "nodes.json").read_text())
-    assert listed == {"training": found, "generation": nodes_of("generation", Config())}
+    assert listed == {"training": found, "generation": list_nodes("generation", Config())}

@@ -21,7 +21,7 @@ from pipeline.config.sections import EvaluateSettings
 from pipeline.demo.corpus import render_corpus
 from pipeline.evaluation import evaluate
 from pipeline.evaluation.passages import read_recordings
-from pipeline.evaluation.verdict import REPORT, Verdict, table
+from pipeline.evaluation.verdict import REPORT, Verdict, format_table
 from tests.support import signals
 from tests.support.standin import PRIMER_FRAMES, stand_in
 from tests.support.tiny import TINY
@@ -101,7 +101,7 @@ def test_a_model_that_plays_on_in_the_style_of_its_primer_is_blessed(music, goin
     assert figures["movement_ratio"] == pytest.approx(1, abs=0.15)
     assert figures["linear_mse_ratio"] < 1
     assert json.loads(verdict.to_json())["clips"][0]["nearest_uri"].endswith(".flac")
-    assert len(table(verdict)) > 10
+    assert len(format_table(verdict)) > 10
 
 
 @pytest.mark.parametrize(
@@ -189,10 +189,10 @@ def test_the_last_blessed_evaluation_is_found(tmp_path) -> None:
         paths[index].parent.mkdir()
         verdict = Verdict(blessed=blessed, reasons=(), figures={}, model_id=str(index))
         paths[index].write_text(verdict.to_json())
-    found = evaluate.last_blessed(map(str, paths))
+    found = evaluate.find_last_blessed(map(str, paths))
     assert found is not None
     assert found["model_id"] == "1"
-    assert evaluate.last_blessed(map(str, paths[2:])) is None
+    assert evaluate.find_last_blessed(map(str, paths[2:])) is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}"])

@@ -11,7 +11,7 @@ import pytest
 from pipeline.config.sections import EvaluateSettings
 from pipeline.evaluation.faults import FAULTS
 from pipeline.evaluation.rollout_figures import FreeRunning
-from pipeline.evaluation.verdict import FIGURES_VERSION, Verdict, judge, table
+from pipeline.evaluation.verdict import FIGURES_VERSION, Verdict, judge, format_table
 
 GOOD: dict[str, Any] = {
     "mse": 0.2, "repeat_last_mse": 0.25, "mse_ratio": 0.8, "linear_mse_ratio": 0.7, "nll": None,
@@ -124,8 +124,8 @@ def test_other_figures_are_not_compared() -> None:
 
 
 def test_the_table_has_a_line_a_figure_with_what_is_real() -> None:
-    lines = table(judged(kernel_distance=123.4))
+    lines = format_table(judged(kernel_distance=123.4))
     (distance,) = [line for line in lines if line.startswith("distance from real continuations")]
     assert distance.split()[-5:] == ["123", "20.00", "to", "40.00", "60.00"]
     assert not any("log-likelihood" in line for line in lines), "nll is not known here"
-    assert table(judge({"mse": None}, EvaluateSettings()))
+    assert format_table(judge({"mse": None}, EvaluateSettings()))

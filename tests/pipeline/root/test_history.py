@@ -33,8 +33,8 @@ def test_what_came_from_the_cache_is_told_as_the_step_that_did_the_work(store) -
         (trainer, "Trainer", "t2"),
     ]
     assert found.edges() == [(first, trainer)]
-    assert found.last("Model") == "/model"
-    assert found.last("PushedModel") is None
+    assert found.last_uri("Model") == "/model"
+    assert found.last_uri("PushedModel") is None
 
 
 def test_steps_beside_the_way_are_told_and_another_models_training_is_not(store) -> None:
@@ -82,7 +82,7 @@ def test_nights_before_are_told_newest_first_without_this_output(store) -> None:
 def test_reading_needs_no_write(store, tmp_path) -> None:
     store.ran("Trainer", "t", makes=[store.artifact("Model", "/m")])
     again = open_metadata(str(tmp_path / "metadata.sqlite"))
-    assert history_of(again, ["t"]).last("Model") == "/m"
+    assert history_of(again, ["t"]).last_uri("Model") == "/m"
 
 
 def test_a_server_that_is_not_the_configured_one_is_not_called() -> None:

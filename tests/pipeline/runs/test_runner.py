@@ -50,7 +50,7 @@ def test_a_store_that_is_another_roots_is_refused(tmp_path) -> None:
 
     def night(root: str) -> None:
         with Console() as console:
-            launch.generation(
+            launch.run_generation(
                 console, str(tmp_path / root), str(tmp_path / "clips"), config, run_id="night"
             )
 
