@@ -11,7 +11,7 @@ import pytest
 from pipeline.config.sections import EvaluateSettings
 from pipeline.evaluation.faults import FAULTS
 from pipeline.evaluation.rollout_figures import FreeRunning
-from pipeline.evaluation.verdict import FIGURES_VERSION, Verdict, judge, format_table
+from pipeline.evaluation.verdict import FIGURES_VERSION, Verdict, format_table, judge
 
 GOOD: dict[str, Any] = {
     "mse": 0.2, "repeat_last_mse": 0.25, "mse_ratio": 0.8, "linear_mse_ratio": 0.7, "nll": None,
