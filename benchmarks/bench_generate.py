@@ -115,7 +115,9 @@ def _model(folder: pathlib.Path) -> pathlib.Path:
     model.head.calibrate(tf.fill([bench_rollout.N_MELS], 0.05))
     rng = np.random.default_rng(0)
     frames = rng.normal(-3, 2, (4, 64, bench_rollout.N_MELS)).astype(np.float32)
-    saved_model.primers = lambda *_, **__: [Primer(log_mel=each, source="{}") for each in frames]
+    saved_model.cut_primers = lambda *_, **__: [
+        Primer(log_mel=each, source="{}") for each in frames
+    ]
     saved_model.export_model(
         model,
         path=str(folder / "model"),

@@ -17,7 +17,7 @@ from beam_transforms.settings import PrepareSettings  # noqa: E402
 from beam_transforms.sources import find_sources  # noqa: E402
 from trainer.data.windows import open_dataset, training_windows  # noqa: E402
 from trainer.fit.devices import resolve_strategy  # noqa: E402
-from trainer.fit.steps import TrainingLoop  # noqa: E402
+from trainer.fit.steps import CompiledSteps  # noqa: E402
 from trainer.settings import TrainSettings  # noqa: E402
 
 BATCHES, STEPS = 200, 4
@@ -44,7 +44,7 @@ def main() -> None:
             seed=0,
         )
         reading = iter(windows)
-        loop = TrainingLoop(resolve_strategy("cpu"), AudioConfig().n_mels, settings)
+        loop = CompiledSteps(resolve_strategy("cpu"), AudioConfig().n_mels, settings)
         batch, one = next(reading), tf.constant(1, tf.int64)
         medians = harness.in_turn(
             {

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from trainer.data.normaliser import from_graph
+from trainer.data.normaliser import Normaliser
 from trainer.data.windows import open_dataset
 from trainer.fit import train
 from trainer.settings import LATEST, TrainSettings, TuneSettings
@@ -57,7 +57,7 @@ def tuner_fn(fn_args: Any) -> TunerResult:
     settings = dataclasses.replace(TrainSettings(**config["train"]), warm_start="")
     tune = TuneSettings(**config["tune"])
     dataset = open_dataset(_dataset(fn_args))
-    normaliser = from_graph(fn_args.transform_graph_path, floor=settings.model_floor)
+    normaliser = Normaliser.from_graph(fn_args.transform_graph_path, floor=settings.model_floor)
     key = hashlib.sha256(
         json.dumps([train.run_key(dataset, normaliser, settings), config["tune"]]).encode()
     ).hexdigest()[:12]

@@ -15,7 +15,7 @@ import tensorflow as tf
 from audio import contract
 from generator.inference import Model
 from trainer.data.transform_graph import MIN_STD
-from trainer.data.windows import Dataset, chunks, eval_windows, has_windows
+from trainer.data.windows import Dataset, eval_windows, has_windows, read_chunks
 
 Float64 = npt.NDArray[np.float64]
 
@@ -78,11 +78,11 @@ class LinearGuess:
     def __init__(self, dataset: Dataset, *, floor: float) -> None:
         self._floor = floor
         records = dataset.info["splits"][contract.TRAIN]["records"]
-        some = next(iter(chunks(dataset, contract.TRAIN)))
+        some = next(iter(read_chunks(dataset, contract.TRAIN)))
         every = max(1, -(-records * len(some) // _MOST_FRAMES))
         pieces = [
             np.maximum(piece.numpy(), floor).astype(np.float64)
-            for piece in chunks(dataset, contract.TRAIN).shard(every, 0)
+            for piece in read_chunks(dataset, contract.TRAIN).shard(every, 0)
         ]
         whole = np.concatenate(pieces)
         self._mean, self._std = whole.mean(axis=0), np.maximum(whole.std(axis=0), MIN_STD)

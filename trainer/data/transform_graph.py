@@ -1,7 +1,8 @@
 """The Transform graph: mean, deviation and maximum of each mel band over the training split.
 
-Its outputs are those vectors, not normalised frames: frames would be stored a second time, and a
-rollout needs the way back from normalised values too. The graph travels into the SavedModel.
+It outputs these vectors and not normalised frames, for two reasons: normalised frames would store
+the dataset a second time, and a rollout also needs the way back to log-mel. The graph is exported
+inside the SavedModel.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import tensorflow_transform as tft
 
 from audio import contract
 
-# What a model needs of a record, as tf.io.parse_example takes it.
+# The features of a record that a model needs, as tf.io.parse_example takes them.
 RAW_FEATURES = {contract.LOG_MEL: tf.io.FixedLenFeature([], tf.string)}
-# A band that hardly changes while training is divided by this instead, nats: what is held out may
-# well have sound there, and should not become a thousand deviations.
+# Lower limit of a band's deviation, nats. A band that hardly changes in the training split may
+# contain sound in held-out recordings, which must not become a thousand deviations.
 MIN_STD = 0.1
-# Of these sums are made. Beam's own sizes follow from how long the last batches took, and sums of
-# other batches differ in their last bits: no fit would be the same twice. 32 take some 8 MB.
+# Records in one batch of Beam's. Beam would choose sizes by how long earlier batches took, and sums
+# over other batches differ in their last bits, so that no graph could be fitted twice. 32 records
+# take about 8 MB.
 _BATCH_RECORDS = 32
 
 
@@ -30,10 +32,10 @@ def decode_frames(log_mel: tf.Tensor, *, n_mels: int) -> tf.Tensor:
     """Returns the frames of a batch of records one after the other, float32 [n_frames, n_mels].
 
     Args:
-      log_mel: string [batch]: little-endian float16 [n, n_mels] each, n differing.
-      n_mels: mel bands.
+      log_mel: String [batch]: little-endian float16 [n, n_mels] in each record; n may differ.
+      n_mels: Number of mel bands.
     """
-    # decode_raw wants equal lengths; joined bytes have but one.
+    # decode_raw needs strings of equal length, so all are joined into one.
     frames = tf.io.decode_raw(tf.strings.reduce_join(log_mel), tf.float16, little_endian=True)
     return tf.reshape(tf.cast(frames, tf.float32), [-1, n_mels])
 
@@ -41,28 +43,28 @@ def decode_frames(log_mel: tf.Tensor, *, n_mels: int) -> tf.Tensor:
 def preprocessing_fn(
     inputs: Mapping[str, tf.Tensor], custom_config: Mapping[str, Any]
 ) -> dict[str, tf.Tensor]:
-    """The function that TensorFlow Transform traces.
+    """Computes the vectors; TensorFlow Transform traces this function.
 
     Args:
-      inputs: a batch of records.
+      inputs: A batch of records.
       custom_config: `n_mels` and `model_floor`.
 
     Returns:
       mel_mean, mel_std and mel_max, float32 [batch, n_mels], the same in every row.
     """
+    n_mels = custom_config["n_mels"]
     log_mel = tf.reshape(inputs[contract.LOG_MEL], [-1])
-    frames = decode_frames(log_mel, n_mels=custom_config["n_mels"])
+    frames = decode_frames(log_mel, n_mels=n_mels)
     frames = tf.maximum(frames, tf.constant(custom_config["model_floor"], tf.float32))
-    mean = tft.mean(frames, reduce_instance_dims=False)
-    std = tf.maximum(tf.sqrt(tft.var(frames, reduce_instance_dims=False)), MIN_STD)
+    std = tf.sqrt(tft.var(frames, reduce_instance_dims=False))
     vectors = {
-        contract.MEL_MEAN: mean,
-        contract.MEL_STD: std,
+        contract.MEL_MEAN: tft.mean(frames, reduce_instance_dims=False),
+        contract.MEL_STD: tf.maximum(std, MIN_STD),
         contract.MEL_MAX: tft.max(frames, reduce_instance_dims=False),
     }
-    rows, n_mels = tf.shape(log_mel)[0], custom_config["n_mels"]
+    n_records = tf.shape(log_mel)[0]
     return {
-        name: tf.ensure_shape(tf.tile(vector[None], [rows, 1]), [None, n_mels])
+        name: tf.ensure_shape(tf.tile(vector[None], [n_records, 1]), [None, n_mels])
         for name, vector in vectors.items()
     }
 
@@ -70,20 +72,20 @@ def preprocessing_fn(
 def fit_transform_graph(
     records: str, output: str, *, custom_config: Mapping[str, Any], temporary: str
 ) -> None:
-    """Fits the Transform graph without TFX, as its Transform component would.
+    """Fits the Transform graph without TFX, as TFX's Transform component would.
 
     Args:
-      records: glob of the training split's TFRecord files.
-      output: a folder for the graph; tft.TFTransformOutput reads it.
-      custom_config: as preprocessing_fn's.
-      temporary: a folder for what Beam writes on the way.
+      records: Glob of the training split's TFRecord files.
+      output: Folder for the graph, which tft.TFTransformOutput reads.
+      custom_config: `n_mels` and `model_floor`, as for preprocessing_fn.
+      temporary: Folder for Beam's temporary files.
     """
     import apache_beam as beam
     import tensorflow_transform.beam as tft_beam
     from tensorflow_transform.tf_metadata import schema_utils
     from tfx_bsl.public import tfxio
 
-    # Only the feature that the graph reads, not identifiers and figures.
+    # The schema has only the feature that the graph reads, not the record's identifiers.
     schema = schema_utils.schema_from_feature_spec(RAW_FEATURES)
     source = tfxio.TFExampleRecord(records, telemetry_descriptors=["nocturne"], schema=schema)
     traced = functools.partial(preprocessing_fn, custom_config=custom_config)

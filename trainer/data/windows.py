@@ -1,4 +1,8 @@
-"""A prepared dataset as batches of windows, cut when they are read."""
+"""Batches of windows, held-out windows and primers, cut from a prepared dataset as it is read.
+
+A dataset stores recordings in chunks: each record holds up to PrepareSettings.chunk_frames
+consecutive frames of one recording.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +16,22 @@ import tensorflow as tf
 from audio import contract
 from audio.config import AudioConfig
 from audio.errors import ConfigMismatchError, IncompleteError, InputError
-from trainer.data.transform_graph import decode_frames
+from trainer.data.transform_graph import RAW_FEATURES, decode_frames
 
-_SHUFFLE_CHUNKS = 256  # of 1024 frames x 128 mels in float16: 64 MB
-_SHUFFLE_WINDOWS = 1024  # of 128 frames: 32 MB
+# Chunks in the shuffle buffer: 64 MB, at 1024 frames of 128 mel bands in float16.
+_SHUFFLE_CHUNKS = 256
+# Windows in the shuffle buffer: 32 MB, at 128 frames of 128 mel bands in float16.
+_SHUFFLE_WINDOWS = 1024
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A finished dataset on disk.
+    """A finished dataset on disk or in a bucket.
 
     Attributes:
-      path: its folder.
-      audio: the front end that made it.
-      info: the content of dataset_info.json.
+      path: Its folder.
+      audio: The front end that made it.
+      info: The content of dataset_info.json.
     """
 
     path: str
@@ -33,52 +39,58 @@ class Dataset:
     info: dict[str, Any]
 
     def shards(self, split: str) -> list[str]:
-        """Returns the TFRecord files of a split, sorted."""
+        """Returns the paths of the TFRecord files of a split, sorted."""
         pattern = f"{self.path}/{contract.split_folder(split)}/*.tfrecord"
         return sorted(tf.io.gfile.glob(pattern))
 
 
 def open_dataset(path: str) -> Dataset:
-    """Opens a dataset and checks that it is whole and of one front end.
+    """Opens a dataset and checks that it is complete and made by one front end.
 
     Raises:
-      IncompleteError: it has no COMPLETED marker.
-      ConfigMismatchError: a record was made by another front end than the dataset says.
+      IncompleteError: The COMPLETED marker is missing.
+      ConfigMismatchError: The records were made by another front end than dataset_info.json names.
     """
     path = path.rstrip("/")
     if not tf.io.gfile.exists(f"{path}/{contract.COMPLETED}"):
         raise IncompleteError(
             f"{path} is not a finished dataset: {contract.COMPLETED} is missing. Run `nocturne "
-            "prepare` again with the same --input and --output; it goes on where it stopped."
+            "prepare` again with the same --input and --output; it continues where it stopped."
         )
     with tf.io.gfile.GFile(f"{path}/{contract.DATASET_INFO}") as file:
         info = json.loads(file.read())
     audio = AudioConfig.from_json(json.dumps(info["audio"]))
     dataset = Dataset(path=path, audio=audio, info=info)
-    _check_fingerprint(dataset)
+    for record in _read_features(dataset, contract.TRAIN, {contract.FINGERPRINT: tf.string}).take(
+        1
+    ):
+        fingerprint = record[contract.FINGERPRINT].numpy().decode()
+        if fingerprint != audio.fingerprint:
+            raise ConfigMismatchError(
+                f"{path}: its records were made by front end {fingerprint}, but its "
+                f"{contract.DATASET_INFO} says {audio.fingerprint}. Prepare it again."
+            )
     return dataset
 
 
-def _check_fingerprint(dataset: Dataset) -> None:
-    spec = {contract.FINGERPRINT: tf.io.FixedLenFeature([], tf.string)}
-    for record in tf.data.TFRecordDataset(dataset.shards(contract.TRAIN)[:1]).take(1):
-        found = tf.io.parse_single_example(record, spec)[contract.FINGERPRINT].numpy().decode()
-        if found != dataset.audio.fingerprint:
-            raise ConfigMismatchError(
-                f"{dataset.path}: its records were made by front end {found}, its "
-                f"{contract.DATASET_INFO} says {dataset.audio.fingerprint}. Prepare it again."
-            )
+def _read_features(dataset: Dataset, split: str, types: dict[str, tf.DType]) -> tf.data.Dataset:
+    """Yields features of each record of a split in order, as a dictionary of scalars.
+
+    Args:
+      dataset: The dataset.
+      split: Name of the split.
+      types: Type of each feature to read, by the feature's name.
+    """
+    spec = {name: tf.io.FixedLenFeature([], dtype) for name, dtype in types.items()}
+    records = tf.data.TFRecordDataset(dataset.shards(split))
+    return records.map(lambda record: tf.io.parse_single_example(record, spec))
 
 
-def chunks(dataset: Dataset, split: str) -> tf.data.Dataset:
-    """Yields the stored stretches of frames of a split in order: float32 [n_frames, n_mels]."""
-    spec = {contract.LOG_MEL: tf.io.FixedLenFeature([], tf.string)}
-
-    def decode(record: tf.Tensor) -> tf.Tensor:
-        log_mel = tf.io.parse_single_example(record, spec)[contract.LOG_MEL]
-        return decode_frames(log_mel[None], n_mels=dataset.audio.n_mels)
-
-    return tf.data.TFRecordDataset(dataset.shards(split)).map(decode)
+def read_chunks(dataset: Dataset, split: str) -> tf.data.Dataset:
+    """Yields the chunks of a split in order: float32 [n_frames, n_mels]."""
+    return _read_features(dataset, split, {contract.LOG_MEL: tf.string}).map(
+        lambda record: decode_frames(record[contract.LOG_MEL][None], n_mels=dataset.audio.n_mels)
+    )
 
 
 def training_windows(
@@ -90,62 +102,68 @@ def training_windows(
     part: int = 0,
     anchor_frames: int = 0,
 ) -> tf.data.Dataset:
-    """Yields batches of training windows for ever.
+    """Yields batches of training windows without end.
 
-    They are float32 [batch_windows, anchor_frames + window_frames, n_mels]: in front of each window
-    a stretch from anywhere in the same stored one, which shows the style of the window.
+    A batch is float32 [batch_windows, anchor_frames + window_frames, n_mels]. The first
+    anchor_frames frames of each row are the window's anchor: frames from anywhere in the same
+    chunk, which show the style of the music.
 
-    A run goes through its parts one after the other; each reads the shards in an order of its own
-    and begins at a place of its own, so a run can be taken up at any part without reading what came
-    before. Every stored stretch is cut at another phase each time, so windows fall uniformly over
-    time, not over files. Equal arguments give equal batches.
+    A training run goes through parts 0, 1, 2, ... Each part reads the shards in its own order and
+    begins at its own place, so a run can be resumed at any part without reading the parts before
+    it. Each pass cuts a chunk at another phase, so windows are spread evenly over time and not over
+    files. Equal arguments give equal batches.
 
     Raises:
-      InputError: no stretch of the training split is as long as a window.
+      InputError: No chunk of the training split is as long as a window.
     """
     _require_windows(dataset, contract.TRAIN, max(window_frames, anchor_frames))
-    spec = {contract.LOG_MEL: tf.io.FixedLenFeature([], tf.string)}
     n_mels = dataset.audio.n_mels
-    chance = np.random.default_rng([seed, part])
-    draw = int(chance.integers(2**31))
+    rng = np.random.default_rng([seed, part])
+    part_seed = int(rng.integers(2**31))
+    cut_seed = tf.constant(part_seed, tf.int64)
 
+    # Cuts one chunk, here into two windows; `phase` and the anchors' places are random:
+    #
+    #   chunk    |0                                                   n_frames|
+    #   windows  | phase |window 0           |window 1           | not used   |
+    #   anchors                  |anchor 1  |     |anchor 0  |
     def cut(index: tf.Tensor, record: tf.Tensor) -> tf.data.Dataset:
-        raw = tf.io.parse_single_example(record, spec)[contract.LOG_MEL]
+        raw = tf.io.parse_single_example(record, RAW_FEATURES)[contract.LOG_MEL]
         frames = tf.reshape(tf.io.decode_raw(raw, tf.float16), [-1, n_mels])
-        # Any phase that leaves a window; a stretch shorter than a window gives none.
         n_frames = tf.shape(frames)[0]
-        phases = tf.clip_by_value(n_frames - window_frames + 1, 1, window_frames)
+        # Any phase that leaves room for a window; a chunk shorter than a window gives none.
+        n_phases = tf.clip_by_value(n_frames - window_frames + 1, 1, window_frames)
         phase = tf.random.stateless_uniform(
-            [], seed=tf.stack([tf.cast(draw, tf.int64), index]), maxval=phases, dtype=tf.int32
+            [], seed=[cut_seed, index], maxval=n_phases, dtype=tf.int32
         )
-        count = (n_frames - phase) // window_frames
-        kept = frames[phase : phase + count * window_frames]
-        windows = tf.reshape(kept, [-1, window_frames, n_mels])
+        n_windows = (n_frames - phase) // window_frames
+        used = frames[phase : phase + n_windows * window_frames]
+        windows = tf.reshape(used, [-1, window_frames, n_mels])
         if not anchor_frames:
             return tf.data.Dataset.from_tensor_slices(windows)
         starts = tf.random.stateless_uniform(
             [tf.shape(windows)[0]],
-            seed=tf.stack([index, tf.cast(draw, tf.int64)]),
+            seed=[index, cut_seed],
             maxval=tf.maximum(n_frames - anchor_frames, 0) + 1,
             dtype=tf.int32,
         )
         rows = starts[:, None] + tf.range(anchor_frames)
-        # A stretch shorter than the anchor has no windows, but is asked for rows all the same.
+        # A chunk shorter than the anchor has no windows, but gather still checks its rows.
         anchors = tf.gather(frames, tf.minimum(rows, n_frames - 1))
         return tf.data.Dataset.from_tensor_slices(tf.concat([anchors, windows], axis=1))
 
-    shards = chance.permutation(dataset.shards(contract.TRAIN))
+    shards = rng.permutation(dataset.shards(contract.TRAIN))
     n_records = dataset.info["splits"][contract.TRAIN]["records"]
-    start = int(chance.integers(max(1, n_records // len(shards))))
+    start = int(rng.integers(max(1, n_records // len(shards))))
     windows = (
         tf.data.Dataset.from_tensor_slices(shards)
         .interleave(tf.data.TFRecordDataset, cycle_length=4)
         .repeat()
         .skip(start)
-        .shuffle(_SHUFFLE_CHUNKS, seed=draw)
+        .shuffle(_SHUFFLE_CHUNKS, seed=part_seed)
         .enumerate()
         .interleave(cut, cycle_length=16, num_parallel_calls=2, deterministic=True)
-        .shuffle(_SHUFFLE_WINDOWS, seed=draw)
+        .shuffle(_SHUFFLE_WINDOWS, seed=part_seed)
         .batch(batch_windows, drop_remainder=True)
     )
     return windows.map(lambda batch: tf.cast(batch, tf.float32)).prefetch(4)
@@ -154,23 +172,23 @@ def training_windows(
 def eval_windows(
     dataset: Dataset, *, split: str, window_frames: int, batch_windows: int
 ) -> tf.data.Dataset:
-    """Yields a split once, as windows that do not overlap, in order.
+    """Yields a split once, in order, as windows that do not overlap.
 
     Returns:
       Batches float32 [up to batch_windows, window_frames, n_mels].
 
     Raises:
-      InputError: no stretch of the split is as long as a window.
+      InputError: No chunk of the split is as long as a window.
     """
     _require_windows(dataset, split, window_frames)
 
     def cut(frames: tf.Tensor) -> tf.data.Dataset:
-        count = tf.shape(frames)[0] // window_frames
-        kept = frames[: count * window_frames]
-        windows = tf.reshape(kept, [-1, window_frames, dataset.audio.n_mels])
+        n_windows = tf.shape(frames)[0] // window_frames
+        used = frames[: n_windows * window_frames]
+        windows = tf.reshape(used, [-1, window_frames, dataset.audio.n_mels])
         return tf.data.Dataset.from_tensor_slices(windows)
 
-    return chunks(dataset, split).flat_map(cut).batch(batch_windows).prefetch(2)
+    return read_chunks(dataset, split).flat_map(cut).batch(batch_windows).prefetch(2)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -178,40 +196,41 @@ class Primer:
     """Frames that start a rollout.
 
     Attributes:
-      log_mel: float32 [n_frames, n_mels].
-      source: where they are from: recording id, first frame, uri, as JSON.
+      log_mel: Natural-log mel, float32 [n_frames, n_mels].
+      source: Where they come from: recording id, first frame and URI, as JSON.
     """
 
     log_mel: np.ndarray
     source: str
 
 
-def primers(
+def cut_primers(
     dataset: Dataset, *, n_frames: int, count: int, split: str | None = None
 ) -> list[Primer]:
-    """Returns stretches from the middle of stored ones, evenly spread over a split.
+    """Returns primers from the middles of chunks, spread evenly over a split.
 
-    Where no split is named it is the eval split, or the train split where that one is empty.
+    Args:
+      dataset: The dataset.
+      n_frames: Frames of each primer.
+      count: Number of primers; fewer are returned where there are fewer chunks.
+      split: Name of the split; by default the eval split, or the train split if no chunk of the
+        eval split is long enough.
 
     Raises:
-      InputError: no stored stretch has n_frames frames.
+      InputError: No chunk has n_frames frames.
     """
-    spec = {
-        contract.LOG_MEL: tf.io.FixedLenFeature([], tf.string),
-        contract.N_FRAMES: tf.io.FixedLenFeature([], tf.int64),
-        contract.FIRST_FRAME: tf.io.FixedLenFeature([], tf.int64),
-        contract.RECORDING_ID: tf.io.FixedLenFeature([], tf.string),
-        contract.SOURCE_URI: tf.io.FixedLenFeature([], tf.string),
-    }
     if split is None:
         split = contract.EVAL if has_windows(dataset, contract.EVAL, n_frames) else contract.TRAIN
     _require_windows(dataset, split, n_frames)
-    records = tf.data.TFRecordDataset(dataset.shards(split))
-    long_enough = [
-        record
-        for record in records.map(lambda raw: tf.io.parse_single_example(raw, spec))
-        if record[contract.N_FRAMES] >= n_frames
-    ]
+    types = {
+        contract.LOG_MEL: tf.string,
+        contract.N_FRAMES: tf.int64,
+        contract.FIRST_FRAME: tf.int64,
+        contract.RECORDING_ID: tf.string,
+        contract.SOURCE_URI: tf.string,
+    }
+    records = _read_features(dataset, split, types)
+    long_enough = [record for record in records if record[contract.N_FRAMES] >= n_frames]
     chosen = np.unique(np.linspace(0, len(long_enough) - 1, count).astype(int))
     return [_cut_primer(long_enough[index], n_frames, dataset.audio.n_mels) for index in chosen]
 
@@ -227,17 +246,15 @@ def _cut_primer(record: dict[str, tf.Tensor], n_frames: int, n_mels: int) -> Pri
     return Primer(log_mel=frames[start : start + n_frames], source=json.dumps(source))
 
 
-def longest_stretch(dataset: Dataset, split: str) -> int:
-    """Returns the frames of the longest stored stretch of a split; 0 where it is empty."""
-    spec = {contract.N_FRAMES: tf.io.FixedLenFeature([], tf.int64)}
-    records = tf.data.TFRecordDataset(dataset.shards(split))
-    lengths = records.map(lambda raw: tf.io.parse_single_example(raw, spec)[contract.N_FRAMES])
-    return int(max((length.numpy() for length in lengths), default=0))
+def longest_chunk(dataset: Dataset, split: str) -> int:
+    """Returns the number of frames of the longest chunk of a split, 0 if the split is empty."""
+    records = _read_features(dataset, split, {contract.N_FRAMES: tf.int64})
+    return max((int(record[contract.N_FRAMES]) for record in records), default=0)
 
 
 def has_windows(dataset: Dataset, split: str, window_frames: int) -> bool:
-    """Whether any stored stretch of a split is as long as a window."""
-    return longest_stretch(dataset, split) >= window_frames
+    """Returns whether any chunk of a split is as long as a window."""
+    return longest_chunk(dataset, split) >= window_frames
 
 
 def _require_windows(dataset: Dataset, split: str, window_frames: int) -> None:

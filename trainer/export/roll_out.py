@@ -9,7 +9,7 @@ import tensorflow as tf
 from trainer.data.normaliser import Normaliser
 from trainer.model.head import Sampling
 from trainer.model.next_frame import NextFrameModel
-from trainer.style.control import Keeper
+from trainer.style.control import StyleControl
 from trainer.style.statistics import Style
 from trainer.tf_function import graph_function
 
@@ -57,28 +57,28 @@ def roll_out(
     heard = normaliser.apply(primer)
     style = heard if anchor is None else normaliser.apply(anchor)
     outputs, state = graph_function(model.warm_up, jit_compile=True)(heard, style)
-    joined = model.lstm.joined()
-    keeper = Keeper(head.hold, model.departures, normaliser, style)
+    joined = model.lstm.stacked_kernels()
+    control = StyleControl(head.hold, model.style_drift, normaliser, style)
     # One step a stretch.
-    walks = model.departures.walks(seeds, n_steps=n_stretches, step_frames=_STRETCH_FRAMES)
-    recent = keeper.begin(heard, keeper.wanted(walks[0]))
+    walks = model.style_drift.random_walks(seeds, n_steps=n_stretches, step_frames=_STRETCH_FRAMES)
+    recent = control.begin(heard, control.wanted(walks[0]))
     # What goes from frame to frame: outputs, the model's state, what was heard of late, the last
     # frame.
     carried: tuple[Any, ...] = (outputs, state, recent, heard[:, -1])
 
     def next_frame(noise: tf.Tensor, wanted: Style, carried: tuple[Any, ...]) -> tuple[Any, ...]:
         outputs, state, recent, last = carried
-        frame = head.draw(outputs, noise, sampling, change=keeper.change(wanted, recent))
-        frame = normaliser.limit(keeper.frame(frame, wanted, recent))
+        frame = head.draw(outputs, noise, sampling, change=control.change(wanted, recent))
+        frame = normaliser.limit(control.frame(frame, wanted, recent))
         outputs, state = model.step(frame, state, joined)
-        return outputs, state, keeper.after(recent, frame, last), frame
+        return outputs, state, control.after(recent, frame, last), frame
 
     # XLA wants to know how many frames there are, and takes seconds for each number of them.
     @graph_function(jit_compile=True)
     def stretch(
         noise: tf.Tensor, away: tf.Tensor, carried: tuple[Any, ...]
     ) -> tuple[tf.Tensor, tuple[Any, ...]]:
-        wanted = keeper.wanted(away)
+        wanted = control.wanted(away)
 
         def body(
             index: tf.Tensor, carried: tuple[Any, ...], frames: tf.TensorArray

@@ -25,10 +25,10 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from audio import contract
-from trainer.data.normaliser import from_layer
-from trainer.data.windows import Dataset, primers
+from trainer.data.normaliser import Normaliser
+from trainer.data.windows import Dataset, cut_primers
 from trainer.export.roll_out import roll_out
-from trainer.export.warm_start import WEIGHTS, Base
+from trainer.export.warm_start import WEIGHTS, BaseModel
 from trainer.model.head import Sampling
 from trainer.model.next_frame import NextFrameModel
 from trainer.settings import TrainSettings
@@ -79,7 +79,7 @@ class ServingModule(tf.Module):
     ) -> dict[str, tf.Tensor]:
         log_mel = roll_out(
             self.model,
-            from_layer(self.transform, floor=self._floor),
+            Normaliser.from_layer(self.transform, floor=self._floor),
             primer,
             anchor=anchor,
             n_frames=n_frames,
@@ -89,7 +89,7 @@ class ServingModule(tf.Module):
         return {contract.LOG_MEL: log_mel}
 
     def _score(self, log_mel: tf.Tensor) -> dict[str, tf.Tensor]:
-        frames = from_layer(self.transform, floor=self._floor).apply(log_mel)
+        frames = Normaliser.from_layer(self.transform, floor=self._floor).apply(log_mel)
         outputs = self.model(frames[:, :-1])
         predicted = self.model.head.mean(outputs)
         window = frames[:, self.model.anchor_frames :]
@@ -121,7 +121,7 @@ def export_model(
     settings: TrainSettings,
     history: dict[str, Any],
     effective_config: str,
-    base: Base | None = None,
+    base: BaseModel | None = None,
     logs: str | None = None,
 ) -> dict[str, Any]:
     """Writes the SavedModel beside `path`, then moves it there.
@@ -209,7 +209,7 @@ def copy_files(source: str, target: str) -> None:
 
 def _primers_npz(dataset: Dataset, settings: TrainSettings) -> bytes:
     """Returns the primers that travel with the model, as an .npz of plain arrays."""
-    found = primers(dataset, n_frames=settings.primer_frames, count=settings.n_primers)
+    found = cut_primers(dataset, n_frames=settings.primer_frames, count=settings.n_primers)
     buffer = io.BytesIO()
     np.savez(
         buffer,

@@ -37,7 +37,7 @@ _REMEDY = "Train without a warm start (train.warm_start='')"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Base:
+class BaseModel:
     """A model to go on from.
 
     Attributes:
@@ -73,7 +73,7 @@ class Base:
             ) from error
 
 
-def open_base(path: str, dataset: Dataset, settings: TrainSettings) -> Base:
+def open_base_model(path: str, dataset: Dataset, settings: TrainSettings) -> BaseModel:
     """Opens a model to go on from, and checks that it fits.
 
     Args:
@@ -110,7 +110,7 @@ def open_base(path: str, dataset: Dataset, settings: TrainSettings) -> Base:
             " or with its settings."
         )
     compared = _compare_splits(info["dataset"], dataset, path)
-    return Base(path=path, model_id=info["model_id"], splits_compared=compared)
+    return BaseModel(path=path, model_id=info["model_id"], splits_compared=compared)
 
 
 def _compare_splits(learnt: dict[str, Any], dataset: Dataset, path: str) -> bool:

@@ -12,8 +12,8 @@ import tensorflow as tf
 from audio.errors import NocturneError
 from trainer.fit.checkpoints import Checkpoints
 from trainer.fit.signals import Interrupts
-from trainer.fit.steps import TrainingLoop
-from trainer.fit.tensorboard import Watch
+from trainer.fit.steps import CompiledSteps
+from trainer.fit.tensorboard import TensorBoardWriter
 from trainer.settings import TrainSettings
 
 # Called after every optimiser step: steps done, steps in all, the loss of the step.
@@ -34,7 +34,7 @@ class Run:
 
     def __init__(
         self,
-        loop: TrainingLoop,
+        loop: CompiledSteps,
         checkpoints: Checkpoints,
         settings: TrainSettings,
         progress: Progress | None,
@@ -119,7 +119,7 @@ class Run:
             f"{self._checkpoints.folder}."
         )
 
-    def evaluate(self, held_out: tf.data.Dataset | None, watch: Watch | None) -> None:
+    def evaluate(self, held_out: tf.data.Dataset | None, watch: TensorBoardWriter | None) -> None:
         """Adds a row, keeps the weights where they are the best, and saves."""
         state = self.state
         row = {"step": state.step, "loss": float(np.mean(state.losses))}

@@ -1,4 +1,4 @@
-"""Signals that end a training: noticed between two steps, so that its state can be saved whole."""
+"""Signals that end a training: caught between two steps, so that its state can be saved whole."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Interrupts:
 
 
 @contextmanager
-def noticed() -> Iterator[Interrupts]:
+def catch_signals() -> Iterator[Interrupts]:
     """Holds back SIGTERM and SIGINT while a block runs; elsewhere than in the main thread, nothing.
 
     TFX may run a node in a thread, where Python does not let handlers be set.

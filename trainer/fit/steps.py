@@ -13,7 +13,7 @@ from trainer.settings import TrainSettings
 from trainer.tf_function import graph_function
 
 
-class TrainingLoop:
+class CompiledSteps:
     """What is compiled of a run.
 
     Everything random in a step follows from the run's seed, the step and the replica, so a step is

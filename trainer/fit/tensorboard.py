@@ -12,7 +12,7 @@ from audio import contract
 from audio.errors import InputError
 from audio.vocoder import vocode
 from trainer.data.normaliser import Normaliser
-from trainer.data.windows import Dataset, longest_stretch, primers
+from trainer.data.windows import Dataset, cut_primers, longest_chunk
 from trainer.export.roll_out import roll_out
 from trainer.model.head import Sampling
 from trainer.model.next_frame import NextFrameModel
@@ -22,7 +22,7 @@ _PRIMER_SECONDS, _SECONDS, _ITERATIONS = 1.5, 4.0, 8
 _RANGE_NATS = 14.0  # of a picture: 60 dB
 
 
-class Watch:
+class TensorBoardWriter:
     """Writes TensorBoard's files.
 
     Args:
@@ -98,11 +98,11 @@ def _picture(frames: npt.NDArray[np.float32], *, top: float) -> npt.NDArray[np.f
 def _a_real_stretch(dataset: Dataset) -> npt.NDArray[np.float32] | None:
     """Returns frames of a held-out recording (of a training one where none is), or None."""
     wanted = dataset.audio.frames_for(_PRIMER_SECONDS + _SECONDS)
-    longest = max(longest_stretch(dataset, split) for split in contract.SPLITS)
+    longest = max(longest_chunk(dataset, split) for split in contract.SPLITS)
     n_frames = min(wanted, longest)
     if n_frames <= dataset.audio.frames_for(_PRIMER_SECONDS) + 1:
         return None
     try:
-        return primers(dataset, n_frames=n_frames, count=1)[0].log_mel.astype(np.float32)
+        return cut_primers(dataset, n_frames=n_frames, count=1)[0].log_mel.astype(np.float32)
     except InputError:
         return None

@@ -14,24 +14,24 @@ import tensorflow as tf
 
 from audio import contract
 from audio.errors import OutputExistsError
-from trainer.data.normaliser import Normaliser, from_graph
+from trainer.data.normaliser import Normaliser
 from trainer.data.transform_graph import fit_transform_graph
 from trainer.data.windows import (
     Dataset,
-    chunks,
     eval_windows,
     has_windows,
     open_dataset,
+    read_chunks,
     training_windows,
 )
 from trainer.export.saved_model import export_model
-from trainer.export.warm_start import Base, open_base
+from trainer.export.warm_start import BaseModel, open_base_model
 from trainer.fit.checkpoints import Checkpoints
 from trainer.fit.devices import is_chief, resolve_strategy
 from trainer.fit.run import Progress, Run
-from trainer.fit.signals import noticed
-from trainer.fit.steps import TrainingLoop
-from trainer.fit.tensorboard import Watch
+from trainer.fit.signals import catch_signals
+from trainer.fit.steps import CompiledSteps
+from trainer.fit.tensorboard import TensorBoardWriter
 from trainer.model.next_frame import NextFrameModel
 from trainer.settings import TrainSettings
 
@@ -90,7 +90,7 @@ def train(
             f"{model_path} already holds a model. Choose another --model, or remove it."
         )
     dataset = open_dataset(dataset_path)
-    base = open_base(settings.warm_start, dataset, settings) if settings.warm_start else None
+    base = open_base_model(settings.warm_start, dataset, settings) if settings.warm_start else None
     if base:
         transform_graph = base.transform_graph
     with tempfile.TemporaryDirectory() as temporary:
@@ -102,7 +102,7 @@ def train(
                 custom_config=custom_config(dataset, settings),
                 temporary=f"{temporary}/beam",
             )
-        normaliser = from_graph(transform_graph, floor=settings.model_floor)
+        normaliser = Normaliser.from_graph(transform_graph, floor=settings.model_floor)
         folder = (work_path or f"{model_path}.training").rstrip("/")
         work = f"{folder}/{run_key(dataset, normaliser, settings, base)}"
         model, history = fit(
@@ -128,7 +128,7 @@ def train(
 
 
 def run_key(
-    dataset: Dataset, normaliser: Normaliser, settings: TrainSettings, base: Base | None = None
+    dataset: Dataset, normaliser: Normaliser, settings: TrainSettings, base: BaseModel | None = None
 ) -> str:
     """Returns 12 hex digits: what may go on from the same state."""
     vectors = (normaliser.mean, normaliser.std, normaliser.highest)
@@ -147,7 +147,7 @@ def fit(
     settings: TrainSettings,
     *,
     folder: str,
-    base: Base | None = None,
+    base: BaseModel | None = None,
     watched: bool = True,
     progress: Progress | None = None,
     strategy: tf.distribute.Strategy | None = None,
@@ -175,7 +175,7 @@ def fit(
       UnwritableError: the state cannot be saved.
     """
     keras.utils.set_random_seed(settings.seed)
-    loop = TrainingLoop(
+    loop = CompiledSteps(
         strategy or resolve_strategy(settings.strategy), dataset.audio.n_mels, settings
     )
     checkpoints = Checkpoints(
@@ -185,7 +185,9 @@ def fit(
         base.restore(loop.model)
     else:
         measured = _windows(dataset, normaliser, settings, 0).take(_MEASURED_BATCHES)
-        stretches = chunks(dataset, contract.TRAIN).map(normaliser.apply).take(_MEASURED_STRETCHES)
+        stretches = (
+            read_chunks(dataset, contract.TRAIN).map(normaliser.apply).take(_MEASURED_STRETCHES)
+        )
         loop.model.prepare(
             (batch.numpy() for batch in measured), (stretch.numpy() for stretch in stretches)
         )
@@ -193,8 +195,8 @@ def fit(
     run = Run(loop, checkpoints, settings, progress)
     watch = None
     if watched and is_chief():
-        watch = Watch(f"{checkpoints.folder}/{LOGS}", dataset, normaliser)
-    with noticed() as interrupts:
+        watch = TensorBoardWriter(f"{checkpoints.folder}/{LOGS}", dataset, normaliser)
+    with catch_signals() as interrupts:
         while not run.finished:
             part, offset = divmod(run.state.step, settings.eval_every)
             batches = _windows(dataset, normaliser, settings, part).skip(offset)

@@ -18,7 +18,7 @@ _KEPT = float(np.exp(-1 / _MEMORY))
 _LEAST_POWER = 1e-3
 
 
-class Tempo(NamedTuple):
+class RunningAutocorrelation(NamedTuple):
     """What is remembered of onset strengths s.
 
     Attributes:
@@ -37,7 +37,7 @@ class Tempo(NamedTuple):
     heard: tf.Tensor
 
     @classmethod
-    def of(cls, strengths: tf.Tensor) -> Tempo:
+    def of(cls, strengths: tf.Tensor) -> RunningAutocorrelation:
         """Returns the tempo of stretches [batch, n_frames] that are not continued."""
         n_frames = tf.shape(strengths)[1]
         mean = tf.reduce_mean(strengths, axis=1, keepdims=True)
@@ -50,7 +50,7 @@ class Tempo(NamedTuple):
         means = tf.concat([products + mean**2, square + mean**2, mean], axis=1)
         return cls(means, tf.zeros([tf.shape(strengths)[0]], tf.int32))
 
-    def over(self, strengths: tf.Tensor) -> tuple[tf.Tensor, Tempo]:
+    def over(self, strengths: tf.Tensor) -> tuple[tf.Tensor, RunningAutocorrelation]:
         """Listens to a window from its start.
 
         Args:
@@ -71,9 +71,9 @@ class Tempo(NamedTuple):
         shares = tf.where(ages >= 0, (1 - _KEPT) * _KEPT ** tf.maximum(ages, 0.0), 0.0)
         kept = _KEPT ** tf.cast(at + 1, tf.float32)
         means = tf.einsum("tk,bkl->btl", shares, news) + kept[:, None] * self.means[:, None]
-        return means, Tempo(means[:, -1], self.heard + n_frames)
+        return means, RunningAutocorrelation(means[:, -1], self.heard + n_frames)
 
-    def after(self, strength: tf.Tensor, before: tf.Tensor) -> Tempo:
+    def after(self, strength: tf.Tensor, before: tf.Tensor) -> RunningAutocorrelation:
         """Returns the tempo after one more frame.
 
         Args:
@@ -86,11 +86,11 @@ class Tempo(NamedTuple):
         known = self.heard[:, None] >= _lags()[None, :]
         products = tf.where(known, now * past, self.means[:, :N_LAGS])
         news = tf.concat([products, tf.square(now), now], axis=-1)
-        return Tempo(_KEPT * self.means + (1 - _KEPT) * news, self.heard + 1)
+        return RunningAutocorrelation(_KEPT * self.means + (1 - _KEPT) * news, self.heard + 1)
 
 
 def correlation(means: tf.Tensor) -> tf.Tensor:
-    """Returns the autocorrelation at each lag, [..., N_LAGS], of Tempo's means; within -1 to 1."""
+    """Returns the autocorrelation at each lag, [..., N_LAGS], -1 to 1."""
     level = tf.square(means[..., -1:])
     power = tf.maximum(means[..., -2:-1] - level, _LEAST_POWER)
     return tf.clip_by_value((means[..., :N_LAGS] - level) / power, -1.0, 1.0)

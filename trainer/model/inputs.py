@@ -8,9 +8,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer.model.beat import LONGEST_LAG, N_LAGS, SHORTEST_LAG, Tempo, beat, correlation
+from trainer.model.beat import (
+    LONGEST_LAG,
+    N_LAGS,
+    SHORTEST_LAG,
+    RunningAutocorrelation,
+    beat,
+    correlation,
+)
 from trainer.model.onsets import Onsets
-from trainer.model.principal_components import Whitening
+from trainer.model.principal_components import PrincipalComponents
 
 # What a step needs of the frames before it; a nest of tensors [batch, ...].
 Memory = Any
@@ -115,7 +122,7 @@ class AnchoredInputs(Inputs):
     """
 
     def __init__(
-        self, whitening: Whitening, onsets: Onsets, *, noise: float, **kwargs: object
+        self, whitening: PrincipalComponents, onsets: Onsets, *, noise: float, **kwargs: object
     ) -> None:
         super().__init__(noise=noise, **kwargs)
         self.whitening, self.onsets = whitening, onsets
@@ -190,10 +197,10 @@ class AnchoredInputs(Inputs):
             return frames, tf.fill([batch], _TOLD * self.noise)
         level = self.noise * tf.random.stateless_uniform([batch], seed=seed + 1)
         shape = [batch, n_frames, self.whitening.n_dims]
-        noise = self.whitening.scale * tf.random.stateless_normal(shape, seed=seed)
-        return frames + self.whitening.spread(level[:, None, None] * noise), level
+        noise = self.whitening.innovation_scale * tf.random.stateless_normal(shape, seed=seed)
+        return frames + self.whitening.unwhiten_difference(level[:, None, None] * noise), level
 
-    def _style(self, anchor: tf.Tensor) -> tuple[tf.Tensor, Tempo]:
+    def _style(self, anchor: tf.Tensor) -> tuple[tf.Tensor, RunningAutocorrelation]:
         """Returns the style of stretches [batch, n, n_mels], and their tempo."""
         components = self.whitening(anchor)
         leading = components[..., : self.n_leading]
@@ -203,7 +210,7 @@ class AnchoredInputs(Inputs):
             tf.math.reduce_std(leading, axis=1),
             tf.math.log(moves + _SMALLEST_MOVE),
         ]
-        return tf.concat(parts, axis=-1), Tempo.of(self.onsets.strengths(anchor))
+        return tf.concat(parts, axis=-1), RunningAutocorrelation.of(self.onsets.strengths(anchor))
 
     def _look_back(self, history: tf.Tensor, at: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
         """Returns what happened before.
@@ -211,7 +218,7 @@ class AnchoredInputs(Inputs):
         Args:
           history: onset strength and leading components, [batch, n, 1 + n_leading].
           at: rows of it that are now, [n_frames].
-          means: Tempo's, [batch, n_frames, N_LAGS + 2].
+          means: RunningAutocorrelation's, [batch, n_frames, N_LAGS + 2].
 
         Returns:
           [batch, n_frames, ...]: the lag of the beat and the autocorrelation of onsets; the

@@ -20,7 +20,7 @@ from trainer.tf_function import graph_function
 # Per layer (hidden, cell), each float32 [batch, units].
 State = tuple[tuple[tf.Tensor, tf.Tensor], ...]
 # Per layer the kernels as one, and the bias: one product a step is faster than two.
-Joined = tuple[tuple[tf.Tensor, tf.Tensor], ...]
+StackedKernels = tuple[tuple[tf.Tensor, tf.Tensor], ...]
 
 
 @keras.saving.register_keras_serializable(package="nocturne")
@@ -70,7 +70,7 @@ class FusedLSTM(keras.layers.Layer):
             return tf.transpose(sequence, [1, 0, 2]), cell
         return _lstm(frames, *self._weights, precision=self.precision)
 
-    def joined(self) -> tuple[tf.Tensor, tf.Tensor]:
+    def stacked_kernels(self) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns both kernels as one matrix [n + units, 4 * units], and the bias."""
         kernel, recurrent, bias = self._weights
         return tf.concat([kernel, recurrent], axis=0), bias
@@ -135,12 +135,12 @@ class StackedLSTM(keras.layers.Layer):
             state.append((frames[-1], cell))
         return tf.transpose(frames, [1, 0, 2]), tuple(state)
 
-    def joined(self) -> Joined:
+    def stacked_kernels(self) -> StackedKernels:
         """Returns what `step` multiplies with; a loop over steps makes it once."""
-        return tuple(layer.joined() for layer in self.stack)
+        return tuple(layer.stacked_kernels() for layer in self.stack)
 
     @staticmethod
-    def step(frame: tf.Tensor, state: State, joined: Joined) -> tuple[tf.Tensor, State]:
+    def step(frame: tf.Tensor, state: State, joined: StackedKernels) -> tuple[tf.Tensor, State]:
         """Runs one frame float32 [batch, n]; returns the hidden frame and the new state."""
         after = []
         for (hidden, cell), (kernel, bias) in zip(state, joined, strict=True):

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from trainer.model.head import Head, Sampling
 from trainer.model.onsets import Onsets
-from trainer.model.principal_components import Whitening
+from trainer.model.principal_components import PrincipalComponents
 from trainer.style.control import Hold
 
 # log sigma is squashed into (-3.8, 3.2): a component that narrows on one frame has no bottom.
@@ -29,8 +29,8 @@ class MixtureHead(Head):
     """An onset class, then diagonal Gaussians on whitened components that revert to the mean.
 
     With z the whitened components of a frame, the mixture is over (z[t + 1] - rho z[t]) / scale
-    (see Whitening): what is left when the mixture says nothing is a stationary walk around the
-    training data, which neither freezes nor drifts away.
+    (see PrincipalComponents): what is left when the mixture says nothing is a stationary walk
+    around the training data, which neither freezes nor drifts away.
 
     The class of the next frame's onset strength is predicted, drawn, and told to the mixture: among
     the likelihoods of 64 components, when something happens would drown. A frame that is drawn is
@@ -55,7 +55,7 @@ class MixtureHead(Head):
 
     def __init__(
         self,
-        whitening: Whitening,
+        whitening: PrincipalComponents,
         onsets: Onsets,
         *,
         n_components: int,
@@ -142,8 +142,10 @@ class MixtureHead(Head):
         known = tf.one_hot(classes, self.onsets.n_classes)
         missed = -tf.reduce_sum(known * tf.nn.log_softmax(class_logits), axis=-1)
         logits, means, log_sigmas = self.mixture(hidden, known)
-        walk = self.whitening.rho * self.whitening(heard)
-        innovation = ((self.whitening(frames[:, 1:]) - walk) / self.whitening.scale)[..., None, :]
+        walk = self.whitening.persistence * self.whitening(heard)
+        innovation = ((self.whitening(frames[:, 1:]) - walk) / self.whitening.innovation_scale)[
+            ..., None, :
+        ]
         distance = tf.square((innovation - means) * tf.exp(-log_sigmas))
         each = -0.5 * (distance + math.log(2 * math.pi)) - log_sigmas
         joint = tf.nn.log_softmax(logits) + tf.reduce_sum(each, axis=-1)
@@ -192,8 +194,8 @@ class MixtureHead(Head):
         return -self.beat_weight * sure * tf.minimum(off, _FARTHEST)
 
     def _frame(self, heard: tf.Tensor, innovation: tf.Tensor) -> tf.Tensor:
-        walk = self.whitening.rho * self.whitening(heard)
-        return self.whitening.invert(walk + self.whitening.scale * innovation)
+        walk = self.whitening.persistence * self.whitening(heard)
+        return self.whitening.invert(walk + self.whitening.innovation_scale * innovation)
 
 
 def _choose(logits: tf.Tensor, noise: tf.Tensor, temperature: tf.Tensor) -> tf.Tensor:

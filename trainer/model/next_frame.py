@@ -11,13 +11,13 @@ import tensorflow as tf
 
 from trainer.model.head import Head, MseHead
 from trainer.model.inputs import AnchoredInputs, Inputs, Memory, PlainInputs
-from trainer.model.lstm import Joined, StackedLSTM
+from trainer.model.lstm import StackedKernels, StackedLSTM
 from trainer.model.lstm import State as LSTMState
 from trainer.model.mixture_head import MixtureHead
 from trainer.model.onsets import Onsets
-from trainer.model.principal_components import Whitening
+from trainer.model.principal_components import PrincipalComponents
 from trainer.settings import TrainSettings
-from trainer.style.drift import Departures
+from trainer.style.drift import StyleDrift
 
 State = tuple[LSTMState, Memory]
 
@@ -42,11 +42,11 @@ class NextFrameModel(keras.Model):
         )
         self.features: Inputs
         self.head: Head
-        self.whitening: Whitening | None = None
+        self.whitening: PrincipalComponents | None = None
         self.onsets: Onsets | None = None
-        self.departures = Departures(n_mels, name="departures")
+        self.style_drift = StyleDrift(n_mels, name="style_drift")
         if settings.head == "mixture":
-            self.whitening = Whitening(n_mels, settings.mixture_dims, name="whitening")
+            self.whitening = PrincipalComponents(n_mels, settings.mixture_dims, name="whitening")
             self.onsets = Onsets(settings.onset_classes, name="onsets")
             self.features = AnchoredInputs(
                 self.whitening, self.onsets, noise=settings.input_noise, name="inputs"
@@ -83,7 +83,7 @@ class NextFrameModel(keras.Model):
         frames = np.concatenate([np.asarray(batch)[:, self.anchor_frames :] for batch in windows])
         self.whitening.prepare(frames)
         self.onsets.prepare(frames)
-        self.departures.prepare(stretches, anchor_frames=self.anchor_frames)
+        self.style_drift.prepare(stretches, anchor_frames=self.anchor_frames)
 
     def call(self, frames: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
         """Listens to windows from their start.
@@ -100,10 +100,12 @@ class NextFrameModel(keras.Model):
         hidden = self.lstm(features, dropout_seed=seed)
         return self.head(hidden, heard, self.features.echo(features))
 
-    def step(self, frame: tf.Tensor, state: State, joined: Joined) -> tuple[tf.Tensor, State]:
+    def step(
+        self, frame: tf.Tensor, state: State, joined: StackedKernels
+    ) -> tuple[tf.Tensor, State]:
         """Returns the outputs for one frame [batch, n_mels], and the state after it.
 
-        `joined` is lstm.joined(), made once for all steps.
+        `joined` is lstm.stacked_kernels(), made once for all steps.
         """
         carried, memory = state
         features, memory = self.features.step(frame, memory)

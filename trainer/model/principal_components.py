@@ -11,7 +11,7 @@ import tensorflow as tf
 _DEAD = 1e-8
 
 
-class Whitening(keras.layers.Layer):
+class PrincipalComponents(keras.layers.Layer):
     """z = (frame - centre) @ basis: components of unit variance, the largest first.
 
     Attributes:
@@ -27,11 +27,11 @@ class Whitening(keras.layers.Layer):
             "centre": (self.n_mels,),
             "basis": (self.n_mels, self.n_dims),
             "inverse": (self.n_dims, self.n_mels),
-            "rho": (self.n_dims,),
-            "scale": (self.n_dims,),
+            "persistence": (self.n_dims,),
+            "innovation_scale": (self.n_dims,),
         }
         for name, shape in shapes.items():
-            start = "ones" if name == "scale" else "zeros"
+            start = "ones" if name == "innovation_scale" else "zeros"
             weight = self.add_weight(shape=shape, initializer=start, trainable=False, name=name)
             setattr(self, name, weight)
         self.built = True
@@ -57,8 +57,8 @@ class Whitening(keras.layers.Layer):
         self.centre.assign(centre)
         self.basis.assign(basis)
         self.inverse.assign((vectors * deviations).T)
-        self.rho.assign(rho)
-        self.scale.assign(np.maximum(innovations.std(axis=(0, 1)), 1e-3))
+        self.persistence.assign(rho)
+        self.innovation_scale.assign(np.maximum(innovations.std(axis=(0, 1)), 1e-3))
 
     def call(self, frames: tf.Tensor) -> tf.Tensor:
         """Returns components [..., n_dims] of frames [..., n_mels]."""
@@ -66,8 +66,8 @@ class Whitening(keras.layers.Layer):
 
     def invert(self, components: tf.Tensor) -> tf.Tensor:
         """Returns frames [..., n_mels]; what the components do not hold stays at the mean."""
-        return self.spread(components) + self.centre
+        return self.unwhiten_difference(components) + self.centre
 
-    def spread(self, change: tf.Tensor) -> tf.Tensor:
+    def unwhiten_difference(self, change: tf.Tensor) -> tf.Tensor:
         """Returns the change of frames [..., n_mels] that a change of components makes."""
         return tf.matmul(change, tf.convert_to_tensor(self.inverse))

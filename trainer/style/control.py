@@ -7,7 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from trainer.data.normaliser import Normaliser
-from trainer.style.drift import Departures
+from trainer.style.drift import StyleDrift
 from trainer.style.statistics import LEAST_RISE, LEAST_VARIANCE, RECENT_FRAMES, Style
 
 # How far changes are scaled at once, and deviations from the mean.
@@ -80,24 +80,24 @@ class Recent(NamedTuple):
     level: tf.Tensor
 
 
-class Keeper:
+class StyleControl:
     """Compares what a rollout was like with what is wanted, and moves its next frame by a little.
 
     A hold that is loose moves nothing, and nothing is remembered.
     """
 
     def __init__(
-        self, hold: Hold, departures: Departures, normaliser: Normaliser, anchor: tf.Tensor
+        self, hold: Hold, style_drift: StyleDrift, normaliser: Normaliser, anchor: tf.Tensor
     ) -> None:
         """Takes normalised frames [batch, n, n_mels] that show the style of each rollout."""
-        self._hold, self._departures, self._normaliser = hold, departures, normaliser
+        self._hold, self._style_drift, self._normaliser = hold, style_drift, normaliser
         self._anchor = Style.of(anchor)
         self._level_gradient = normaliser.level_gradient(self._anchor.mean)
         self._level = tf.reduce_mean(normaliser.level(anchor), axis=1)
 
     def wanted(self, away: tf.Tensor) -> Style:
-        """Returns what is held near at a step [batch, 3, 4] of Departures.walks."""
-        return self._departures.wanted(
+        """Returns what is held near at a step [batch, 3, 4] of StyleDrift.walks."""
+        return self._style_drift.wanted(
             self._anchor, self._hold.variety * away, level_gradient=self._level_gradient
         )
 

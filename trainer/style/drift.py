@@ -32,7 +32,7 @@ _WITHIN = (15.87, 84.13)
 _LET_GO = np.array([0, 1, 1, 1], np.float32)
 
 
-class Departures(keras.layers.Layer):
+class StyleDrift(keras.layers.Layer):
     """Deviations of the coefficients of a cosine series over bands, and how they walk.
 
     The coefficients are of the mean, of the logarithm of rises and of that of deviations, each over
@@ -47,7 +47,11 @@ class Departures(keras.layers.Layer):
     def __init__(self, n_mels: int, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.n_mels = n_mels
-        for name, shape in {"usual": (2,), "near": (3, _ORDER), "far": (3, _ORDER)}.items():
+        for name, shape in {
+            "median_shift": (2,),
+            "initial_spread": (3, _ORDER),
+            "final_spread": (3, _ORDER),
+        }.items():
             weight = self.add_weight(shape=shape, initializer="zeros", trainable=False, name=name)
             setattr(self, name, weight)
         self.curves = _cosines(n_mels)
@@ -67,10 +71,10 @@ class Departures(keras.layers.Layer):
                 last.extend(found[-1:])
         if not first:
             return
-        for weight, found in ((self.near, first), (self.far, last)):
+        for weight, found in ((self.initial_spread, first), (self.final_spread, last)):
             low, high = np.percentile(found, _WITHIN, axis=0)
             weight.assign((high - low) / 2)
-        self.usual.assign(np.percentile(last, 50, axis=0)[1:, 0])
+        self.median_shift.assign(np.percentile(last, 50, axis=0)[1:, 0])
 
     def _departures(
         self, stretch: npt.NDArray[np.float32], anchor_frames: int
@@ -88,7 +92,7 @@ class Departures(keras.layers.Layer):
         ]
         return list(np.stack(apart, axis=1) @ self.curves.numpy().T / self.n_mels)
 
-    def walks(self, seeds: tf.Tensor, *, n_steps: tf.Tensor, step_frames: int) -> tf.Tensor:
+    def random_walks(self, seeds: tf.Tensor, *, n_steps: tf.Tensor, step_frames: int) -> tf.Tensor:
         """Returns how far coefficients are from usual, float32 [n_steps, batch, 3, 4].
 
         An autoregressive walk of first order, which begins as wide as `near` and becomes as wide as
@@ -106,7 +110,10 @@ class Departures(keras.layers.Layer):
             fn_output_signature=tf.float32,
         )
         drawn = tf.transpose(drawn, [1, 0, 2, 3])
-        news = [self.near * drawn[:1], (1 - kept**2) ** 0.5 * self.far * drawn[1:]]
+        news = [
+            self.initial_spread * drawn[:1],
+            (1 - kept**2) ** 0.5 * self.final_spread * drawn[1:],
+        ]
         # All steps are scanned: TensorFlow has no scan over none, which a short rollout would be.
         joined = tf.concat(news, axis=0)
         return tf.scan(lambda before, new: kept * before + new, joined, tf.zeros_like(joined[0]))
@@ -124,11 +131,11 @@ class Departures(keras.layers.Layer):
         mean, rise, spread = tf.unstack(away, axis=1)
         # Of what walks, that which makes the anchor louder is taken off where music varies most.
         louder = tf.reduce_sum(level_gradient[:, None] * self.curves, axis=-1) * _LET_GO
-        back = louder * tf.square(self.far[0])
+        back = louder * tf.square(self.final_spread[0])
         size = tf.reduce_sum(louder * back, axis=-1, keepdims=True)
         by = tf.reduce_sum(louder * mean, axis=-1, keepdims=True)
         mean = _LET_GO * mean - tf.math.divide_no_nan(by, size) * back
-        livelier, wider = tf.unstack(self.usual)
+        livelier, wider = tf.unstack(self.median_shift)
         return Style(
             anchor.mean + self._over_bands(mean),
             _LIVELIER * tf.exp(livelier + self._over_bands(rise)) * anchor.rise + LEAST_RISE,

@@ -7,9 +7,9 @@ import tensorflow as tf
 from apache_beam.transforms import util
 
 from audio import contract
-from trainer.data.normaliser import Normaliser, from_graph
+from trainer.data.normaliser import Normaliser
 from trainer.data.transform_graph import MIN_STD, decode_frames, fit_transform_graph
-from trainer.data.windows import chunks, open_dataset
+from trainer.data.windows import open_dataset, read_chunks
 
 FLOOR = -6.0
 
@@ -28,18 +28,18 @@ def fitted(dataset: pathlib.Path, folder: pathlib.Path) -> Normaliser:
         custom_config={"n_mels": 32, "model_floor": FLOOR},
         temporary=str(folder / "beam"),
     )
-    return from_graph(str(folder / "graph"), floor=FLOOR)
+    return Normaliser.from_graph(str(folder / "graph"), floor=FLOOR)
 
 
 def test_graph_holds_the_training_splits_figures_and_no_others(dataset, tmp_path) -> None:
     opened = open_dataset(str(dataset))
     normaliser = fitted(dataset, tmp_path)
-    frames = np.concatenate([np.asarray(c) for c in chunks(opened, contract.TRAIN)])
+    frames = np.concatenate([np.asarray(c) for c in read_chunks(opened, contract.TRAIN)])
     frames = np.maximum(frames.astype(np.float64), FLOOR)
     np.testing.assert_allclose(normaliser.mean, frames.mean(axis=0), atol=1e-4)
     np.testing.assert_allclose(normaliser.std, np.maximum(frames.std(axis=0), MIN_STD), atol=1e-4)
     np.testing.assert_allclose(normaliser.highest, frames.max(axis=0), atol=1e-6)
-    held_out = np.concatenate([np.asarray(c) for c in chunks(opened, contract.EVAL)])
+    held_out = np.concatenate([np.asarray(c) for c in read_chunks(opened, contract.EVAL)])
     assert np.abs(np.maximum(held_out, FLOOR).mean(axis=0) - frames.mean(axis=0)).max() > 0.01
     raw = tf.constant(frames[:50], tf.float32)
     np.testing.assert_allclose(normaliser.invert(normaliser.apply(raw)), raw, atol=1e-4)

@@ -10,7 +10,13 @@ from audio.config import AudioConfig
 from audio.errors import ConfigMismatchError, IncompleteError, InputError
 from audio.mel import log_mel
 from tests.support import signals
-from trainer.data.windows import chunks, eval_windows, open_dataset, primers, training_windows
+from trainer.data.windows import (
+    cut_primers,
+    eval_windows,
+    open_dataset,
+    read_chunks,
+    training_windows,
+)
 
 WINDOW = {"window_frames": 32, "batch_windows": 8}
 
@@ -23,7 +29,7 @@ def some_batches(dataset, seed: int, count: int = 20) -> np.ndarray:
 def test_what_beam_wrote_is_read_to_the_bit(dataset) -> None:
     opened = open_dataset(str(dataset))
     assert opened.audio == AudioConfig(n_mels=32)
-    stored = [np.asarray(c) for split in contract.SPLITS for c in chunks(opened, split)]
+    stored = [np.asarray(c) for split in contract.SPLITS for c in read_chunks(opened, split)]
     found = {frames.astype(np.float16).tobytes() for frames in stored}
     expected = set()
     for index in range(6):
@@ -36,7 +42,7 @@ def test_what_beam_wrote_is_read_to_the_bit(dataset) -> None:
 
 def test_windows_are_stretches_of_the_training_split(dataset) -> None:
     opened = open_dataset(str(dataset))
-    stored = [np.asarray(c) for c in chunks(opened, contract.TRAIN)]
+    stored = [np.asarray(c) for c in read_chunks(opened, contract.TRAIN)]
     known = {frames[at : at + 32].tobytes() for frames in stored for at in range(len(frames))}
     windows = some_batches(dataset, seed=0, count=4).reshape(-1, 32, 32)
     assert all(window.tobytes() in known for window in windows)
@@ -52,7 +58,7 @@ def test_a_seed_repeats_the_windows_and_another_does_not(dataset) -> None:
 def test_later_passes_cut_at_other_places(dataset) -> None:
     starts = {window[0].tobytes() for window in some_batches(dataset, 0, 60).reshape(-1, 32, 32)}
     opened = open_dataset(str(dataset))
-    in_one_pass = sum(len(np.asarray(c)) // 32 for c in chunks(opened, contract.TRAIN))
+    in_one_pass = sum(len(np.asarray(c)) // 32 for c in read_chunks(opened, contract.TRAIN))
     assert len(starts) > 2 * in_one_pass
 
 
@@ -61,7 +67,7 @@ def test_windows_begin_anywhere_in_a_stretch(dataset) -> None:
     opened = open_dataset(str(dataset))
     batches = training_windows(opened, window_frames=100, batch_windows=8, seed=0)
     windows = np.concatenate([np.asarray(batch) for batch in batches.take(40)])
-    stretch = next(np.asarray(c) for c in chunks(opened, contract.TRAIN) if len(c) == 200)
+    stretch = next(np.asarray(c) for c in read_chunks(opened, contract.TRAIN) if len(c) == 200)
     first = {frame.tobytes(): at for at, frame in enumerate(stretch)}
     starts = [first[w[0].tobytes()] for w in windows if w[0].tobytes() in first]
     assert len(set(starts)) > 10
@@ -72,7 +78,7 @@ def test_the_anchor_of_a_window_is_from_anywhere_in_the_same_stretch(dataset) ->
     opened = open_dataset(str(dataset))
     batches = training_windows(opened, window_frames=32, anchor_frames=16, batch_windows=8, seed=0)
     where = {}
-    for index, stretch in enumerate(chunks(opened, contract.TRAIN)):
+    for index, stretch in enumerate(read_chunks(opened, contract.TRAIN)):
         frames = np.asarray(stretch)
         for at in range(len(frames)):
             where[frames[at : at + 16].tobytes()] = (index, at)
@@ -103,7 +109,7 @@ def test_eval_windows_cover_the_split_once_in_order(dataset) -> None:
     )
     expected = [
         frames[at : at + 32]
-        for frames in (np.asarray(c) for c in chunks(opened, contract.EVAL))
+        for frames in (np.asarray(c) for c in read_chunks(opened, contract.EVAL))
         for at in range(0, len(frames) - 31, 32)
     ]
     np.testing.assert_array_equal(found, np.stack(expected))
@@ -111,9 +117,9 @@ def test_eval_windows_cover_the_split_once_in_order(dataset) -> None:
 
 def test_primers_are_from_the_eval_split(dataset) -> None:
     opened = open_dataset(str(dataset))
-    held_out = np.concatenate([np.asarray(c) for c in chunks(opened, contract.EVAL)])
+    held_out = np.concatenate([np.asarray(c) for c in read_chunks(opened, contract.EVAL)])
     rows = {row.tobytes() for row in held_out}
-    found = primers(opened, n_frames=20, count=3)
+    found = cut_primers(opened, n_frames=20, count=3)
     assert 2 <= len(found) <= 3
     assert all(frame.tobytes() in rows for primer in found for frame in primer.log_mel)
     assert set(json.loads(found[0].source)) == {"recording_id", "first_frame", "uri"}

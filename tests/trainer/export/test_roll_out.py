@@ -78,8 +78,8 @@ def test_a_rollout_is_held_near_how_much_its_primer_moves() -> None:
 def test_what_a_rollout_is_held_near_walks_with_its_seed() -> None:
     made = model("mixture", onset_classes=1)
     # A tilt that adds to the level of one band is taken back by that of others.
-    made.departures.near.assign([[0, 1, 1, 1], [0] * 4, [0] * 4])
-    made.departures.far.assign([[0, 1, 1, 1], [0] * 4, [0] * 4])
+    made.style_drift.initial_spread.assign([[0, 1, 1, 1], [0] * 4, [0] * 4])
+    made.style_drift.final_spread.assign([[0, 1, 1, 1], [0] * 4, [0] * 4])
     seeds = tf.range(6, dtype=tf.int64)
 
     def stretches(variety: float) -> np.ndarray:
@@ -94,9 +94,11 @@ def test_what_a_rollout_is_held_near_walks_with_its_seed() -> None:
         )
         return frames.numpy().reshape(6, 10, 48, N_MELS).mean(axis=2)
 
-    tilt = made.departures.curves[1].numpy()
+    tilt = made.style_drift.curves[1].numpy()
     moved = ((stretches(2.0) - stretches(0.0)) * tilt).mean(axis=-1)
-    walked = made.departures.walks(seeds, n_steps=tf.constant(10), step_frames=48)[:, :, 0, 1]
+    walked = made.style_drift.random_walks(seeds, n_steps=tf.constant(10), step_frames=48)[
+        :, :, 0, 1
+    ]
     walked = np.transpose(walked)
     assert np.corrcoef(moved.mean(axis=1), walked.mean(axis=1))[0, 1] > 0.8
     # And within a clip, not from one to the other alone.
@@ -106,7 +108,10 @@ def test_what_a_rollout_is_held_near_walks_with_its_seed() -> None:
 
 def test_a_rollout_that_is_held_follows_from_its_seed_whatever_its_neighbours() -> None:
     made = model("mixture")
-    for weight, width in ((made.departures.near, 0.2), (made.departures.far, 0.4)):
+    for weight, width in (
+        (made.style_drift.initial_spread, 0.2),
+        (made.style_drift.final_spread, 0.4),
+    ):
         weight.assign(tf.fill([3, 4], width))
     assert not made.head.hold.loose
 

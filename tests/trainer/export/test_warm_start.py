@@ -15,7 +15,7 @@ from audio import contract
 from audio.errors import ConfigMismatchError, IncompleteError
 from tests.support.tiny import TINY
 from trainer.data.windows import open_dataset
-from trainer.export.warm_start import open_base
+from trainer.export.warm_start import open_base_model
 from trainer.fit import train
 from trainer.model.next_frame import NextFrameModel
 from trainer.settings import TrainSettings
@@ -33,7 +33,7 @@ def mixture(tmp_path_factory: pytest.TempPathFactory, dataset: pathlib.Path) -> 
 
 def weights(model: pathlib.Path, settings: TrainSettings, dataset: pathlib.Path) -> list:
     made = NextFrameModel(n_mels=32, settings=settings)
-    open_base(str(model), open_dataset(str(dataset)), settings).restore(made)
+    open_base_model(str(model), open_dataset(str(dataset)), settings).restore(made)
     return [np.asarray(weight) for weight in made.weights]
 
 
@@ -122,7 +122,9 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 )
 def test_another_architecture_is_refused(model, dataset, changes, said) -> None:
     with pytest.raises(ConfigMismatchError, match=said):
-        open_base(str(model), open_dataset(str(dataset)), dataclasses.replace(TINY, **changes))
+        open_base_model(
+            str(model), open_dataset(str(dataset)), dataclasses.replace(TINY, **changes)
+        )
 
 
 def test_another_front_end_is_refused(model, dataset, tmp_path) -> None:
@@ -130,7 +132,7 @@ def test_another_front_end_is_refused(model, dataset, tmp_path) -> None:
     with pytest.raises(
         ConfigMismatchError, match=r"front end of .* is 0123456789ab, the dataset's"
     ):
-        open_base(str(path), open_dataset(str(dataset)), TINY)
+        open_base_model(str(path), open_dataset(str(dataset)), TINY)
 
 
 def test_weights_of_another_version_are_refused(model, dataset, tmp_path) -> None:
@@ -153,11 +155,11 @@ def test_a_model_that_knows_what_is_held_out_is_refused(model, dataset, tmp_path
     opened = open_dataset(str(tmp_path / "turned"))
     opened.info["dataset_id"] = "another"
     with pytest.raises(ConfigMismatchError, match=r"learnt from \d+ of the recordings that"):
-        open_base(str(model), opened, TINY)
+        open_base_model(str(model), opened, TINY)
     gone = altered(model, tmp_path / "model", dataset={"path": "/nowhere", "dataset_id": "gone"})
-    assert not open_base(str(gone), opened, TINY).splits_compared
+    assert not open_base_model(str(gone), opened, TINY).splits_compared
 
 
 def test_what_is_no_model_is_refused(dataset, tmp_path) -> None:
     with pytest.raises(IncompleteError, match=r"is not a finished model: saved_model\.pb"):
-        open_base(str(tmp_path), open_dataset(str(dataset)), TINY)
+        open_base_model(str(tmp_path), open_dataset(str(dataset)), TINY)

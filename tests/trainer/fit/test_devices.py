@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from tests.support.tiny import TINY
-from trainer.fit.steps import TrainingLoop
+from trainer.fit.steps import CompiledSteps
 
 ROOT = pathlib.Path(__file__).parents[3]
 JOB = """
@@ -130,7 +130,7 @@ def test_the_training_step_compiles_under_xla_and_gives_the_same(
     found = []
     for jit in (False, True):
         keras.utils.set_random_seed(0)
-        loop = TrainingLoop(tf.distribute.OneDeviceStrategy("/cpu:0"), 32, settings)
+        loop = CompiledSteps(tf.distribute.OneDeviceStrategy("/cpu:0"), 32, settings)
         loop.model.prepare([batch.numpy()])
         compiled = tf.function(loop.train_on_device, jit_compile=jit)
         steps = tf.range(1, 4, dtype=tf.int64)
@@ -152,7 +152,7 @@ def test_several_steps_in_one_execution_are_the_steps_one_by_one() -> None:
     found = []
     for together in (False, True):
         keras.utils.set_random_seed(0)
-        loop = TrainingLoop(tf.distribute.OneDeviceStrategy("/cpu:0"), 32, TINY)
+        loop = CompiledSteps(tf.distribute.OneDeviceStrategy("/cpu:0"), 32, TINY)
         if together:
             first, count = tf.constant(1, tf.int64), tf.constant(5)
             found.append(loop.train_steps(iter(batches), first, count)[0].numpy())

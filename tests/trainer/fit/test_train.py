@@ -12,13 +12,13 @@ from audio import contract
 from audio.config import AudioConfig
 from audio.errors import OutputExistsError, UsageError
 from tests.support.tiny import TINY
-from trainer.data.normaliser import from_graph
-from trainer.data.windows import chunks, eval_windows, open_dataset
+from trainer.data.normaliser import Normaliser
+from trainer.data.windows import eval_windows, open_dataset, read_chunks
 from trainer.fit import train
 from trainer.fit.checkpoints import Checkpoints, RunState
 from trainer.fit.devices import is_chief, resolve_strategy
 from trainer.fit.run import TrainingDivergedError
-from trainer.fit.steps import TrainingLoop
+from trainer.fit.steps import CompiledSteps
 from trainer.model.next_frame import NextFrameModel
 from trainer.settings import HEADS
 from trainer.style import drift
@@ -163,7 +163,7 @@ def test_a_loss_that_is_not_finite_or_explodes_ends_the_run_without_a_model(
     dataset, tmp_path, monkeypatch, bad: float
 ) -> None:
     losses = iter([(0.5, 1.0), (0.4, 1.0), (bad, 1.0)])
-    monkeypatch.setattr(TrainingLoop, "train_step", lambda self, batch, step: next(losses))
+    monkeypatch.setattr(CompiledSteps, "train_step", lambda self, batch, step: next(losses))
     with pytest.raises(TrainingDivergedError, match=r"at step 3.*train\.learning_rate"):
         train.train(dataset_path=str(dataset), model_path=str(tmp_path / "m"), settings=TINY)
     assert not (tmp_path / "m").exists()
@@ -217,20 +217,22 @@ def test_a_model_knows_how_far_the_training_music_departs_from_an_anchor(
 ) -> None:
     monkeypatch.setattr(drift, "_PASSAGE_FRAMES", 32)
     settings = dataclasses.replace(TINY, head="mixture", anchor_frames=16, steps=1)
-    normaliser = from_graph(f"{model}/{contract.TRANSFORM_GRAPH}", floor=settings.model_floor)
+    normaliser = Normaliser.from_graph(
+        f"{model}/{contract.TRANSFORM_GRAPH}", floor=settings.model_floor
+    )
     opened = open_dataset(str(dataset))
     made, _ = train.fit(opened, normaliser, settings, folder=str(tmp_path), watched=False)
-    stretches = [normaliser.apply(each).numpy() for each in chunks(opened, contract.TRAIN)]
-    wanted = drift.Departures(32)
+    stretches = [normaliser.apply(each).numpy() for each in read_chunks(opened, contract.TRAIN)]
+    wanted = drift.StyleDrift(32)
     wanted.prepare(stretches, anchor_frames=16)
-    assert float(tf.reduce_max(wanted.far)) > 0
-    for name in ("usual", "near", "far"):
-        np.testing.assert_array_equal(getattr(made.departures, name), getattr(wanted, name))
+    assert float(tf.reduce_max(wanted.final_spread)) > 0
+    for name in ("median_shift", "initial_spread", "final_spread"):
+        np.testing.assert_array_equal(getattr(made.style_drift, name), getattr(wanted, name))
 
 
 def test_training_ends_when_patience_does(dataset, tmp_path, monkeypatch) -> None:
     held_out = iter([3.0, 2.0, 2.5, 2.4, 1.0])
-    monkeypatch.setattr(TrainingLoop, "evaluate", lambda self, batches: next(held_out))
+    monkeypatch.setattr(CompiledSteps, "evaluate", lambda self, batches: next(held_out))
     settings = dataclasses.replace(TINY, steps=100, eval_every=2, patience=2)
     info = train.train(dataset_path=str(dataset), model_path=str(tmp_path / "m"), settings=settings)
     assert info["metrics"]["step"] == 4

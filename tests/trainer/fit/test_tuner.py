@@ -13,7 +13,7 @@ import pytest
 from audio import contract
 from audio.errors import InputError, UnwritableError, UsageError
 from tests.support.tiny import TINY
-from trainer.data.normaliser import Normaliser, from_graph
+from trainer.data.normaliser import Normaliser
 from trainer.data.windows import open_dataset
 from trainer.fit import tuner as tuner_module
 from trainer.fit.run import TrainingDivergedError
@@ -33,7 +33,7 @@ PLAIN = dataclasses.replace(TINY, residual=False, n_layers=1)
 
 @pytest.fixture(scope="module")
 def normaliser(model: pathlib.Path) -> Normaliser:
-    return from_graph(str(model / contract.TRANSFORM_GRAPH), floor=TINY.model_floor)
+    return Normaliser.from_graph(str(model / contract.TRANSFORM_GRAPH), floor=TINY.model_floor)
 
 
 def search(

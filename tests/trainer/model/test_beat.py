@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.model.beat import LONGEST_LAG, N_LAGS, SHORTEST_LAG, Tempo, beat, correlation
+from trainer.model.beat import (
+    LONGEST_LAG,
+    N_LAGS,
+    SHORTEST_LAG,
+    RunningAutocorrelation,
+    beat,
+    correlation,
+)
 
 
 def pulses(lag: int, n_frames: int, *, rows: int = 4, first: int = 0) -> np.ndarray:
@@ -21,7 +28,7 @@ def pulses(lag: int, n_frames: int, *, rows: int = 4, first: int = 0) -> np.ndar
 @pytest.mark.parametrize("n_frames", [64, 128])
 def test_the_beat_of_regular_onsets_is_found(lag: int, beat_lag: int, n_frames: int) -> None:
     """Eleven frames are four onsets a second: their beat is every second one."""
-    found = correlation(Tempo.of(tf.constant(pulses(lag, n_frames))).means)
+    found = correlation(RunningAutocorrelation.of(tf.constant(pulses(lag, n_frames))).means)
     assert (beat(found).numpy() == beat_lag).all()
     assert (found.numpy()[:, beat_lag - SHORTEST_LAG] > 0.6).all()
 
@@ -29,31 +36,38 @@ def test_the_beat_of_regular_onsets_is_found(lag: int, beat_lag: int, n_frames: 
 def test_a_level_that_strengths_have_in_common_is_no_beat() -> None:
     strengths = tf.constant(pulses(16, 128) + 2)
     np.testing.assert_allclose(
-        correlation(Tempo.of(strengths).means),
-        correlation(Tempo.of(strengths - 2).means),
+        correlation(RunningAutocorrelation.of(strengths).means),
+        correlation(RunningAutocorrelation.of(strengths - 2).means),
         atol=1e-4,
     )
 
 
 def test_noise_and_silence_have_no_certain_beat() -> None:
     noise = np.random.default_rng(0).normal(size=(20, 128)).astype(np.float32)
-    assert float(tf.reduce_mean(tf.reduce_max(correlation(Tempo.of(noise).means), axis=1))) < 0.4
-    found = correlation(Tempo.of(tf.zeros([2, 64])).means)
+    assert (
+        float(
+            tf.reduce_mean(
+                tf.reduce_max(correlation(RunningAutocorrelation.of(noise).means), axis=1)
+            )
+        )
+        < 0.4
+    )
+    found = correlation(RunningAutocorrelation.of(tf.zeros([2, 64])).means)
     np.testing.assert_array_equal(found, 0)
     assert (beat(found).numpy() >= SHORTEST_LAG).all()
 
 
 def test_a_stretch_shorter_than_any_beat_is_no_error() -> None:
-    found = correlation(Tempo.of(tf.zeros([1, 1])).means)
+    found = correlation(RunningAutocorrelation.of(tf.zeros([1, 1])).means)
     np.testing.assert_array_equal(found, 0)
 
 
 def test_frame_after_frame_is_the_same_as_a_window() -> None:
     """Lags that nothing was heard of yet keep what the anchor said."""
     strengths, anchor = tf.constant(pulses(16, 150)), tf.constant(pulses(22, 64))
-    means, after = Tempo.of(anchor).over(strengths)
+    means, after = RunningAutocorrelation.of(anchor).over(strengths)
     assert means.shape == (4, 150, N_LAGS + 2)
-    tempo = Tempo.of(anchor)
+    tempo = RunningAutocorrelation.of(anchor)
     before = tf.zeros([4, LONGEST_LAG])
     for index in range(150):
         tempo = tempo.after(strengths[:, index], before)
@@ -64,7 +78,7 @@ def test_frame_after_frame_is_the_same_as_a_window() -> None:
 
 
 def test_a_new_beat_is_heard_after_some_seconds() -> None:
-    tempo = Tempo.of(tf.constant(pulses(22, 64)))
+    tempo = RunningAutocorrelation.of(tf.constant(pulses(22, 64)))
     assert (beat(correlation(tempo.means)).numpy() == 22).all()
     means, _ = tempo.over(tf.constant(pulses(31, 500)))
     assert (beat(correlation(means[:, -1])).numpy() == 31).all()

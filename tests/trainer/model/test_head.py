@@ -28,7 +28,7 @@ def test_window_call_and_steps_are_the_same_function(head: str) -> None:
     outputs, state = made.warm_up(frames[:, :4], anchor)
     np.testing.assert_allclose(outputs, window[:, 3], atol=1e-4)
     for index in range(4, 230):
-        outputs, state = made.step(frames[:, index], state, made.lstm.joined())
+        outputs, state = made.step(frames[:, index], state, made.lstm.stacked_kernels())
         np.testing.assert_allclose(outputs, window[:, index], atol=1e-4)
 
 
@@ -77,8 +77,8 @@ def test_bands_that_never_change_are_no_harm() -> None:
 
 
 def test_the_walk_is_measured() -> None:
-    np.testing.assert_allclose(mixture().whitening.rho, 0.9, atol=0.04)
-    np.testing.assert_allclose(mixture().whitening.scale, np.sqrt(1 - 0.81), atol=0.05)
+    np.testing.assert_allclose(mixture().whitening.persistence, 0.9, atol=0.04)
+    np.testing.assert_allclose(mixture().whitening.innovation_scale, np.sqrt(1 - 0.81), atol=0.05)
 
 
 def test_the_loss_is_the_likelihood_of_the_mixture_and_of_the_onset() -> None:
@@ -92,7 +92,11 @@ def test_the_loss_is_the_likelihood_of_the_mixture_and_of_the_onset() -> None:
     )
     z, rho, scale = (
         np.asarray(each)
-        for each in (head.whitening(frames), head.whitening.rho, head.whitening.scale)
+        for each in (
+            head.whitening(frames),
+            head.whitening.persistence,
+            head.whitening.innovation_scale,
+        )
     )
     innovation = (z[:, 1:] - rho * z[:, :-1]) / scale
     each = stats.norm.logpdf(innovation[..., None, :], means, np.exp(log_sigmas)).sum(axis=-1)

@@ -65,7 +65,7 @@ def test_window_and_gradients_are_those_of_keras(stack, frames) -> None:
 def test_window_is_its_own_step_repeated(stack, frames) -> None:
     hidden, state = stack.unroll(frames)
     zero = tf.zeros([BATCH, UNITS])
-    carried, joined = ((zero, zero),) * N_LAYERS, stack.joined()
+    carried, joined = ((zero, zero),) * N_LAYERS, stack.stacked_kernels()
     for index in range(N_FRAMES):
         stepped, carried = stack.step(frames[:, index], carried, joined)
         np.testing.assert_allclose(stepped, hidden[:, index], atol=1e-5)
