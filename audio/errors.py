@@ -1,6 +1,6 @@
 """What can go wrong for a user, each with the exit code that the command line gives it.
 
-The table of exit codes in README.md is checked against these classes by a test.
+The table in docs/files_and_exit_codes.md is checked against these classes by a test.
 """
 
 

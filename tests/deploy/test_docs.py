@@ -99,7 +99,7 @@ def test_the_reference_has_arguments_results_and_errors(site) -> None:
     ("name", "text", "why"),
     [
         ("faq.md", "[gone](gone.md)", "gone.md"),
-        ("faq.md", "[gone](concepts.md#gone)", "#gone"),
+        ("faq.md", "[gone](glossary.md#gone)", "#gone"),
         ("extra.md", "# Not in the navigation", "extra.md"),
         ("reference/audio.md", "::: audio.gone", "audio.gone"),
     ],
