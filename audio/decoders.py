@@ -1,7 +1,7 @@
 """From an open file to blocks of samples: libsndfile for most, PyAV for AAC.
 
-PyAV (the extra `av`) is only for what libsndfile does not read. It is slower, and its wheel carries
-all of FFmpeg, so nobody else should have to install it.
+PyAV (the extra `audio-formats`) is only for what libsndfile does not read. It is slower, and its
+wheel contains all of FFmpeg with GPL parts, so nobody else should have to install it.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class _PyAvDecoder:
         except ImportError as error:
             raise AudioError(
                 "M4A or AAC, which needs the optional package av",
-                remedy="Run `pip install 'nocturne[av]'`, or convert it to FLAC.",
+                remedy="Run `pip install av` wherever files are decoded, or convert it to FLAC.",
             ) from error
         self._av: Any = av
         self._file = file

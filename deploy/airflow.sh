@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Airflow on this machine alone: bash deploy/airflow.sh [AIRFLOW'S ARGUMENTS]
-# Without arguments it serves the page and runs the DAGs until it is interrupted; with arguments it
-# is the `airflow` command of the same home, as in `bash deploy/airflow.sh dags list --local`.
+# Runs Airflow for this machine only: bash deploy/airflow.sh [ARGUMENTS OF AIRFLOW]
+# Without arguments it serves the web page and runs the DAGs until it is interrupted. With arguments
+# it runs the `airflow` command, for example `bash deploy/airflow.sh dags list --local`.
 #
-# Home, database, logs and what the DAGs make are below .airflow/. NOCTURNE_... variables
-# (pipeline/dags/nocturne_tasks.py) say otherwise for the latter.
+# Airflow's home, database and logs are in .airflow/, and so are the DAGs' results unless NOCTURNE_...
+# variables (pipeline/dags/nocturne_tasks.py) name other folders.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 project=$PWD
 bin=$project/.airflow-venv/bin
-[ -x "$bin/airflow" ] || { echo "wanted Airflow in .airflow-venv, found none: make airflow-venv" >&2; exit 1; }
+[ -x "$bin/airflow" ] || { echo "Airflow is not installed in .airflow-venv: run make airflow-venv" >&2; exit 1; }
 
 export AIRFLOW_HOME=${AIRFLOW_HOME:-$project/.airflow}
 export AIRFLOW__CORE__DAGS_FOLDER=$project/pipeline/dags
@@ -33,7 +33,8 @@ log=$AIRFLOW_HOME/services.log
 "$bin/airflow" db migrate >>"$log" 2>&1
 "$bin/airflow" pools set "${NOCTURNE_POOL:-nocturne_accelerator}" 1 "One accelerator" >>"$log" 2>&1
 
-# `airflow standalone` would do, but it serves logs on all interfaces. The page reads them from disk.
+# Not `airflow standalone`, because that serves logs on all network interfaces. The page reads them
+# from disk.
 services=()
 trap 'kill "${services[@]}" 2>/dev/null; wait' EXIT
 for service in "api-server" "dag-processor" "scheduler --skip-serve-logs"; do
@@ -49,7 +50,7 @@ for _ in $(seq 120); do
   fi
   sleep 1
 done
-echo "Music is read from $NOCTURNE_INPUT, clips go to $NOCTURNE_OUTPUT. Logs: $log. Ctrl-C ends it."
+echo "Music: $NOCTURNE_INPUT. Clips: $NOCTURNE_OUTPUT. Logs: $log. Press Ctrl-C to stop."
 wait -n
-echo "a service of Airflow ended; see $log" >&2
+echo "a service of Airflow has stopped; the reason is in $log" >&2
 exit 1

@@ -1,16 +1,16 @@
 """Makes two TensorFlow wheels import on systems older than the one they were built for.
 
 ml-metadata 1.21 and tensorflow-data-validation 1.21 were linked against glibc 2.39 and GCC 14's
-libstdc++. Debian 12 and Ubuntu 22.04 lack six of the symbols that their extension modules ask
-for, so `import` fails there. Each of the six has an equivalent that every supported system has:
-this program renames the references and drops the version requirements that nothing uses any more.
+libstdc++. Debian 12 and Ubuntu 22.04 lack six of the symbols that their extension modules need,
+so `import` fails there. Each of the six has an equivalent that every supported system has. This
+program renames the references and removes the version requirements that are then unused.
 
-It acts only on a module whose import fails for want of such a version, refuses releases that it
-was not written for, and replaces the file by a new one (write beside, rename), so a copy that uv
-hard-linked from its shared cache keeps its bytes.
+It changes a module only if its import fails because one of these versions is missing, and it
+refuses releases that it was not written for. It writes a new file and renames it over the old one,
+so that a file that uv hard-linked from its shared cache keeps its contents there.
 
-Usage: python deploy/relink_wheels.py      (with the interpreter of the environment to mend)
-Exit code: 0 everything imports, 1 something still does not (the reason is printed).
+Usage: python deploy/relink_wheels.py      (with the interpreter of the environment to change)
+Exit code: 0 if both modules import, 1 if one still does not (the reason is printed).
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ NEW_VERSIONS = frozenset({"GLIBC_2.38", "GLIBCXX_3.4.32", "CXXABI_1.3.15"})
 
 
 class RelinkError(RuntimeError):
-    """The module cannot be made to import; the message says why and what to do."""
+    """A module cannot be made to import; the message says why and what to do."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Wheel:
-    """One extension module that may want mending."""
+    """A wheel with an extension module that may need relinking."""
 
     distribution: str
     module: str
@@ -68,9 +68,9 @@ WHEELS = (
 
 
 def load_error(extension: pathlib.Path) -> str | None:
-    """Returns what the dynamic loader says of a shared object, or None where it loads.
+    """Returns the dynamic loader's error for a shared object, or None if it loads.
 
-    A process of its own opens it: a library that half-loaded here would stay so.
+    A separate process loads it, because a library that loads in part stays in its process.
     """
     code = "import ctypes, sys; ctypes.CDLL(sys.argv[1])"
     done = subprocess.run(
@@ -78,32 +78,32 @@ def load_error(extension: pathlib.Path) -> str | None:
     )
     if done.returncode == 0:
         return None
-    return done.stderr.strip().rsplit("\n", 1)[-1] or f"the loader ended with {done.returncode}"
+    return done.stderr.strip().rsplit("\n", 1)[-1] or f"the loader exited with {done.returncode}"
 
 
-def wants_newer_system(error: str) -> bool:
-    """Whether a loader error is about one of the symbol versions that this program replaces."""
+def needs_newer_system(error: str) -> bool:
+    """Returns whether a loader error names a symbol version that this program replaces."""
     return any(f"version `{version}' not found" in error for version in NEW_VERSIONS)
 
 
 def relink(source: pathlib.Path, target: pathlib.Path) -> list[str]:
-    """Writes a copy of a shared object whose references older systems can satisfy.
+    """Writes a copy of a shared object that loads on older systems.
 
     Args:
-      source: the extension module; it is only read.
-      target: where the copy goes.
+      source: Path of the extension module, which is only read.
+      target: Path of the copy.
 
     Returns:
-      The names of the symbols that were renamed, sorted.
+      The sorted names of the symbols that were renamed.
 
     Raises:
-      RelinkError: the module needs a new symbol that has no known equivalent.
+      RelinkError: The module needs a new symbol that has no known equivalent.
     """
     import lief
 
     binary = lief.ELF.parse(source)
     if binary is None:
-        raise RelinkError(f"{source.name} is no ELF file")
+        raise RelinkError(f"{source.name} is not an ELF file")
     renamed = []
     for symbol in binary.dynamic_symbols:
         version = symbol.symbol_version
@@ -112,7 +112,9 @@ def relink(source: pathlib.Path, target: pathlib.Path) -> list[str]:
             continue
         name = str(symbol.name)
         if name not in EQUIVALENTS:
-            raise RelinkError(f"{source.name} needs {name} ({auxiliary.name}): no equivalent known")
+            raise RelinkError(
+                f"{source.name} needs {name} ({auxiliary.name}), which has no known equivalent"
+            )
         symbol.name = EQUIVALENTS[name]
         version.as_global()
         renamed.append(name)
@@ -124,58 +126,58 @@ def relink(source: pathlib.Path, target: pathlib.Path) -> list[str]:
     return sorted(renamed)
 
 
-def mend(wheel: Wheel, site_packages: pathlib.Path) -> str | None:
-    """Makes one wheel import, where it does not.
+def repair(wheel: Wheel, site_packages: pathlib.Path) -> str | None:
+    """Relinks a wheel's extension module if it does not load.
 
     Returns:
-      One line saying what was done, or None where nothing was needed.
+      One line that says what was changed, or None if nothing was needed.
 
     Raises:
-      RelinkError: it does not load for another reason, its release is unknown, or the mended copy
-        does not load either.
+      RelinkError: The module does not load for another reason, its release is unknown, or the
+        relinked copy does not load either.
     """
     extension = site_packages / wheel.extension
     error = load_error(extension)
     if error is None:
         return None
-    if not wants_newer_system(error):
-        raise RelinkError(f"{wheel.distribution} does not load, and not for its age: {error}")
+    if not needs_newer_system(error):
+        raise RelinkError(f"{wheel.distribution} does not load, and relinking cannot help: {error}")
     version = importlib.metadata.version(wheel.distribution)
     if version != KNOWN_VERSION:
         raise RelinkError(
-            f"{wheel.distribution} is {version}; this program knows {KNOWN_VERSION}. "
+            f"{wheel.distribution} is {version}; this program can relink only {KNOWN_VERSION}. "
             "Use a system with glibc 2.39 (Debian 13, Ubuntu 24.04), or the locked version."
         )
-    handle, beside = tempfile.mkstemp(dir=extension.parent, suffix=".relinked.so")
+    handle, name = tempfile.mkstemp(dir=extension.parent, suffix=".relinked.so")
     os.close(handle)
+    copy = pathlib.Path(name)
     try:
-        renamed = relink(extension, pathlib.Path(beside))
-        error = load_error(pathlib.Path(beside))
+        renamed = relink(extension, copy)
+        error = load_error(copy)
         if error is not None:
-            raise RelinkError(f"{wheel.distribution}: the mended copy does not load: {error}")
-        copy = pathlib.Path(beside)
+            raise RelinkError(f"{wheel.distribution}: the relinked copy does not load: {error}")
         copy.chmod(extension.stat().st_mode & 0o777)
         copy.replace(extension)
     finally:
-        pathlib.Path(beside).unlink(missing_ok=True)
+        copy.unlink(missing_ok=True)
     return f"{wheel.distribution} {version}: {len(renamed)} symbols of newer systems replaced"
 
 
 def main() -> int:
-    """Mends this interpreter's environment; returns the exit code."""
+    """Repairs this interpreter's environment and returns the exit code."""
     status = 0
     for wheel in WHEELS:
         spec = importlib.util.find_spec(wheel.module.partition(".")[0])
         if spec is None or spec.origin is None:
             continue
         try:
-            done = mend(wheel, pathlib.Path(spec.origin).parent.parent)
+            change = repair(wheel, pathlib.Path(spec.origin).parent.parent)
         except RelinkError as error:
             print(f"relink_wheels: {error}", file=sys.stderr)
             status = 1
         else:
-            if done:
-                print(f"relink_wheels: {done}")
+            if change:
+                print(f"relink_wheels: {change}")
     return status
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes Airflow's own environment: bash deploy/set_up_airflow.sh VENV
-# Airflow and TFX ask for different versions of the same packages; neither imports the other.
+# Makes Airflow's environment: bash deploy/set_up_airflow.sh VENV
+# It is a separate one, because Airflow and TFX need different versions of the same packages.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=${1:?usage: bash deploy/set_up_airflow.sh VENV}

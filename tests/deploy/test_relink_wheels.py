@@ -1,4 +1,4 @@
-"""The tool that lets two wheels load on older systems, on a real shared object built here."""
+"""Relinking, tried on a real shared object that a C compiler builds here."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import subprocess
 import pytest
 
 from deploy import relink_wheels
-from deploy.relink_wheels import RelinkError, Wheel, mend, relink, wants_newer_system
+from deploy.relink_wheels import RelinkError, Wheel, needs_newer_system, relink, repair
 from tests.support.system import require_program
 
-# A library that versions its symbols as a newer glibc would, and one that asks for them.
+# A library that versions its symbols as a newer glibc would, and one that needs them.
 PROVIDER = "long answer(void) { return 41; }\nlong one(void) { return 1; }\n"
 CONSUMER = "long answer(void), one(void);\nlong asked(void) { return answer() + one(); }\n"
 OLD, NEW = "GLIBC_2.2.5", "GLIBC_2.38"
@@ -20,7 +20,7 @@ OLD, NEW = "GLIBC_2.2.5", "GLIBC_2.38"
 
 @pytest.fixture
 def extension(tmp_path: pathlib.Path) -> pathlib.Path:
-    """An extension that wants `answer` of version GLIBC_2.38, where only an older one is."""
+    """Builds an extension that needs `answer` of version GLIBC_2.38, where only an older one is."""
     cc = require_program("cc")
     (tmp_path / "provider.c").write_text(PROVIDER)
     (tmp_path / "consumer.c").write_text(CONSUMER)
@@ -53,10 +53,10 @@ def wheel(monkeypatch: pytest.MonkeyPatch) -> Wheel:
     return Wheel(distribution="pkg", module="pkg.ext", extension="pkg/ext.so")
 
 
-def test_it_mends_what_does_not_load_and_says_so_in_one_line(extension, wheel) -> None:
+def test_a_module_that_does_not_load_is_relinked_and_one_line_says_so(extension, wheel) -> None:
     site = extension.parents[1]
-    assert wants_newer_system(relink_wheels.load_error(extension) or "")
-    said = mend(wheel, site)
+    assert needs_newer_system(relink_wheels.load_error(extension) or "")
+    said = repair(wheel, site)
     assert said == "pkg 1.21.0: 1 symbols of newer systems replaced"
     assert ctypes.CDLL(str(extension)).asked() == 42
     assert [path.name for path in extension.parent.iterdir()] == ["ext.so"]
@@ -64,9 +64,9 @@ def test_it_mends_what_does_not_load_and_says_so_in_one_line(extension, wheel) -
 
 def test_a_second_call_does_nothing(extension, wheel) -> None:
     site = extension.parents[1]
-    mend(wheel, site)
+    repair(wheel, site)
     before = extension.stat().st_mtime_ns
-    assert mend(wheel, site) is None
+    assert repair(wheel, site) is None
     assert extension.stat().st_mtime_ns == before
 
 
@@ -74,7 +74,7 @@ def test_a_hard_link_in_a_shared_cache_keeps_its_bytes(extension, wheel) -> None
     cache = extension.parents[2] / "cache.so"
     cache.hardlink_to(extension)
     before = cache.read_bytes()
-    mend(wheel, extension.parents[1])
+    repair(wheel, extension.parents[1])
     assert cache.read_bytes() == before
     assert extension.read_bytes() != before
     assert extension.stat().st_mode & 0o777 == cache.stat().st_mode & 0o777
@@ -83,8 +83,10 @@ def test_a_hard_link_in_a_shared_cache_keeps_its_bytes(extension, wheel) -> None
 def test_an_unknown_release_is_refused_and_left_alone(extension, wheel, monkeypatch) -> None:
     monkeypatch.setattr(relink_wheels.importlib.metadata, "version", lambda name: "1.22.0")
     before = extension.read_bytes()
-    with pytest.raises(RelinkError, match=r"pkg is 1\.22\.0; this program knows 1\.21\.0"):
-        mend(wheel, extension.parents[1])
+    with pytest.raises(
+        RelinkError, match=r"pkg is 1\.22\.0; this program can relink only 1\.21\.0"
+    ):
+        repair(wheel, extension.parents[1])
     assert extension.read_bytes() == before
 
 
@@ -92,7 +94,7 @@ def test_a_symbol_without_equivalent_is_refused(extension, wheel, monkeypatch) -
     monkeypatch.setattr(relink_wheels, "EQUIVALENTS", {})
     before = extension.read_bytes()
     with pytest.raises(RelinkError, match=r"needs answer \(GLIBC_2\.38\)"):
-        mend(wheel, extension.parents[1])
+        repair(wheel, extension.parents[1])
     assert extension.read_bytes() == before
     assert [path.name for path in extension.parent.iterdir()] == ["ext.so"]
 
@@ -101,16 +103,16 @@ def test_a_module_that_fails_for_another_reason_is_not_touched(tmp_path, wheel) 
     path = tmp_path / "pkg" / "ext.so"
     path.parent.mkdir()
     path.write_bytes(b"not a library")
-    with pytest.raises(RelinkError, match="not for its age"):
-        mend(wheel, tmp_path)
+    with pytest.raises(RelinkError, match="relinking cannot help"):
+        repair(wheel, tmp_path)
     assert path.read_bytes() == b"not a library"
 
 
-def test_what_is_no_elf_file_is_refused(tmp_path) -> None:
+def test_a_file_that_is_not_elf_is_refused(tmp_path) -> None:
     (tmp_path / "x").write_bytes(b"text")
-    with pytest.raises(RelinkError, match="no ELF"):
+    with pytest.raises(RelinkError, match="not an ELF"):
         relink(tmp_path / "x", tmp_path / "y")
 
 
-def test_this_environment_needs_nothing_more() -> None:
+def test_this_environment_needs_no_more_relinking() -> None:
     assert relink_wheels.main() == 0

@@ -1,4 +1,4 @@
-"""Reads a Dockerfile as its builder does: instructions by stage, with arguments filled in."""
+"""Parses deploy/images/Dockerfile into its stages, with the arguments filled in."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ PATH = ROOT / "deploy" / "images" / "Dockerfile"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One FROM and what follows."""
+    """One FROM instruction and the instructions after it."""
 
     name: str
     base: str
-    instructions: list[tuple[str, str]]  # RUN, COPY, ...; the rest of the line
+    instructions: list[tuple[str, str]]  # the keyword (RUN, COPY, ...) and the rest of the line
 
-    def all(self, kind: str) -> list[str]:
-        """Returns the instructions of a kind."""
-        return [rest for each, rest in self.instructions if each == kind]
+    def all(self, keyword: str) -> list[str]:
+        """Returns the instructions that start with a keyword, without the keyword."""
+        return [rest for key, rest in self.instructions if key == keyword]
 
 
 def stages() -> dict[str, Stage]:
@@ -29,41 +29,41 @@ def stages() -> dict[str, Stage]:
     lines = [line for line in PATH.read_text().splitlines() if not line.lstrip().startswith("#")]
     text = re.sub(r"\\\n\s*", "", "\n".join(lines))
     arguments: dict[str, str] = {}
-    found: dict[str, Stage] = {}
+    by_name: dict[str, Stage] = {}
     for line in filter(None, text.splitlines()):
-        kind, rest = line.split(None, 1)
-        if kind == "ARG":
-            name, value = rest.split("=")
-            arguments[name] = value
-        elif kind == "FROM":
+        keyword, rest = line.split(None, 1)
+        if keyword == "ARG":
+            argument, value = rest.split("=")
+            arguments[argument] = value
+        elif keyword == "FROM":
             filled = re.sub(r"\$\{(\w+)\}", lambda match: arguments[match[1]], rest)
             base, name = filled.split(" AS ")
-            found[name] = Stage(name=name, base=base, instructions=[])
+            by_name[name] = Stage(name=name, base=base, instructions=[])
         else:
-            found[name].instructions.append((kind, rest))
-    return found
+            by_name[name].instructions.append((keyword, rest))
+    return by_name
 
 
 def copied_from_here(stage: Stage) -> list[str]:
-    """Returns what a stage takes from the repository, by COPY or by a mount."""
-    taken = []
+    """Returns the paths of the repository that a stage copies or mounts."""
+    paths = []
     for rest in stage.all("COPY"):
         if not rest.startswith("--from="):
-            taken += shlex.split(rest)[:-1]
+            paths += shlex.split(rest)[:-1]
     for rest in stage.all("RUN"):
         for mount in re.findall(r"--mount=(\S+)", rest):
-            options = dict(each.split("=") for each in mount.split(","))
+            options = dict(option.split("=") for option in mount.split(","))
             if "from" not in options:
-                taken.append(options["source"])
-    return taken
+                paths.append(options["source"])
+    return paths
 
 
-def run_lines(stage: Stage, moved: dict[str, str]) -> list[str]:
-    """Returns a stage's RUN lines without mounts, with texts replaced."""
+def run_lines(stage: Stage, replacements: dict[str, str]) -> list[str]:
+    """Returns a stage's RUN lines without their mounts, with texts replaced."""
     lines = []
     for rest in stage.all("RUN"):
         line = re.sub(r"--mount=\S+\s*", "", rest)
-        for old, new in moved.items():
+        for old, new in replacements.items():
             line = line.replace(old, new)
         lines.append(line)
     return lines
