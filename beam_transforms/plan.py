@@ -15,6 +15,9 @@ from audio import contract
 from beam_transforms.settings import PrepareSettings, Staged
 from beam_transforms.splits import assign_splits
 
+# A shard is closed once it holds this many bytes.
+SHARD_BYTES = 64_000_000
+
 
 class Outcome(NamedTuple):
     """What became of one source, in short.
@@ -113,7 +116,7 @@ def plan_dataset(
 
     Args:
       outcomes: in any order.
-      settings: eval_share, eval_fold and shard_bytes.
+      settings: eval_share and eval_fold.
       previous: splits of an earlier version of the dataset, by recording id.
     """
     ordered = sorted(outcomes, key=lambda one: one.uri)
@@ -132,7 +135,7 @@ def plan_dataset(
         shard
         for split in contract.SPLITS
         for shard in _shards(
-            split, [one for one in in_order if splits[str(one.recording_id)] == split], settings
+            split, [one for one in in_order if splits[str(one.recording_id)] == split]
         )
     ]
     return Plan(
@@ -154,13 +157,13 @@ def _duplicate(one: Outcome, first: Outcome) -> dict[str, Any]:
     }
 
 
-def _shards(split: str, kept: Sequence[Outcome], settings: PrepareSettings) -> Iterator[Shard]:
+def _shards(split: str, kept: Sequence[Outcome]) -> Iterator[Shard]:
     # An empty split still has a file: readers of all splits need not know.
     groups: list[list[Placed]] = [[]]
     sizes = [0]
     for one in kept:
         # A recording is never cut over two shards.
-        if sizes[-1] >= settings.shard_bytes:
+        if sizes[-1] >= SHARD_BYTES:
             groups.append([])
             sizes.append(0)
         groups[-1].append(Placed(one.key, str(one.recording_id), sizes[-1]))

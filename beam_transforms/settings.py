@@ -25,7 +25,6 @@ class PrepareSettings:
       max_seconds_per_file: a file that takes longer than this to prepare is rejected.
       min_level_db: recordings whose loudest frame is below this, dB re. full scale, are rejected.
       max_rejected_share: more rejected files than this share of all fail the job.
-      shard_bytes: shards are cut at about this size.
     """
 
     chunk_frames: int = 1024
@@ -35,7 +34,6 @@ class PrepareSettings:
     min_level_db: float = -60.0
     max_seconds_per_file: float = 600.0
     max_rejected_share: float = 0.2
-    shard_bytes: int = 64_000_000
 
     def __post_init__(self) -> None:
         _require("chunk_frames", self.chunk_frames, 2 <= self.chunk_frames <= 65536, "2 to 65536")
@@ -55,7 +53,6 @@ class PrepareSettings:
             0 <= self.max_rejected_share <= 1,
             "0 to 1",
         )
-        _require("shard_bytes", self.shard_bytes, self.shard_bytes >= 1, "1 or more")
 
 
 def _require(name: str, value: object, ok: bool, wanted: str) -> None:

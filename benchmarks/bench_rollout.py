@@ -31,7 +31,7 @@ def main() -> None:
     options = harness.parser(__doc__).parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    settings = TrainSettings(head="mse", units=UNITS, n_layers=N_LAYERS, residual=False)
+    settings = TrainSettings(head="mse_frame", units=UNITS, n_layers=N_LAYERS)
     model = NextFrameModel(n_mels=N_MELS, settings=settings)
     with tempfile.TemporaryDirectory() as folder:
         rollout = ServingModule(

@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
+from unittest import mock
 
 import pydantic
 import yaml
@@ -32,6 +34,7 @@ from pipeline.config.load import Config, from_dict
 from pipeline.console.terminal import Console
 
 VALIDATION, TEST = "validation", "test"
+_MODEL_ARGUMENTS = ("onset_classes", "onset_weight", "mixture_components", "mixture_dims")
 # Columns of the table: the figure, what stands above it, and how it is written.
 _COLUMNS = (
     ("movement_ratio", "movement", ".2f"),
@@ -65,7 +68,8 @@ class Experiment:
     """What a file of an experiment says.
 
     Attributes:
-      variants: of each, what differs from the defaults: sections of the configuration.
+      variants: of each, what differs from the defaults: sections of the configuration, and `model`,
+        the arguments of NextFrameModel that are no settings.
       base: what differs in all of them.
       seeds: of training; each variant is trained with every one.
       held_out: share of the recordings that none of them learns from; half of these validate.
@@ -88,7 +92,20 @@ class Experiment:
           UsageError: the variant names a key that is unknown, or a value out of range.
         """
         ours = {"train": {"seed": seed}, "prepare": {"eval_share": self.held_out}}
-        return from_dict(_merged(_merged(self.base, self.variants[variant]), ours))
+        sections = {name: keys for name, keys in self.variants[variant].items() if name != "model"}
+        return from_dict(_merged(_merged(self.base, sections), ours))
+
+    def model(self, variant: str) -> dict[str, Any]:
+        """Returns the arguments of NextFrameModel that a variant changes.
+
+        Raises:
+          UsageError: there is no such argument.
+        """
+        arguments = dict(self.variants[variant].get("model") or {})
+        for name in set(arguments) - set(_MODEL_ARGUMENTS):
+            known = ", ".join(_MODEL_ARGUMENTS)
+            raise UsageError(f"experiment: unknown key {variant}.model.{name}; known: {known}")
+        return arguments
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,6 +145,7 @@ def read_experiment(path: str) -> Experiment:
         raise UsageError(f"experiment {path}: {key}: {first['msg'].lower()}") from error
     for variant in experiment.variants:
         experiment.config(variant, 0)
+        experiment.model(variant)
     return experiment
 
 
@@ -163,10 +181,11 @@ def run(
     results = []
     for seed in experiment.seeds:
         for variant in experiment.variants:
-            config = experiment.config(variant, seed)
+            config, arguments = experiment.config(variant, seed), experiment.model(variant)
             # Variants that differ in how they are rolled out share a training.
-            model = pathlib.Path(folder, "models", f"{seed}-{_training_key(config)}")
-            _train(console, model, datasets[VALIDATION], config, f"{variant}, seed {seed}")
+            model = pathlib.Path(folder, "models", f"{seed}-{_training_key(config, arguments)}")
+            said = f"{variant}, seed {seed}"
+            _train(console, model, datasets[VALIDATION], config, arguments, said)
             history = json.loads((model / contract.HISTORY).read_text())
             measured = _Measuring(
                 model, datasets[split], config, pathlib.Path(folder, "figures"), f"{variant}-{seed}"
@@ -252,10 +271,10 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return {name: {**(below.get(name) or {}), **(above.get(name) or {})} for name in sections}
 
 
-def _training_key(config: Config) -> str:
+def _training_key(config: Config, arguments: Mapping[str, Any]) -> str:
     """Returns 8 hex digits that change with what a training hangs on, the trainer's code too."""
     sections = [dataclasses.asdict(each) for each in (config.audio, config.prepare, config.train)]
-    return _digits(json.dumps([sections, code_fingerprint("trainer")]))
+    return _digits(json.dumps([sections, arguments, code_fingerprint("trainer")]))
 
 
 def _digits(text: str) -> str:
@@ -306,12 +325,24 @@ def _require_same(output: pathlib.Path, config: Config) -> None:
             )
 
 
-def _train(console: Console, model: pathlib.Path, dataset: str, config: Config, said: str) -> None:
+def _train(
+    console: Console,
+    model: pathlib.Path,
+    dataset: str,
+    config: Config,
+    arguments: Mapping[str, Any],
+    said: str,
+) -> None:
     if (model / contract.MODEL_INFO).exists():
         return
-    from trainer.fit import train
+    from trainer.fit import steps, train
+    from trainer.model.next_frame import NextFrameModel
 
-    with console.stage(f"train {said}") as stage:
+    changed = functools.partial(NextFrameModel, **arguments)
+    with (
+        mock.patch.object(steps, "NextFrameModel", changed),
+        console.stage(f"train {said}") as stage,
+    ):
         train.train(
             dataset_path=dataset,
             model_path=str(model),
@@ -355,13 +386,13 @@ class _Measuring:
             open_dataset(self.dataset),
             rollouts=rollouts.clips,
             seconds=rollouts.seconds,
-            temperature=self.config.evaluate.temperature,
+            temperature=self.config.generate.temperature,
         )
         return dataclasses.asdict(found)
 
     def _key(self, rollouts: Rollouts) -> str:
         """Returns 8 hex digits that change with the model and how it is judged."""
-        plain = [dataclasses.asdict(each) for each in (self.config.evaluate, rollouts)]
+        plain = [self.config.generate.temperature, dataclasses.asdict(rollouts)]
         code = code_fingerprint("audio", "generator", "pipeline")
         return _digits(json.dumps([self.model.name, self.dataset, plain, code]))
 

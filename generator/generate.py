@@ -7,7 +7,6 @@ groups -> batches -> GenerateClips --------------------------> manifest.json, CO
 from __future__ import annotations
 
 import collections
-import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -130,7 +129,7 @@ def _batches(first: int, settings: GenerateSettings) -> Iterator[list[ClipReques
 
 def run_key(model_id: str, settings: GenerateSettings) -> str:
     """Returns what two runs must share to be the same: 12 hex digits."""
-    text = json.dumps([model_id, dataclasses.asdict(settings)], sort_keys=True)
+    text = json.dumps([model_id, settings.recorded()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -183,7 +182,7 @@ def _finish(
             **{key: model.info[key] for key in ("model_id", "fingerprint", "dataset", "train")},
         },
         "audio": model.info["audio"],
-        "generate": dataclasses.asdict(settings),
+        "generate": settings.recorded(),
         "lineage": lineage or {},
         "clips": clips,
         "unhealthy": unhealthy,

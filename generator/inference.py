@@ -129,8 +129,6 @@ def roll_out(
     seeds: Sequence[int],
     n_frames: int,
     temperature: float | None,
-    spread: float | None = None,
-    noise_floor: float = 0.0,
     anchors: npt.NDArray[np.float32] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Runs the model freely after primers, in batches of BATCH_CLIPS.
@@ -141,8 +139,6 @@ def roll_out(
       seeds: one a clip; with its primer it decides the clip.
       n_frames: frames to make.
       temperature: see GenerateSettings; None for the model's own.
-      spread: see GenerateSettings; None for the temperature.
-      noise_floor: see GenerateSettings.
       anchors: natural-log mel [n_clips, m, n_mels], whose style is kept; the primers unless given.
 
     Returns:
@@ -153,8 +149,8 @@ def roll_out(
     anchors = primers if anchors is None else anchors
     scalars = {
         "temperature": temperature,
-        "spread": temperature if spread is None else spread,
-        "noise_floor": noise_floor,
+        "spread": temperature,
+        "noise_floor": 0.0,
     }
     made = []
     for start in range(0, len(seeds), BATCH_CLIPS):

@@ -20,6 +20,7 @@ from audio.errors import UsageError
 from audio.finish import Leveller, shaped
 from audio.picture import spectrogram_png
 from audio.vocoder import StreamingVocoder, Vocoder, find_vocoder
+from generator import requests
 from generator.health import examine, examine_sound, joined
 from generator.inference import Model
 from generator.requests import ClipRequest, GenerateSettings
@@ -57,11 +58,11 @@ def vocoder_for(settings: GenerateSettings, audio: AudioConfig) -> Vocoder:
       ConfigMismatchError: it was made for another front end.
     """
     vocoder = find_vocoder(settings.vocoder, audio)
-    if settings.seconds > settings.section_seconds and not isinstance(vocoder, StreamingVocoder):
+    longest = requests.SECTION_SECONDS
+    if settings.seconds > longest and not isinstance(vocoder, StreamingVocoder):
         raise UsageError(
-            f"generate.vocoder: {settings.vocoder} makes clips in one piece, at most "
-            f"generate.section_seconds={settings.section_seconds:g} long; {settings.seconds:g} s "
-            "were asked for. Use griffin-lim, or raise generate.section_seconds."
+            f"generate.vocoder: {settings.vocoder} makes clips of at most {longest:g} s, got "
+            f"generate.seconds={settings.seconds:g}. Use griffin-lim for longer clips."
         )
     return vocoder
 
@@ -98,13 +99,13 @@ def render(
             ),
             sample_rate=audio.sample_rate,
             new_rate=rate,
-            fade_seconds=settings.fade_seconds,
+            fade_seconds=requests.FADE_SECONDS,
         ):
             leveller.push(piece)
             raw.write(np.ascontiguousarray(piece).tobytes())
             n_samples += len(piece)
         levels = leveller.levels(
-            loudness_lufs=settings.loudness_lufs, true_peak_db=settings.true_peak_db
+            loudness_lufs=settings.loudness_lufs, true_peak_db=requests.TRUE_PEAK_DB
         )
         health["faults"] = examine_sound(levels.loudness_lufs, settings.loudness_lufs)
         content = _store()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from typing import Any
 
 from audio.encode import FORMATS
 from audio.errors import UsageError
@@ -11,6 +12,20 @@ from audio.vocoder import DEFAULT_ITERATIONS, DEFAULT_VOCODER
 
 # In place of a path: clips that go on from nothing.
 NO_PRIMER = "none"
+# Longer clips are made in sections of this length, which bounds the memory of each.
+SECTION_SECONDS = 120.0
+# Length of the fades at both ends of a clip.
+FADE_SECONDS = 0.02
+# Highest peak of a clip between samples, dB re. full scale, as EBU R 128 has it.
+TRUE_PEAK_DB = -1.0
+# What clips were made with and users do not set, as manifest.json records it.
+FIXED = {
+    "spread": None,
+    "noise_floor": 0.0,
+    "section_seconds": SECTION_SECONDS,
+    "fade_seconds": FADE_SECONDS,
+    "true_peak_db": TRUE_PEAK_DB,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,19 +38,11 @@ class GenerateSettings:
       seed: of the run; every clip's own seed follows from it.
       temperature: of what is chosen at random in a frame; 0 takes the likeliest. The model's own
         where none is given: 0.3 for the mse head, 1 for a mixture.
-      spread: scales the spread around what was chosen; the temperature where none is given. The
-        mse head has no choices, and only this.
-      noise_floor: the least spread, in the model's own units; above 0 a model that is too sure of
-        itself goes on moving.
-      section_seconds: longer clips are made in sections of this length, each going on from the one
-        before in the style of the clip's primer, so that their memory is bounded.
       vocoder: `griffin-lim`, `librosa`, or one that a package adds (audio/vocoder.py).
       iterations: of the vocoder.
       format: wav, wav24, wavfloat, flac, vorbis, opus or mp3.
       sample_rate: of the files, Hz; 0 for the model's. Formats that do not know it take the next.
       loudness_lufs: what every clip is brought to, as far as its peaks allow; null for as it is.
-      true_peak_db: the highest peak, dB re. full scale.
-      fade_seconds: at both ends.
       attempts: at a clip that is silent, frozen, looping, diverged or too quiet; each with a seed
         of its own.
       max_unhealthy_share: of clips that may be left out because no attempt was well.
@@ -49,16 +56,11 @@ class GenerateSettings:
     seconds: float = 10.0
     seed: int = 0
     temperature: float | None = None
-    spread: float | None = None
-    noise_floor: float = 0.0
-    section_seconds: float = 120.0
     vocoder: str = DEFAULT_VOCODER
     iterations: int = DEFAULT_ITERATIONS
     format: str = "wav"
     sample_rate: int = 0
     loudness_lufs: float | None = -23.0
-    true_peak_db: float = -1.0
-    fade_seconds: float = 0.02
     attempts: int = 3
     max_unhealthy_share: float = 0.25
     pictures: bool = False
@@ -74,9 +76,6 @@ class GenerateSettings:
                 self.temperature is None or 0 <= self.temperature <= 10,
                 "0 to 10, or null",
             ),
-            "spread": (self.spread is None or 0 <= self.spread <= 10, "0 to 10, or null"),
-            "noise_floor": (0 <= self.noise_floor <= 10, "0 to 10"),
-            "section_seconds": (10 <= self.section_seconds <= 3600, "10 to 3600"),
             "iterations": (1 <= self.iterations <= 1000, "1 to 1000"),
             "format": (self.format in FORMATS, f"one of {', '.join(FORMATS)}"),
             "sample_rate": (
@@ -87,8 +86,6 @@ class GenerateSettings:
                 self.loudness_lufs is None or -70 <= self.loudness_lufs <= 0,
                 "-70 to 0, or null",
             ),
-            "true_peak_db": (-30 <= self.true_peak_db <= 0, "-30 to 0"),
-            "fade_seconds": (0 <= self.fade_seconds <= 10, "0 to 10"),
             "attempts": (1 <= self.attempts <= 100, "1 to 100"),
             "max_unhealthy_share": (0 <= self.max_unhealthy_share <= 1, "0 to 1"),
             "date": (len(self.date) <= 40 and self.date.isprintable(), "up to 40 characters"),
@@ -96,6 +93,10 @@ class GenerateSettings:
         for name, (ok, wanted) in checks.items():
             if not ok:
                 raise UsageError(f"generate.{name}: wanted {wanted}, got {getattr(self, name)!r}")
+
+    def recorded(self) -> dict[str, Any]:
+        """Returns the settings as manifest.json has them, with what is fixed among them."""
+        return {**FIXED, **dataclasses.asdict(self)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

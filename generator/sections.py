@@ -18,6 +18,7 @@ from contextlib import contextmanager
 import numpy as np
 import numpy.typing as npt
 
+from generator import requests
 from generator.inference import Model, roll_out
 from generator.requests import GenerateSettings
 
@@ -50,7 +51,7 @@ def rolled_out(
     Returns:
       Of each section, natural-log mel float32 [n_clips, n_frames, n_mels].
     """
-    lengths = section_lengths(model.audio.frames_for(settings.seconds) + 1, model, settings)
+    lengths = section_lengths(model.audio.frames_for(settings.seconds) + 1, model)
     with tempfile.TemporaryDirectory(prefix="nocturne-") as folder:
         sections: list[Float32] = []
         heard = primers
@@ -62,8 +63,6 @@ def rolled_out(
                 seeds=[section_seed(seed, index) for seed in seeds],
                 n_frames=n_frames,
                 temperature=settings.temperature,
-                spread=settings.spread,
-                noise_floor=settings.noise_floor,
             )
             # Of a model that diverged nothing can be heard again; health will say so.
             heard = np.nan_to_num(made[:, -_HEARD_FRAMES:])
@@ -71,9 +70,9 @@ def rolled_out(
         yield sections
 
 
-def section_lengths(n_frames: int, model: Model, settings: GenerateSettings) -> list[int]:
+def section_lengths(n_frames: int, model: Model) -> list[int]:
     """Returns how many frames each section of a clip of n_frames has; the last may be longer."""
-    usual = model.audio.frames_for(settings.section_seconds)
+    usual = model.audio.frames_for(requests.SECTION_SECONDS)
     count = max(1, n_frames // usual)
     return [usual] * (count - 1) + [n_frames - usual * (count - 1)]
 

@@ -4,27 +4,53 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from audio.errors import UsageError
 
-HEADS = ("mse", "mixture")
+HEADS = ("mse", "mse_frame", "mixture")
 PRECISIONS = ("float32", "bfloat16")
 # In place of a path, a warm start from what a pipeline blessed last.
 LATEST = "latest"
-ALGORITHMS = ("random", "bayesian")
 # What the loss on held-out windows may be compared over: what it is a loss of stays the same.
 TUNABLE = (
     "batch_windows",
-    "clip_norm",
     "dropout",
     "input_noise",
     "learning_rate",
-    "mixture_components",
     "n_layers",
     "units",
     "weight_decay",
 )
 STRATEGIES = ("auto", "cpu", "gpu", "multi_gpu", "multi_worker", "tpu")
+
+# What follows is no setting, but model_info.json records it among them.
+# Frames in front of a window, from elsewhere in the same stored stretch, that show the mixture head
+# the style of the music.
+ANCHOR_FRAMES = 64
+# Classes of onset strength that the mixture head predicts.
+ONSET_CLASSES = 12
+# Weight of the cross-entropy of the onset classes, relative to the likelihood.
+ONSET_WEIGHT = 0.25
+# Gaussians of the mixture head.
+MIXTURE_COMPONENTS = 4
+# Principal components of a frame that the mixture head models; the others stay at their mean.
+MIXTURE_DIMS = 64
+# Largest global norm of the gradients of a step; longer ones are scaled down to it.
+CLIP_NORM = 1.0
+# Steps that a TPU takes before it returns to Python.
+TPU_STEPS = 80
+# Primers that travel with the model.
+N_PRIMERS = 32
+FIXED = {
+    "anchor_frames": ANCHOR_FRAMES,
+    "onset_classes": ONSET_CLASSES,
+    "onset_weight": ONSET_WEIGHT,
+    "mixture_components": MIXTURE_COMPONENTS,
+    "mixture_dims": MIXTURE_DIMS,
+    "clip_norm": CLIP_NORM,
+    "n_primers": N_PRIMERS,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,18 +59,10 @@ class TrainSettings:
 
     Attributes:
       head: what is predicted and how it is scored; see trainer/model/head.py.
-      residual: whether the mse head predicts the change from the last frame; the original recipe
-        predicted the frame itself.
-      anchor_frames: of the stretch, from elsewhere in the same stored stretch, that shows the
-        mixture head the style of a window.
-      onset_classes: classes of onset strength that the mixture head predicts.
-      onset_weight: of their cross-entropy beside the likelihood.
       beat_weight: what an onset class loses in rollouts of the mixture head for each squared
         deviation from the onset one beat ago; 0 leaves the beat to what was learnt.
       hold: how firmly rollouts of the mixture head are held near the style of their primer; 0 not
         at all.
-      mixture_components: Gaussians of the mixture head.
-      mixture_dims: principal components of a frame that it models; the others stay at their mean.
       units: size of each LSTM layer.
       n_layers: LSTM layers, one on top of the other.
       dropout: share of each layer's inputs that is dropped while training.
@@ -58,15 +76,12 @@ class TrainSettings:
       eval_every: steps between evaluations on the eval split; one such stretch is an epoch.
       patience: training stops after this many evaluations without a better one; 0 for never.
       checkpoint_seconds: a running training is saved this often, and at every evaluation.
-      steps_per_execution: steps between two looks from Python; more for a TPU.
       learning_rate: AdamW's, at its peak; it warms up, then falls along a cosine.
       weight_decay: AdamW's.
-      clip_norm: gradients are scaled down to this global norm.
       model_floor: log-mel below this is raised to it before the model sees it, nats; what is
         quieter cannot be heard, but would rule the statistics.
       strategy: which devices; see trainer/fit/devices.py.
       precision: of the LSTM's matrix products while training; `bfloat16` is for a TPU.
-      n_primers: primers that travel with the model, cut from the eval split.
       primer_frames: frames of each; one alone would not show how much music moves.
       warm_start: a model to go on from: a folder, or `latest` for the last blessed one of a
         pipeline (for none, where none is blessed yet). Empty for new weights.
@@ -74,14 +89,8 @@ class TrainSettings:
     """
 
     head: str = "mixture"
-    residual: bool = True
-    anchor_frames: int = 64
-    onset_classes: int = 12
-    onset_weight: float = 0.25
     beat_weight: float = 4.5
     hold: float = 1.0
-    mixture_components: int = 4
-    mixture_dims: int = 64
     units: int = 256
     n_layers: int = 1
     dropout: float = 0.25
@@ -92,14 +101,11 @@ class TrainSettings:
     eval_every: int = 80
     patience: int = 0
     checkpoint_seconds: float = 300.0
-    steps_per_execution: int = 1
     learning_rate: float = 3e-3
     weight_decay: float = 0.02
-    clip_norm: float = 1.0
     model_floor: float = -8.0
     strategy: str = "auto"
     precision: str = "float32"
-    n_primers: int = 32
     primer_frames: int = 64
     warm_start: str = ""
     seed: int = 0
@@ -107,19 +113,29 @@ class TrainSettings:
     @property
     def anchor(self) -> int:
         """Frames of the anchor in front of each window; 0 for a head that takes none."""
-        return self.anchor_frames if self.head == "mixture" else 0
+        return ANCHOR_FRAMES if self.head == "mixture" else 0
+
+    @property
+    def residual(self) -> bool:
+        """Whether the mse head predicts the change from the last frame."""
+        return self.head != "mse_frame"
+
+    @property
+    def steps_per_execution(self) -> int:
+        """Steps between two returns to Python."""
+        return TPU_STEPS if self.strategy == "tpu" else 1
+
+    def recorded(self) -> dict[str, Any]:
+        """Returns the settings as model_info.json has them, with what is fixed among them."""
+        computed = {name: getattr(self, name) for name in ("residual", "steps_per_execution")}
+        return {**FIXED, **computed, **dataclasses.asdict(self)}
 
     def __post_init__(self) -> None:
         checks = {
             "head": (self.head in HEADS, f"one of {', '.join(HEADS)}"),
-            "anchor_frames": (2 <= self.anchor_frames <= 65536, "2 to 65536"),
-            "onset_classes": (1 <= self.onset_classes <= 256, "1 to 256"),
-            "onset_weight": (0 <= self.onset_weight <= 100, "0 to 100"),
             "beat_weight": (0 <= self.beat_weight <= 100, "0 to 100"),
             "hold": (0 <= self.hold <= 2, "0 to 2"),
             "weight_decay": (0 <= self.weight_decay <= 1, "0 to 1"),
-            "mixture_components": (1 <= self.mixture_components <= 256, "1 to 256"),
-            "mixture_dims": (1 <= self.mixture_dims <= 1024, "1 to 1024"),
             "units": (1 <= self.units <= 8192, "1 to 8192"),
             "n_layers": (1 <= self.n_layers <= 16, "1 to 16"),
             "dropout": (0 <= self.dropout < 1, "0 to below 1"),
@@ -130,13 +146,10 @@ class TrainSettings:
             "eval_every": (self.eval_every >= 1, "1 or more"),
             "patience": (self.patience >= 0, "0 or more"),
             "checkpoint_seconds": (self.checkpoint_seconds > 0, "above 0"),
-            "steps_per_execution": (1 <= self.steps_per_execution <= 10_000, "1 to 10000"),
             "learning_rate": (0 < self.learning_rate <= 1, "above 0, at most 1"),
-            "clip_norm": (self.clip_norm > 0, "above 0"),
             "model_floor": (-80 <= self.model_floor <= 0, "-80 to 0"),
             "strategy": (self.strategy in STRATEGIES, f"one of {', '.join(STRATEGIES)}"),
             "precision": (self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
-            "n_primers": (1 <= self.n_primers <= 1024, "1 to 1024"),
             "primer_frames": (2 <= self.primer_frames <= 1024, "2 to 1024"),
             "seed": (0 <= self.seed < 2**31, "0 to below 2**31"),
         }
@@ -160,24 +173,18 @@ class TuneSettings:
     Attributes:
       trials: trainings that are compared; 0 for no search.
       steps: optimiser steps of each.
-      algorithm: `random` or `bayesian`.
       space: by the name of a setting of training, the values to choose from.
-      seed: of the choices.
     """
 
     trials: int = 0
     steps: int = 150
-    algorithm: str = "random"
     space: dict[str, Sequence[int | float]] = dataclasses.field(default_factory=lambda: {**_SPACE})
-    seed: int = 0
 
     def __post_init__(self) -> None:
         checks = {
             "trials": (0 <= self.trials <= 10_000, "0 to 10000"),
             "steps": (self.steps >= 1, "1 or more"),
-            "algorithm": (self.algorithm in ALGORITHMS, f"one of {', '.join(ALGORITHMS)}"),
             "space": (bool(self.space), "one setting of training or more"),
-            "seed": (0 <= self.seed < 2**31, "0 to below 2**31"),
         }
         for name, (ok, wanted) in checks.items():
             if not ok:

@@ -81,10 +81,6 @@ def evaluate_model(
         dataset,
         rollouts=settings.rollouts,
         seconds=settings.rollout_seconds,
-        temperature=settings.temperature,
-        spread=settings.spread,
-        noise_floor=settings.noise_floor,
-        seed=settings.seed,
     )
     found = measure(heard, dataset)
     measured |= dataclasses.asdict(found.figures)

@@ -75,9 +75,7 @@ def listen(
     *,
     rollouts: int,
     seconds: float,
-    temperature: float | None,
-    spread: float | None = None,
-    noise_floor: float = 0.0,
+    temperature: float | None = None,
     seed: int = 0,
 ) -> Listening:
     """Rolls out after primers of held-out recordings; all sides pass through the vocoder.
@@ -90,8 +88,6 @@ def listen(
       rollouts: how many.
       seconds: length of each.
       temperature: see GenerateSettings.
-      spread: see GenerateSettings.
-      noise_floor: see GenerateSettings.
       seed: of all of the rollouts.
 
     Raises:
@@ -120,8 +116,6 @@ def listen(
         seeds=seeds + [derive_seed(seed, index, attempt=1) for index in again_of],
         n_frames=n_frames,
         temperature=temperature,
-        spread=spread,
-        noise_floor=noise_floor,
     )
     return Listening(
         audio=audio,

@@ -36,6 +36,8 @@ from storage import files
 from storage.outputs import open_output
 
 PAGE = "index.html"
+# A page shows at most this many clips; manifest.json lists all of them.
+_MAX_CLIPS = 300
 _TEMPLATES = pathlib.Path(__file__).with_name("templates")
 
 
@@ -75,7 +77,7 @@ def write_report(
     page = _render(
         run_ids=run_ids,
         manifest=manifest,
-        clips=ClipViews(place).night(night, before, max_clips=settings.max_clips) if night else [],
+        clips=ClipViews(place).night(night, before, max_clips=_MAX_CLIPS) if night else [],
         n_clips=len(manifest["clips"]) + len(manifest["unhealthy"]) if manifest else 0,
         before=before.path.rstrip("/").rsplit("/", 1)[-1] if before else None,
         manifest_link=_manifest_link(night, output),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import pathlib
 from collections.abc import Sequence
@@ -247,7 +246,7 @@ def _refuse_other_settings(output: str, config: Config) -> None:
 
     place = open_output(output)
     text = place.read(contract.MANIFEST) if place.read(contract.COMPLETED) is not None else None
-    if text and json.loads(text)["generate"] != dataclasses.asdict(config.generate):
+    if text and json.loads(text)["generate"] != config.generate.recorded():
         raise OutputExistsError(
             f"{output} already holds a finished run with other settings. Choose another "
             "--output, or remove it."

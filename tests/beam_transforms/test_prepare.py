@@ -72,8 +72,9 @@ def test_no_recording_stands_in_two_splits(dataset) -> None:
     assert not by_split["train"] & by_split["eval"]
 
 
-def test_two_runs_give_the_same_records_in_the_same_shards(music, tmp_path) -> None:
-    small = PrepareSettings(chunk_frames=100, eval_share=0.25, shard_bytes=10_000)
+def test_two_runs_give_the_same_records_in_the_same_shards(music, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("beam_transforms.plan.SHARD_BYTES", 10_000)
+    small = PrepareSettings(chunk_frames=100, eval_share=0.25)
     assert run(music, tmp_path / "one", small) == run(music, tmp_path / "two", small)
     first = records(tmp_path / "one")
     assert first == records(tmp_path / "two")

@@ -69,7 +69,8 @@ def test_an_output_with_other_files_is_left_alone(music, tmp_path) -> None:
 
 
 def test_a_next_version_costs_only_what_is_new(music, tmp_path, monkeypatch) -> None:
-    small = PrepareSettings(chunk_frames=100, eval_share=0.25, shard_bytes=10_000)
+    monkeypatch.setattr("beam_transforms.plan.SHARD_BYTES", 10_000)
+    small = PrepareSettings(chunk_frames=100, eval_share=0.25)
     run(music, tmp_path / "v1", small)
     first = {row["source_uri"]: row["split"] for row in recordings(tmp_path / "v1")}
     for index in range(4):

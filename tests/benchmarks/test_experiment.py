@@ -23,7 +23,7 @@ BASE = {
     "train": dataclasses.asdict(TINY) | {"window_frames": 32},
 }
 TWO = Experiment(
-    variants={"plain": {}, "small": {"train": {"units": 8}}},
+    variants={"plain": {}, "small": {"train": {"units": 8}, "model": {"onset_classes": 2}}},
     base=BASE,
     seeds=(0,),
     held_out=0.5,
@@ -56,6 +56,10 @@ def test_a_variant_is_the_defaults_with_what_the_file_says_on_top(tmp_path) -> N
     [
         ("variants: {a: {train: {unitz: 3}}}", "did you mean train.units"),
         ("variants: {a: {train: {units: 0}}}", "train.units"),
+        (
+            "variants: {a: {model: {units: 3}}}",
+            r"unknown key a\.model\.units; known: onset_classes",
+        ),
         ("variants: {a: {}}\nseads: [1]", "unknown key seads"),
         ("seeds: [1]", "variants"),
         ("variants: {", "not YAML"),

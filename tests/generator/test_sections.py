@@ -11,15 +11,18 @@ import pytest
 import soundfile
 
 from audio.errors import UsageError
-from generator import generate, sections
+from generator import generate, requests, sections
 from generator.inference import load_model, roll_out
 from generator.requests import GenerateSettings
 from generator.sections import rolled_out, section_lengths, section_seed
 
 pytestmark = pytest.mark.slow
-LONG = GenerateSettings(
-    clips=2, seconds=27, section_seconds=10, seed=3, temperature=0.5, iterations=2
-)
+LONG = GenerateSettings(clips=2, seconds=27, seed=3, temperature=0.5, iterations=2)
+
+
+@pytest.fixture(autouse=True)
+def _short_sections(monkeypatch) -> None:
+    monkeypatch.setattr(requests, "SECTION_SECONDS", 10.0)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,7 @@ def loaded(model: pathlib.Path) -> Any:
 def test_sections_add_up_and_the_last_one_is_no_stub(loaded) -> None:
     usual = loaded.audio.frames_for(10)
     for n_frames in (5, usual - 1, usual, 2 * usual - 1, 2 * usual, 7 * usual + 3):
-        lengths = section_lengths(n_frames, loaded, LONG)
+        lengths = section_lengths(n_frames, loaded)
         assert sum(lengths) == n_frames
         assert all(length >= usual for length in lengths[1:])
         assert set(lengths[:-1]) <= {usual}
@@ -113,6 +116,8 @@ def test_a_section_that_diverged_is_a_fault_and_breaks_nothing(
 
 def test_a_vocoder_that_takes_no_pieces_is_refused_for_long_clips(model, tmp_path) -> None:
     settings = dataclasses.replace(LONG, vocoder="librosa")
-    with pytest.raises(UsageError, match=r"librosa makes clips in one piece, at most .*=10 long"):
+    with pytest.raises(
+        UsageError, match=r"librosa makes clips of at most 10 s, got generate.seconds=27"
+    ):
         generate.run(model_path=str(model), output=str(tmp_path / "out"), settings=settings)
     assert not (tmp_path / "out").exists()

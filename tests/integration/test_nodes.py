@@ -224,7 +224,7 @@ def test_a_night_into_a_bucket_whose_end_was_lost(root, tmp_path, monkeypatch) -
 
 
 def test_a_run_whose_model_is_not_blessed_says_so(root) -> None:
-    strict = load_config(None, [*TINY, "evaluate.min_ratio=0.999", "evaluate.max_ratio=1"])
+    strict = load_config(None, [*TINY, "evaluate.tolerance=0"])
     with Console() as console:
         launch.run_training(console, ["music"], "root", strict, run_id="strict")
         with pytest.raises(NotBlessedError, match="the model of strict is not blessed"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -26,10 +27,13 @@ def walk(batch: int = 64, n_frames: int = 50, seed: int = 0) -> np.ndarray:
     return np.stack(frames, axis=1).astype(np.float32)
 
 
-def model(head: str, **settings: Any) -> NextFrameModel:
+def model(head: str, parts: Mapping[str, Any] = {}, **settings: Any) -> NextFrameModel:
+    """A prepared model; `parts` are arguments of NextFrameModel that are no settings."""
     keras.utils.set_random_seed(1)
     made = NextFrameModel(
-        n_mels=N_MELS, settings=dataclasses.replace(TINY, head=head, anchor_frames=30, **settings)
+        n_mels=N_MELS,
+        settings=dataclasses.replace(TINY, head=head, **settings),
+        **{"anchor_frames": 30 if head == "mixture" else 0, **parts},
     )
     anchored = np.concatenate([walk()[:, : made.anchor_frames], walk()], axis=1)
     made.prepare([anchored])

@@ -15,6 +15,5 @@ TINY = TrainSettings(
     steps=12,
     eval_every=6,
     primer_frames=16,
-    n_primers=4,
     strategy="cpu",
 )

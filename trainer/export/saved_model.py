@@ -31,7 +31,7 @@ from trainer.export.roll_out import roll_out
 from trainer.export.warm_start import WEIGHTS, BaseModel
 from trainer.model.head import Sampling
 from trainer.model.next_frame import NextFrameModel
-from trainer.settings import TrainSettings
+from trainer.settings import N_PRIMERS, TrainSettings
 from trainer.tf_function import graph_function
 
 # What makes a folder a SavedModel.
@@ -146,7 +146,7 @@ def export_model(
         "model_id": model_id(model, dataset),
         "fingerprint": dataset.audio.fingerprint,
         "audio": json.loads(dataset.audio.to_json()),
-        "train": dataclasses.asdict(settings),
+        "train": settings.recorded(),
         "dataset": {"path": dataset.path, "dataset_id": dataset.info["dataset_id"]},
         "parameters": int(model.count_params()),
         "anchor_frames": model.anchor_frames,
@@ -209,7 +209,7 @@ def copy_files(source: str, target: str) -> None:
 
 def _primers_npz(dataset: Dataset, settings: TrainSettings) -> bytes:
     """Returns the primers that travel with the model, as an .npz of plain arrays."""
-    found = cut_primers(dataset, n_frames=settings.primer_frames, count=settings.n_primers)
+    found = cut_primers(dataset, n_frames=settings.primer_frames, count=N_PRIMERS)
     buffer = io.BytesIO()
     np.savez(
         buffer,

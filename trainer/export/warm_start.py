@@ -99,10 +99,11 @@ def open_base_model(path: str, dataset: Dataset, settings: TrainSettings) -> Bas
             f"train.warm_start: the front end of {path} is {info['fingerprint']}, the dataset's is "
             f"{dataset.audio.fingerprint}. {_REMEDY}, or prepare with the model's front end."
         )
+    theirs, ours = info["train"], settings.recorded()
     differing = [
-        f"{name} is {info['train'].get(name)!r} there and {getattr(settings, name)!r} here"
+        f"{name} is {theirs.get(name)!r} there and {ours[name]!r} here"
         for name in _ARCHITECTURE
-        if info["train"].get(name) != getattr(settings, name)
+        if theirs.get(name) != ours[name]
     ]
     if differing:
         raise ConfigMismatchError(

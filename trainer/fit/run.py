@@ -114,9 +114,8 @@ class Run:
             return
         good = self.state.rows[-1]["step"] if self.state.rows else 0
         raise TrainingDivergedError(
-            f"the loss became {loss:.4g} at step {self.state.step}. Lower train.learning_rate or "
-            f"train.clip_norm. The last good state, of step {good}, is in "
-            f"{self._checkpoints.folder}."
+            f"the loss became {loss:.4g} at step {self.state.step}. Lower train.learning_rate. "
+            f"The last good state, of step {good}, is in {self._checkpoints.folder}."
         )
 
     def evaluate(self, held_out: tf.data.Dataset | None, watch: TensorBoardWriter | None) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.model.next_frame import NextFrameModel
-from trainer.settings import TrainSettings
+from trainer.settings import CLIP_NORM, TrainSettings
 from trainer.tf_function import graph_function
 
 
@@ -105,7 +105,7 @@ class CompiledSteps:
         gradients = tape.gradient(loss, variables)
         if self.n_devices > 1:
             gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        gradients, norm = tf.clip_by_global_norm(gradients, self._settings.clip_norm)
+        gradients, norm = tf.clip_by_global_norm(gradients, CLIP_NORM)
         # Keras adds up what the replicas give, which is by now the sum already.
         shares = [gradient / self.n_devices for gradient in gradients]
         self.optimizer.apply(shares, variables)

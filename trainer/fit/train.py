@@ -134,7 +134,7 @@ def run_key(
     vectors = (normaliser.mean, normaliser.std, normaliser.highest)
     frames = hashlib.sha256(np.stack(vectors).tobytes()).hexdigest()
     fields = dataclasses.asdict(settings)
-    for name in ("strategy", "checkpoint_seconds", "steps_per_execution", "warm_start"):
+    for name in ("strategy", "checkpoint_seconds", "warm_start"):
         del fields[name]
     known = [dataset.info["dataset_id"], dataset.audio.fingerprint, base.model_id if base else None]
     text = json.dumps([*known, frames, fields])

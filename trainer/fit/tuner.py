@@ -133,14 +133,10 @@ def _oracle(tune: TuneSettings, settings: TrainSettings) -> Any:
     for name, values in tune.space.items():
         usual = getattr(settings, name)
         space.Choice(name, list(values), default=usual if usual in values else values[0])
-    kinds = {
-        "random": keras_tuner.oracles.RandomSearchOracle,
-        "bayesian": keras_tuner.oracles.BayesianOptimizationOracle,
-    }
-    return kinds[tune.algorithm](
+    return keras_tuner.oracles.RandomSearchOracle(
         objective=_OBJECTIVE,
         max_trials=tune.trials,
         hyperparameters=space,
-        seed=tune.seed + 1,  # KerasTuner takes 0 for none
+        seed=settings.seed + 1,  # KerasTuner takes 0 for none
         max_consecutive_failed_trials=tune.trials + 1,  # on_search_end looks at all of them
     )

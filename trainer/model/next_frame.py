@@ -16,7 +16,13 @@ from trainer.model.lstm import State as LSTMState
 from trainer.model.mixture_head import MixtureHead
 from trainer.model.onsets import Onsets
 from trainer.model.principal_components import PrincipalComponents
-from trainer.settings import TrainSettings
+from trainer.settings import (
+    MIXTURE_COMPONENTS,
+    MIXTURE_DIMS,
+    ONSET_CLASSES,
+    ONSET_WEIGHT,
+    TrainSettings,
+)
 from trainer.style.drift import StyleDrift
 
 State = tuple[LSTMState, Memory]
@@ -30,9 +36,20 @@ class NextFrameModel(keras.Model):
         music that shows its style, and is not continued. 0 where the inputs want none.
     """
 
-    def __init__(self, *, n_mels: int, settings: TrainSettings) -> None:
+    def __init__(
+        self,
+        *,
+        n_mels: int,
+        settings: TrainSettings,
+        anchor_frames: int | None = None,
+        onset_classes: int = ONSET_CLASSES,
+        onset_weight: float = ONSET_WEIGHT,
+        mixture_components: int = MIXTURE_COMPONENTS,
+        mixture_dims: int = MIXTURE_DIMS,
+    ) -> None:
         super().__init__(name="next_frame")
-        self.n_mels, self.anchor_frames = n_mels, settings.anchor
+        self.n_mels = n_mels
+        self.anchor_frames = settings.anchor if anchor_frames is None else anchor_frames
         self.lstm = StackedLSTM(
             settings.units,
             settings.n_layers,
@@ -46,16 +63,16 @@ class NextFrameModel(keras.Model):
         self.onsets: Onsets | None = None
         self.style_drift = StyleDrift(n_mels, name="style_drift")
         if settings.head == "mixture":
-            self.whitening = PrincipalComponents(n_mels, settings.mixture_dims, name="whitening")
-            self.onsets = Onsets(settings.onset_classes, name="onsets")
+            self.whitening = PrincipalComponents(n_mels, mixture_dims, name="whitening")
+            self.onsets = Onsets(onset_classes, name="onsets")
             self.features = AnchoredInputs(
                 self.whitening, self.onsets, noise=settings.input_noise, name="inputs"
             )
             self.head = MixtureHead(
                 self.whitening,
                 self.onsets,
-                n_components=settings.mixture_components,
-                onset_weight=settings.onset_weight,
+                n_components=mixture_components,
+                onset_weight=onset_weight,
                 beat_weight=settings.beat_weight,
                 hold=settings.hold,
                 name="mixture_head",

@@ -74,10 +74,7 @@ def test_three_stages_by_themselves_without_tfx(tmp_path, recordings) -> None:
     assert card.stdout.strip() in done.stdout
     assert "6 files, 0 rejected, 0 duplicates" in done.stdout
     assert "W0000" not in done.stdout + done.stderr  # TensorFlow's noise is in the log
-    tiny = (
-        "units=12 window_frames=64 batch_windows=4 steps=6 eval_every=3 primer_frames=16 "
-        "anchor_frames=16"
-    )
+    tiny = "units=12 window_frames=64 batch_windows=4 steps=6 eval_every=3 primer_frames=16"
     sets = [part for one in tiny.split() for part in ("--set", f"train.{one}")]
     done = nocturne("train", "--dataset", "data", "--model", "model", *sets, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -32,7 +32,6 @@ def test_overrides_win_over_the_file(tmp_path) -> None:
         ("prepare.eval_share=1", r"prepare\.eval_share: wanted 0 to below 1, got 1"),
         ("train.strategy=warp", r"train\.strategy: wanted one of auto, cpu"),
         ("report.price_per_hour=-1", r"report\.price_per_hour: wanted 0 to 1000000"),
-        ("report.max_clips=0", r"report\.max_clips: wanted 1 to 10000, got 0"),
         ("steps=5", r"wanted section\.key=value"),
         ("train.steps", r"wanted section\.key=value"),
     ],

@@ -145,7 +145,7 @@ def test_a_model_that_plays_its_training_recordings_is_refused(music) -> None:
     assert {clip["nearest_uri"] for clip in verdict.clips} <= {one.uri for one in learnt}
 
 
-MIXTURE = dataclasses.replace(TINY, head="mixture", anchor_frames=32, units=32, n_layers=1)
+MIXTURE = dataclasses.replace(TINY, head="mixture", units=32, n_layers=1)
 
 
 @pytest.mark.parametrize(

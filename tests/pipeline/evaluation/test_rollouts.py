@@ -29,7 +29,7 @@ def heard(
     data: Dataset, play=noisy, seconds: float = 2, seed: int = 0, rollouts: int = 5
 ) -> Listening:
     model = stand_in(data, play)
-    return listen(model, data, rollouts=rollouts, seconds=seconds, temperature=None, seed=seed)
+    return listen(model, data, rollouts=rollouts, seconds=seconds, seed=seed)
 
 
 def test_each_rollout_has_its_primer_and_what_came_after(data) -> None:
@@ -91,4 +91,4 @@ def test_recordings_hardly_longer_than_a_primer_are_refused(data) -> None:
     model = stand_in(data, noisy)
     model.info["train"]["primer_frames"] = 400
     with pytest.raises(InputError, match="longer than two primers"):
-        listen(model, data, rollouts=2, seconds=1, temperature=None)
+        listen(model, data, rollouts=2, seconds=1)

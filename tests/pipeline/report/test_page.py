@@ -15,6 +15,7 @@ from ml_metadata.proto import metadata_store_pb2 as proto
 from audio import contract
 from audio.errors import LineageError, UsageError
 from pipeline.config.sections import ReportSettings
+from pipeline.report import page as page_module
 from pipeline.report.page import find_clips, find_run, write_report
 from tests.support.pages import HOSTILE, NIGHTS, TRAINING, Store, make_root
 
@@ -136,8 +137,9 @@ def test_a_page_elsewhere_links_to_the_clips(folder, tmp_path) -> None:
     assert all((tmp_path / "p" / name).exists() for name in linked(pathlib.Path(written)))
 
 
-def test_more_clips_than_are_shown_are_counted(folder) -> None:
-    text = page_of(folder, NIGHTS[1], max_clips=1).read_text()
+def test_more_clips_than_are_shown_are_counted(folder, monkeypatch) -> None:
+    monkeypatch.setattr(page_module, "_MAX_CLIPS", 1)
+    text = page_of(folder, NIGHTS[1]).read_text()
     assert "The first 1 of 2" in text
     assert "clip-0001" not in text
 

@@ -55,7 +55,7 @@ def test_a_pull_of_the_level_leaves_the_spectrum_alone() -> None:
 
 def test_a_rollout_is_held_near_how_much_its_primer_moves() -> None:
     """One onset class holds any onset: nothing but the hold makes the rollout as calm."""
-    made = model("mixture", onset_classes=1)
+    made = model("mixture", {"onset_classes": 1})
     primer = tf.constant(3 + 0.3 * (walk(4, 64) - 3))
 
     def rises(hold: Hold) -> float:
@@ -76,7 +76,7 @@ def test_a_rollout_is_held_near_how_much_its_primer_moves() -> None:
 
 
 def test_what_a_rollout_is_held_near_walks_with_its_seed() -> None:
-    made = model("mixture", onset_classes=1)
+    made = model("mixture", {"onset_classes": 1})
     # A tilt that adds to the level of one band is taken back by that of others.
     made.style_drift.initial_spread.assign([[0, 1, 1, 1], [0] * 4, [0] * 4])
     made.style_drift.final_spread.assign([[0, 1, 1, 1], [0] * 4, [0] * 4])

@@ -21,7 +21,7 @@ from trainer.model.next_frame import NextFrameModel
 from trainer.settings import TrainSettings
 
 pytestmark = pytest.mark.slow
-MIXTURE = dataclasses.replace(TINY, head="mixture", anchor_frames=16)
+MIXTURE = dataclasses.replace(TINY, head="mixture")
 
 
 @pytest.fixture(scope="module")

@@ -120,7 +120,6 @@ def test_the_training_step_compiles_under_xla_and_gives_the_same(
     settings = dataclasses.replace(
         TINY,
         head=head,
-        anchor_frames=32,
         dropout=chance,
         input_noise=chance,
         precision=precision,

@@ -27,7 +27,6 @@ ROOT = pathlib.Path(__file__).parents[3]
 SETTINGS = dataclasses.replace(
     TINY,
     head="mixture",
-    anchor_frames=16,
     steps=40,
     eval_every=10,
     dropout=0.2,

@@ -51,7 +51,7 @@ def test_the_model_says_what_it_is(model, dataset) -> None:
     info = json.loads((model / contract.MODEL_INFO).read_text())
     assert AudioConfig.from_json(json.dumps(info["audio"])) == AudioConfig(n_mels=32)
     assert info["fingerprint"] == AudioConfig(n_mels=32).fingerprint
-    assert info["train"] == dataclasses.asdict(TINY)
+    assert info["train"] == TINY.recorded()
     dataset_info = json.loads((dataset / contract.DATASET_INFO).read_text())
     assert info["dataset"] == {"path": str(dataset), "dataset_id": dataset_info["dataset_id"]}
     history = json.loads((model / contract.HISTORY).read_text())
@@ -133,7 +133,7 @@ def test_an_untrained_residual_model_repeats_the_last_frame() -> None:
 
 
 def test_without_residual_the_output_is_linear_in_the_hidden_frame() -> None:
-    fresh = NextFrameModel(n_mels=8, settings=dataclasses.replace(TINY, residual=False))
+    fresh = NextFrameModel(n_mels=8, settings=dataclasses.replace(TINY, head="mse_frame"))
     frames = tf.random.normal([2, 5, 8])
     hidden = fresh.lstm(frames)
     expected = hidden @ fresh.head.linear.kernel + fresh.head.linear.bias
@@ -216,7 +216,7 @@ def test_a_model_knows_how_far_the_training_music_departs_from_an_anchor(
     dataset, model, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setattr(drift, "_PASSAGE_FRAMES", 32)
-    settings = dataclasses.replace(TINY, head="mixture", anchor_frames=16, steps=1)
+    settings = dataclasses.replace(TINY, head="mixture", steps=1)
     normaliser = Normaliser.from_graph(
         f"{model}/{contract.TRANSFORM_GRAPH}", floor=settings.model_floor
     )
@@ -224,7 +224,7 @@ def test_a_model_knows_how_far_the_training_music_departs_from_an_anchor(
     made, _ = train.fit(opened, normaliser, settings, folder=str(tmp_path), watched=False)
     stretches = [normaliser.apply(each).numpy() for each in read_chunks(opened, contract.TRAIN)]
     wanted = drift.StyleDrift(32)
-    wanted.prepare(stretches, anchor_frames=16)
+    wanted.prepare(stretches, anchor_frames=settings.anchor)
     assert float(tf.reduce_max(wanted.final_spread)) > 0
     for name in ("median_shift", "initial_spread", "final_spread"):
         np.testing.assert_array_equal(getattr(made.style_drift, name), getattr(wanted, name))

@@ -49,7 +49,7 @@ def test_shapes_are_those_of_the_interface(head: str) -> None:
 
 
 def mixture() -> MixtureHead:
-    head = model("mixture", mixture_components=3, onset_classes=4).head
+    head = model("mixture", {"mixture_components": 3, "onset_classes": 4}).head
     assert isinstance(head, MixtureHead)
     return head
 
@@ -234,7 +234,7 @@ def test_training_a_mixture_beats_knowing_only_the_walk() -> None:
     rng = np.random.default_rng(0)
     sides = np.sign(rng.normal(size=(32, 54, 1))).astype(np.float32)
     frames = tf.constant(sides + 0.05 * rng.normal(size=(32, 54, N_MELS)).astype(np.float32))
-    made = model("mixture", mixture_components=2, mixture_dims=1, onset_weight=0.0)
+    made = model("mixture", {"mixture_components": 2, "mixture_dims": 1, "onset_weight": 0.0})
     made.prepare([frames.numpy()])
     optimizer = keras.optimizers.Adam(0.03)
 
