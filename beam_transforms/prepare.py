@@ -218,7 +218,7 @@ def audit(plan: Plan, written: Sequence[Written], output: str) -> None:
     if twice:
         raise RuntimeError(f"leakage: recording {twice[0]} stands in {places[twice[0]]} shards")
     if planned != set(found):
-        wrong = sorted(planned.symmetric_difference(found))[0]
+        wrong = min(planned.symmetric_difference(found))
         raise RuntimeError(
             f"leakage: recording {wrong[2]} is not where it was planned: {wrong[:2]}"
         )

@@ -20,7 +20,9 @@ def test_as_written_it_is_the_defaults(tmp_path) -> None:
 
 
 def test_without_the_signs_in_front_of_keys_it_is_the_whole_configuration() -> None:
-    text = re.sub("^#( *[a-z_-])", r"\1", init.commented(Config()).split("\n\n", 1)[1], flags=re.M)
+    text = re.sub(
+        "^#( *[a-z_-])", r"\1", init.commented(Config()).split("\n\n", 1)[1], flags=re.MULTILINE
+    )
     assert yaml.safe_load(text) == yaml.safe_load(Config().to_yaml())
 
 
