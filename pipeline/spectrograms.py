@@ -18,25 +18,10 @@ from audio.mel import LogMelStream
 from beam_transforms.examples import log_mel_of, read_tfrecord
 from storage import files
 
-# More columns than a page shows weigh more and tell no more.
-_STRIP_COLUMNS = 960
-# Below a dataset, for the pictures of its recordings.
+# Largest width of a picture, pixels. A page shows no more.
+_MAX_COLUMNS = 960
+# Folder of a dataset for the pictures of its recordings.
 _FOLDER = "pictures"
-
-
-def spectrogram_png(
-    path: pathlib.Path | BinaryIO,
-    log_mel: npt.NDArray[np.float32],
-    config: AudioConfig,
-    *,
-    title: str = "",
-) -> None:
-    """Writes a picture of log-mel frames [n_frames, n_mels]."""
-    content = picture.spectrogram_png([log_mel], config, title=title)
-    if isinstance(path, pathlib.Path):
-        path.write_bytes(content)
-    else:
-        path.write(content)
 
 
 def comparison_png(
@@ -46,7 +31,14 @@ def comparison_png(
     *,
     primer_frames: int,
 ) -> None:
-    """Draws clips, by their titles, one above the other, with a line where their primer ends."""
+    """Draws clips one above the other, with a vertical line where their primers end.
+
+    Args:
+      path: The PNG file to write.
+      clips: Log-mel [n_frames, n_mels] of each clip, by its title.
+      config: Front end.
+      primer_frames: Number of frames that belong to the primer.
+    """
     figure, rows = picture.new_figure(9.0, 2.4 * len(clips), rows=len(clips))
     for axes, (title, log_mel) in zip(rows, clips.items(), strict=True):
         picture.draw_spectrogram(axes, [log_mel], config, title=title)
@@ -58,20 +50,20 @@ def comparison_png(
 def spectrogram_webp(
     pieces: Iterable[npt.NDArray[np.float32]], config: AudioConfig, *, n_frames: int
 ) -> bytes:
-    """Returns a spectrogram without axes, as wide as the sound is long: for a page's player.
+    """Returns a spectrogram without axes, for a page's player, as a WebP picture.
+
+    The picture has a row for each band, the highest on top. If there are more frames than columns,
+    a column shows the loudest of its frames.
 
     Args:
-      pieces: natural log, [n, n_mels] each, one after the other; they are not kept.
-      config: their front end.
-      n_frames: how many frames there are about, in all.
-
-    Returns:
-      A WebP picture, one row a band, the highest on top; of a column's frames the loudest is drawn.
+      pieces: Consecutive pieces of log-mel, [n, n_mels] each; they are read one at a time.
+      config: Front end.
+      n_frames: Approximate number of all frames.
     """
     import matplotlib
     from PIL import Image
 
-    step = max(1, -(-n_frames // _STRIP_COLUMNS))
+    step = max(1, -(-n_frames // _MAX_COLUMNS))
     columns, pending = [], np.empty((0, config.n_mels), np.float32)
     for piece in pieces:
         pending = np.concatenate([pending, piece])
@@ -83,21 +75,21 @@ def spectrogram_webp(
     decibels = np.concatenate(columns).T[::-1] * np.float32(10 / np.log(10))
     shade = np.clip(1 + (decibels - decibels.max()) / picture.RANGE_DB, 0, 1)
     pixels = matplotlib.colormaps["magma"](shade, bytes=True)[..., :3]
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "WEBP", quality=60, method=4)
-    return buffer.getvalue()
+    return _webp(Image.fromarray(np.ascontiguousarray(pixels)))
 
 
 def recording_webp(file: BinaryIO, config: AudioConfig, *, seconds: float) -> bytes:
-    """Returns spectrogram_webp of an audio file, read in blocks.
+    """Returns the spectrogram of an audio file as spectrogram_webp draws it.
+
+    The file is read block by block.
 
     Args:
-      file: of any kind that audio/decoders.py knows.
-      config: the front end.
-      seconds: about how long it is.
+      file: Audio in any format that audio/decoders.py reads.
+      config: Front end.
+      seconds: Approximate length of the audio.
 
     Raises:
-      AudioError: it cannot be decoded.
+      AudioError: The file cannot be decoded.
     """
 
     def frames() -> Iterator[npt.NDArray[np.float32]]:
@@ -111,45 +103,49 @@ def recording_webp(file: BinaryIO, config: AudioConfig, *, seconds: float) -> by
 
 
 def png_to_webp(png: bytes) -> bytes:
-    """Returns a PNG picture as WebP, which takes a fraction of its bytes."""
+    """Returns a PNG picture as WebP, which is several times smaller."""
     from PIL import Image
 
+    return _webp(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def _webp(image: Any) -> bytes:
     buffer = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").save(buffer, "WEBP", quality=60, method=4)
+    image.save(buffer, "WEBP", quality=60, method=4)
     return buffer.getvalue()
 
 
 def draw_recordings(dataset: str, count: int) -> list[str]:
-    """Writes DATASET/pictures/SPLIT-ID.png of up to count recordings.
+    """Draws the log-mel of up to `count` recordings into DATASET/pictures/SPLIT-ID.png.
 
-    Which ones follows from their ids alone: as the eval split is small, it is drawn first, but
-    never more than half of them.
+    Equal datasets give equal choices: the first recordings of the eval split, up to half of the
+    count, then the first of the train split.
 
     Args:
-      dataset: a finished dataset.
-      count: how many.
+      dataset: Folder of a finished dataset.
+      count: Largest number of pictures.
 
     Returns:
-      The pictures' paths.
+      The paths of the pictures.
     """
     info = json.loads(files.read_text(files.join(dataset, contract.DATASET_INFO)))
     audio = AudioConfig.from_json(json.dumps(info["audio"]))
     text = files.read_text(files.join(dataset, contract.RECORDINGS))
     rows = [json.loads(line) for line in text.splitlines()]
     held_out = [row for row in rows if row["split"] == contract.EVAL][: count // 2]
-    others = [row for row in rows if row["split"] == contract.TRAIN]
-    return [_draw(dataset, row, audio) for row in [*held_out, *others[: count - len(held_out)]]]
+    training = [row for row in rows if row["split"] == contract.TRAIN][: count - len(held_out)]
+    return [_draw_recording(dataset, row, audio) for row in [*held_out, *training]]
 
 
-def _draw(dataset: str, row: dict[str, Any], audio: AudioConfig) -> str:
+def _draw_recording(dataset: str, row: dict[str, Any], audio: AudioConfig) -> str:
     shard = files.join(dataset, contract.split_folder(row["split"]), row["shard"])
     with files.open_read(shard) as file:
         file.seek(row["offset"])
         records = read_tfrecord(io.BytesIO(file.read(row["n_bytes"])))
         frames = np.concatenate([log_mel_of(record, audio) for record in records])
-    title = row["source_uri"].encode("utf-8", "replace").decode().rsplit("/", 1)[-1]
+    name = row["source_uri"].encode("utf-8", "replace").decode().rsplit("/", 1)[-1]
+    title = name.replace("$", r"\$")  # matplotlib would take what follows a dollar for a formula
     path = files.join(dataset, _FOLDER, f"{row['split']}-{row['recording_id'][:12]}.png")
     with files.write_whole(path) as file:
-        # A dollar sign would start a formula.
-        spectrogram_png(file, frames.astype(np.float32), audio, title=title.replace("$", r"\$"))
+        file.write(picture.spectrogram_png([frames.astype(np.float32)], audio, title=title))
     return path

@@ -1,6 +1,7 @@
-"""Judging a model by what it generates; its next-frame error is told beside it.
+"""Evaluation of a model: its figures, its verdict, and pictures of some rollouts.
 
-The model with the lowest next-frame error drones (docs/lab/experiments.md). The command and
+The verdict depends on free-running rollouts. The next-frame error is only reported, because the
+model with the lowest error drones (docs/lab/experiments.md). The command `nocturne evaluate` and
 the TFX component both call `evaluate`.
 """
 
@@ -18,13 +19,14 @@ from audio.errors import ConfigMismatchError, UsageError
 from generator.inference import Model, load_model
 from pipeline.config.sections import EvaluateSettings
 from pipeline.evaluation.next_frame_figures import next_frame_figures
-from pipeline.evaluation.rollout_figures import measure
-from pipeline.evaluation.rollouts import Listening, listen
+from pipeline.evaluation.rollout_figures import measure_rollouts
+from pipeline.evaluation.rollouts import RolloutSet, make_rollouts
 from pipeline.evaluation.verdict import REPORT, Verdict, judge
 from pipeline.spectrograms import comparison_png
 from storage import files
 from trainer.data.windows import Dataset, open_dataset
 
+# Number of rollouts that are drawn.
 _N_PICTURES = 4
 
 
@@ -36,18 +38,19 @@ def evaluate(
     last_blessed: Mapping[str, Any] | None = None,
     pictures: pathlib.Path | None = None,
 ) -> Verdict:
-    """Judges a model by the eval split of a dataset.
+    """Evaluates a model on the held-out recordings of a dataset.
 
     Args:
-      model_path: a folder that the trainer wrote.
-      dataset_path: a finished dataset.
-      settings: rollouts and limits.
-      last_blessed: the verdict on the last blessed model, see read_verdict.
-      pictures: a folder for spectrograms of a few rollouts beside real ones; none unless given.
+      model_path: Folder that the trainer wrote.
+      dataset_path: Folder of a finished dataset.
+      settings: Number and length of the rollouts, and the limits.
+      last_blessed: Content of the evaluation.json of the last blessed model, see read_verdict.
+      pictures: Folder for spectrograms of some rollouts and of the recordings that they continue.
+        Without it, nothing is drawn.
 
     Raises:
-      IncompleteError: the model or the dataset is not whole.
-      ConfigMismatchError: they were made with different front ends.
+      IncompleteError: The model or the dataset is not complete.
+      ConfigMismatchError: Model and dataset have different front ends.
     """
     dataset = open_dataset(dataset_path)
     model = load_model(model_path)
@@ -62,75 +65,80 @@ def evaluate_model(
     last_blessed: Mapping[str, Any] | None = None,
     pictures: pathlib.Path | None = None,
 ) -> Verdict:
-    """Judges a loaded model; see evaluate."""
+    """Evaluates a model that is loaded already; see evaluate."""
     if model.audio.fingerprint != dataset.audio.fingerprint:
         raise ConfigMismatchError(
             f"the model's front end is {model.audio.fingerprint}, the dataset's is "
             f"{dataset.audio.fingerprint}. Train on this dataset, or evaluate on the model's own: "
             f"{model.info['dataset']['path']}."
         )
-    known = {
+    ids = {
         "model_id": model.info["model_id"],
         "dataset_id": dataset.info["dataset_id"],
     }
-    measured = next_frame_figures(model, dataset)
-    if measured["mse"] is None:
-        return judge(measured, settings, last_blessed, **known)
-    heard = listen(
+    figures = next_frame_figures(model, dataset)
+    if figures["mse"] is None:
+        return judge(figures, settings, last_blessed, **ids)
+    rollout_set = make_rollouts(
         model,
         dataset,
         rollouts=settings.rollouts,
         seconds=settings.rollout_seconds,
     )
-    found = measure(heard, dataset)
-    measured |= dataclasses.asdict(found.figures)
+    measured = measure_rollouts(rollout_set, dataset)
+    figures |= dataclasses.asdict(measured.figures)
     if pictures is not None:
-        _draw(heard, pictures)
-    return judge(measured, settings, last_blessed, clips=found.clips, **known)
+        _draw(rollout_set, pictures)
+    return judge(figures, settings, last_blessed, clips=measured.clips, **ids)
 
 
 def read_verdict(path: str) -> dict[str, Any]:
-    """Returns the evaluation.json of an earlier evaluation.
+    """Returns the content of an evaluation.json.
 
     Raises:
-      UsageError: it is none.
+      UsageError: The file cannot be read or is not an evaluation.
     """
     try:
-        found = json.loads(files.read_text(path))
-        found["figures"], found["blessed"]
+        verdict = json.loads(files.read_text(path))
+        verdict["figures"], verdict["blessed"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UsageError(
             f"{path}: not an evaluation ({type(error).__name__}). Give the {REPORT} that `nocturne "
             "evaluate --output` or a training pipeline wrote."
         ) from error
-    return dict(found)
+    return dict(verdict)
 
 
 def find_last_blessed(paths: Iterable[str]) -> dict[str, Any] | None:
-    """Returns the last of some evaluations that blessed its model; None where none did.
+    """Returns the newest verdict that blessed its model, or None if there is none.
 
     Args:
-      paths: evaluations, oldest first; those that are not there are passed over.
+      paths: Paths of evaluation.json files, oldest first. Files that do not exist are ignored.
     """
     for path in reversed(list(paths)):
         if files.exists(path):
-            found = read_verdict(path)
-            if found["blessed"]:
-                return found
+            verdict = read_verdict(path)
+            if verdict["blessed"]:
+                return verdict
     return None
 
 
-def _draw(heard: Listening, folder: pathlib.Path) -> None:
-    """Draws a few rollouts, each after its primer and above how the recording went on."""
+def _draw(rollout_set: RolloutSet, folder: pathlib.Path) -> None:
+    """Draws some rollouts after their primers, each above the recording that it continues."""
     folder.mkdir(parents=True, exist_ok=True)
-    count = len(heard.primers)
+    count = len(rollout_set.primers)
     for index in np.unique(np.linspace(0, count - 1, _N_PICTURES).astype(int)):
-        whole = heard.primers[index].log_mel
-        start = whole[: len(whole) - len(heard.made.frames[index])]
-        made = np.nan_to_num(np.concatenate([start, heard.made.frames[index]]))
+        recording = rollout_set.primers[index].log_mel
+        rollout = rollout_set.rollouts.frames[index]
+        primer = recording[: len(recording) - len(rollout)]
         comparison_png(
             folder / f"rollout-{index:02d}.png",
-            {"a rollout after the primer (white line)": made, "how the recording went on": whole},
-            heard.audio,
-            primer_frames=len(start),
+            {
+                "a rollout after the primer (white line)": np.nan_to_num(
+                    np.concatenate([primer, rollout])
+                ),
+                "the recording itself": recording,
+            },
+            rollout_set.audio,
+            primer_frames=len(primer),
         )

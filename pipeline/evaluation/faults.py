@@ -1,7 +1,7 @@
-"""What is wrong with a rollout, by the health check's limits and by what real music does.
+"""Faults of rollouts, by the limits of the health check and by those of real passages.
 
-Every collection has its own stillest, loudest and most repetitive passages; a rollout that goes
-well beyond all of them is at fault.
+Every collection has its own stillest, loudest and most repetitive passages. A rollout that goes
+well beyond all of them has a fault.
 """
 
 from __future__ import annotations
@@ -25,26 +25,31 @@ DIVERGED: Final = "diverged"
 FADING: Final = "fading"
 FAULTS: Final = (DEAD, DRONE, LOOP, DIVERGED, FADING)
 
-# What the health check calls them, which looks at each clip by itself.
-_BY_HEALTH = {
+# The names that the health check, which looks at each clip by itself, has for the same faults.
+_HEALTH_CHECK_NAMES = {
     "silent": DEAD,
     "frozen": DRONE,
     "looping": LOOP,
     "diverged": DIVERGED,
     "not_finite": DIVERGED,
 }
-# How far beyond the utmost of the real passages: of any 30 clips one is beyond the others.
-_STILLER = 0.7
-_NEARER_TO_A_LOOP = 0.3
-_LOUDER_DB = 6.0
-_FADES_DB = 12.0
+# The limits lie beyond the most extreme real passage, because among any 30 clips one is more
+# extreme than the other 29.
+# A drone moves less than this share of the stillest real passage.
+_DRONE_MOVEMENT = 0.7
+# A loop closes this share of the gap between the most repetitive real passage and a perfect loop.
+_LOOP_REPETITION = 0.3
+# A diverged clip ends this much louder than any real passage, dB.
+_DIVERGED_DB = 6.0
+# A fading clip loses at least this much level, dB.
+_FADING_DB = 12.0
 
 
-class Utmost:
-    """How still, repetitive, loud and fading real passages get.
+class FaultLimits:
+    """Limits beyond which a clip has a fault, taken from real passages.
 
     With m the movement of a clip's second half, r its repetition, e the level of its last quarter
-    and d its drift (see pipeline/evaluation/similarity.py), and over the real passages:
+    and d its drift (see pipeline/evaluation/similarity.py), and min and max over the real passages:
 
       drone     m < 0.7 min(m)
       loop      r > max(r) + 0.3 (1 - max(r))
@@ -53,39 +58,41 @@ class Utmost:
       dead      e < -60 dB re. full scale
 
     Args:
-      heard: real passages through the vocoder, [n_clips, n_frames, n_mels].
-      config: the front end.
+      real: Log-mel of real passages after the vocoder, [n_clips, n_frames, n_mels].
+      config: Front end.
     """
 
-    def __init__(self, heard: Float32, config: AudioConfig) -> None:
+    def __init__(self, real: Float32, config: AudioConfig) -> None:
         self._config = config
-        self._stillest = float(similarity.movement(_second_half(heard)).min())
-        self._most_repetitive = float(repetition(heard, config).max())
-        self._loudest = max(_ending_db(clip, config) for clip in heard)
-        self._fades = min(float(similarity.drift(heard, config).min()), -_FADES_DB)
+        self._min_movement = float(similarity.movement(_second_half(real)).min())
+        self._max_repetition = float(repetition(real, config).max())
+        self._max_ending_db = max(_ending_db(clip, config) for clip in real)
+        self._min_drift_db = min(float(similarity.drift(real, config).min()), -_FADING_DB)
 
-    def faults(self, made: Float32, heard: Float32) -> tuple[str, ...]:
-        """Returns the names of what is wrong with one clip, out of FAULTS.
+    def faults(self, frames: Float32, through_vocoder: Float32) -> tuple[str, ...]:
+        """Returns the faults of one clip, in the order of FAULTS.
 
         Args:
-          made: natural-log mel as the model gave it, [n_frames, n_mels].
-          heard: the same through the vocoder.
+          frames: Log-mel as the model returned it, [n_frames, n_mels].
+          through_vocoder: Log-mel of the same clip after the vocoder, [n_frames, n_mels].
         """
-        one = heard[None]
-        ending = _ending_db(heard, self._config)
-        most = self._most_repetitive
+        clip = through_vocoder[None]
+        ending_db = _ending_db(through_vocoder, self._config)
+        max_repetition = self._max_repetition
         checks = {
-            DEAD: ending < SILENCE_DB,
-            DRONE: similarity.movement(_second_half(one))[0] < _STILLER * self._stillest,
-            LOOP: repetition(one, self._config)[0] > most + _NEARER_TO_A_LOOP * (1 - most),
-            DIVERGED: ending > self._loudest + _LOUDER_DB,
-            FADING: similarity.drift(one, self._config)[0] < self._fades,
+            DEAD: ending_db < SILENCE_DB,
+            DRONE: similarity.movement(_second_half(clip))[0]
+            < _DRONE_MOVEMENT * self._min_movement,
+            LOOP: repetition(clip, self._config)[0]
+            > max_repetition + _LOOP_REPETITION * (1 - max_repetition),
+            DIVERGED: ending_db > self._max_ending_db + _DIVERGED_DB,
+            FADING: similarity.drift(clip, self._config)[0] < self._min_drift_db,
         }
-        found = {_BY_HEALTH[fault] for fault in examine(made, self._config)["faults"]}
-        found |= {name for name, is_so in checks.items() if is_so}
-        if DEAD in found:
-            found -= {DRONE, LOOP}  # silence does not move, and repeats itself
-        return tuple(name for name in FAULTS if name in found)
+        names = {_HEALTH_CHECK_NAMES[fault] for fault in examine(frames, self._config)["faults"]}
+        names |= {name for name, failed in checks.items() if failed}
+        if DEAD in names:
+            names -= {DRONE, LOOP}  # silence does not move, and repeats itself
+        return tuple(name for name in FAULTS if name in names)
 
 
 def _second_half(clips: Float32) -> Float32:

@@ -1,7 +1,7 @@
-"""How well a model says the next frame of real music, beside two guesses that need no model.
+"""Next-frame error of a model on held-out recordings, compared with two simple baselines.
 
-The model with the lowest error here drones (docs/lab/experiments.md): it is told, and blesses
-nothing.
+The model with the lowest error drones (docs/lab/experiments.md), so these figures are reported
+but do not affect the verdict.
 """
 
 from __future__ import annotations
@@ -19,38 +19,43 @@ from trainer.data.windows import Dataset, eval_windows, has_windows, read_chunks
 
 Float64 = npt.NDArray[np.float64]
 
+# Number of frames that the linear baseline sees.
 _HISTORY = 4
+# Ridge penalty of the linear baseline.
 _RIDGE = 1e-3
-_MOST_FRAMES = 50_000  # of training: enough for 66,000 coefficients that are held small
+# Training frames for the linear baseline: enough for its 66,000 regularised coefficients.
+_MAX_FRAMES = 50_000
 
 
 def next_frame_figures(model: Model, dataset: Dataset) -> dict[str, Any]:
-    """Returns errors over the eval split, teacher-forced: real frames before, always.
+    """Returns teacher-forced errors over the eval split: the model always sees real frames.
 
     Returns:
-      mse: mean squared error of the model's expected frame, normalised.
-      mse_ratio: that, of the error of repeating the last frame.
-      linear_mse_ratio: the same of a ridge regression on the last four frames.
-      nll: negative log-likelihood, nats a frame, in the head's own units; None where the model does
-        not say it. Compare models with the same head.
-      All None where no recording is held out that is long enough.
+      mse: Mean squared error of the model's expected frame, in normalised units.
+      repeat_last_mse: The same if the last frame is repeated.
+      mse_ratio: mse divided by repeat_last_mse.
+      linear_mse_ratio: Error of a ridge regression on the last four frames, divided by that of
+        repeating the last frame.
+      nll: Negative log-likelihood, nats per frame, in the head's own units; None if the model does
+        not report it. Only models with the same head can be compared.
+      All are None if no held-out recording is long enough.
     """
     train = model.info["train"]
     n_frames = model.info["anchor_frames"] + train["window_frames"]
     if not has_windows(dataset, contract.EVAL, n_frames):
         return dict.fromkeys(("mse", "repeat_last_mse", "mse_ratio", "linear_mse_ratio", "nll"))
-    linear = LinearGuess(dataset, floor=train["model_floor"])
+    baseline = LinearBaseline(dataset, floor=train["model_floor"])
     sums: dict[str, float] = {}
     count = 0
     for batch in eval_windows(
         dataset, split=contract.EVAL, window_frames=n_frames, batch_windows=train["batch_windows"]
     ):
         scores = model.signatures[contract.SCORE](log_mel=batch)
-        window = batch.numpy()[:, model.info["anchor_frames"] :]
-        found = {name: float(tf.reduce_sum(each)) for name, each in scores.items()}
-        found |= linear.errors(window)
-        sums = {name: sums.get(name, 0.0) + value for name, value in found.items()}
-        count += len(window)
+        windows = batch.numpy()[:, model.info["anchor_frames"] :]
+        errors = {name: float(tf.reduce_sum(values)) for name, values in scores.items()}
+        errors |= baseline.errors(windows)
+        sums = {name: sums.get(name, 0.0) + value for name, value in errors.items()}
+        count += len(windows)
     means = {name: value / count for name, value in sums.items()}
     return {
         "mse": means["mse"],
@@ -61,15 +66,15 @@ def next_frame_figures(model: Model, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-class LinearGuess:
-    """The next frame as a linear function of the last four, all bands to all bands.
+class LinearBaseline:
+    """Predicts the next frame as a linear function of the last four, all bands to all bands.
 
     W = (X'X / n + 0.001 I)^-1 X'Y / n over the training split, with X the newest normalised frame
-    and the changes to it from the three before, and Y the change to the next.
+    and its differences from the three frames before it, and Y the change to the next frame.
 
     Args:
-      dataset: a finished dataset.
-      floor: log-mel below this is raised to it, nats.
+      dataset: Finished dataset.
+      floor: Log-mel below this value is raised to it, nats.
 
     References:
       Hoerl and Kennard, "Ridge regression", 1970.
@@ -78,47 +83,47 @@ class LinearGuess:
     def __init__(self, dataset: Dataset, *, floor: float) -> None:
         self._floor = floor
         records = dataset.info["splits"][contract.TRAIN]["records"]
-        some = next(iter(read_chunks(dataset, contract.TRAIN)))
-        every = max(1, -(-records * len(some) // _MOST_FRAMES))
+        first_chunk = next(iter(read_chunks(dataset, contract.TRAIN)))
+        step = max(1, -(-records * len(first_chunk) // _MAX_FRAMES))
         pieces = [
             np.maximum(piece.numpy(), floor).astype(np.float64)
-            for piece in read_chunks(dataset, contract.TRAIN).shard(every, 0)
+            for piece in read_chunks(dataset, contract.TRAIN).shard(step, 0)
         ]
-        whole = np.concatenate(pieces)
-        self._mean, self._std = whole.mean(axis=0), np.maximum(whole.std(axis=0), MIN_STD)
-        size = _HISTORY * whole.shape[1]
-        squares, crossed = np.zeros((size, size)), np.zeros((size, whole.shape[1]))
+        frames = np.concatenate(pieces)
+        self._mean, self._std = frames.mean(axis=0), np.maximum(frames.std(axis=0), MIN_STD)
+        n_inputs, n_mels = _HISTORY * frames.shape[1], frames.shape[1]
+        xx, xy = np.zeros((n_inputs, n_inputs)), np.zeros((n_inputs, n_mels))
         for piece in pieces:
-            frames = (piece - self._mean) / self._std
-            if len(frames) > _HISTORY:
-                known = _history(frames[None])[0, _HISTORY - 1 : -1]
-                change = np.diff(frames, axis=0)[_HISTORY - 1 :]
-                squares += known.T @ known
-                crossed += known.T @ change
-        total = max(1, len(whole))
-        self._weights = np.linalg.solve(squares / total + _RIDGE * np.eye(size), crossed / total)
+            normalised = (piece - self._mean) / self._std
+            if len(normalised) > _HISTORY:
+                x = _history(normalised[None])[0, _HISTORY - 1 : -1]
+                y = np.diff(normalised, axis=0)[_HISTORY - 1 :]
+                xx += x.T @ x
+                xy += x.T @ y
+        n = max(1, len(frames))
+        self._weights = np.linalg.solve(xx / n + _RIDGE * np.eye(n_inputs), xy / n)
 
     def errors(self, windows: npt.NDArray[np.float32]) -> dict[str, float]:
-        """Returns sums over windows [n, n_frames, n_mels] of each one's mean squared error.
+        """Returns mean squared errors, summed over windows [n, n_frames, n_mels].
 
         Returns:
-          `linear`, and `repeat` for repeating the last frame: both in the same units.
+          `linear` for this baseline and `repeat` for repeating the last frame, in the same units.
         """
         frames = (np.maximum(windows, self._floor).astype(np.float64) - self._mean) / self._std
         change = np.diff(frames, axis=1)
-        missed = change - _history(frames)[:, :-1] @ self._weights
+        residual = change - _history(frames)[:, :-1] @ self._weights
         return {
-            "linear": float(np.square(missed).mean(axis=(1, 2)).sum()),
+            "linear": float(np.square(residual).mean(axis=(1, 2)).sum()),
             "repeat": float(np.square(change).mean(axis=(1, 2)).sum()),
         }
 
 
 def _history(frames: Float64) -> Float64:
-    """Returns each frame and the changes that led to it: [n, n_frames, 4 * n_mels].
+    """Returns each frame and its differences from the three before it: [n, n_frames, 4 * n_mels].
 
-    Before the first frame there was, as far as is known, the first frame.
+    The frames before the first one are taken to be equal to it.
     """
     padded = np.concatenate([np.repeat(frames[:, :1], _HISTORY - 1, axis=1), frames], axis=1)
     count = frames.shape[1]
     older = [padded[:, _HISTORY - 1 - back :][:, :count] for back in range(1, _HISTORY)]
-    return np.concatenate([frames, *(frames - each for each in older)], axis=2)
+    return np.concatenate([frames, *(frames - frame for frame in older)], axis=2)

@@ -1,7 +1,7 @@
-"""Passages of real recordings to hold rollouts against: from their middles, as long as is wanted.
+"""Passages cut from the middles of recordings, for comparison with rollouts.
 
-A dataset stores a recording in chunks, one record after the other. A passage may begin in one and
-end in a later one.
+A dataset stores a recording in chunks, one record after another. A passage may begin in one chunk
+and end in a later one.
 
   recording |--------------------------------------------------|
   chunks    |1024 frames  |1024 frames  |1024 frames  |rest    |
@@ -29,7 +29,7 @@ from trainer.data.windows import Dataset
 
 Float32 = npt.NDArray[np.float32]
 
-# Recordings fade in and out: of each end so much is left out.
+# Recordings fade in and out, so this share of their length is left out at each end.
 _EDGE = 0.1
 
 
@@ -38,10 +38,10 @@ class Passage:
     """A stretch of a recording.
 
     Attributes:
-      log_mel: natural-log mel, float32 [n_frames, n_mels].
-      recording_id: of the recording.
-      uri: where it was found.
-      first_frame: of the passage, in the recording.
+      log_mel: Natural-log mel, float32 [n_frames, n_mels].
+      recording_id: Id of the recording.
+      uri: Path of the recording when the dataset was prepared.
+      first_frame: Frame of the recording at which the passage begins.
     """
 
     log_mel: Float32
@@ -50,30 +50,31 @@ class Passage:
     first_frame: int
 
 
-def passage_frames(dataset: Dataset, split: str, wanted: int) -> int:
-    """Returns how long passages of a split can be: `wanted`, or less where all are too short.
+def passage_frames(dataset: Dataset, split: str, n_frames: int) -> int:
+    """Returns the length that passages of a split can have, in frames.
 
-    Then it is half of the longest middle, so that passages are not all the same one; 0 where the
-    split is empty.
+    It is `n_frames` if at least one recording is long enough. Otherwise it is half of the longest
+    middle, so that several different passages can be cut from it; 0 if the split is empty.
     """
     longest = max((_middle(row)[1] for row in _rows(dataset, split)), default=0)
-    return wanted if longest >= wanted else longest // 2
+    return n_frames if longest >= n_frames else longest // 2
 
 
-def passages(
-    dataset: Dataset, split: str, *, n_frames: int, count: int, each: int = 1
+def cut_passages(
+    dataset: Dataset, split: str, *, n_frames: int, count: int, neighbours: int = 1
 ) -> list[Passage]:
-    """Returns passages from the middles of recordings, evenly spread over them and over each.
+    """Returns passages from the middles of recordings, spread evenly over recordings and time.
 
     Args:
-      dataset: a finished dataset.
-      split: of it.
-      n_frames: length of each; see passage_frames.
-      count: how many; where there is little music they overlap, or are the same.
-      each: so many times as many, `each` after one another from the same recording.
+      dataset: Finished dataset.
+      split: Name of the split, `train` or `eval`.
+      n_frames: Length of each passage; see passage_frames.
+      count: Number of passages. If there is little music, they overlap or are equal.
+      neighbours: Number of passages that replace each one, next to each other in the same
+        recording: count * neighbours passages are returned.
 
     Raises:
-      InputError: no recording's middle is so long.
+      InputError: No recording has so long a middle.
     """
     rows = [row for row in _rows(dataset, split) if _middle(row)[1] >= n_frames]
     if not rows:
@@ -82,74 +83,76 @@ def passages(
             f"{dataset.path}: no recording of the {split} split is long enough for a passage of "
             f"{seconds:.1f} s from its middle. Add longer recordings."
         )
-    places: dict[str, list[int]] = {}
+    starts: dict[str, list[int]] = {}
     for index, share in collections.Counter(np.arange(count) * len(rows) // count).items():
-        start, length = _middle(rows[index])
-        room = length - n_frames
-        places[rows[index]["recording_id"]] = [
-            start + round(room * (i + 0.5) / (share * each)) for i in range(share * each)
+        first, length = _middle(rows[index])
+        room, n_passages = length - n_frames, share * neighbours
+        starts[rows[index]["recording_id"]] = [
+            first + round(room * (i + 0.5) / n_passages) for i in range(n_passages)
         ]
-    found = {
-        one.recording_id: [
-            dataclasses.replace(one, log_mel=one.log_mel[at : at + n_frames].copy(), first_frame=at)
-            for at in places[one.recording_id]
+    passages = {
+        recording.recording_id: [
+            dataclasses.replace(
+                recording,
+                log_mel=recording.log_mel[start : start + n_frames].copy(),
+                first_frame=start,
+            )
+            for start in starts[recording.recording_id]
         ]
-        for one in read_recordings(dataset, split, places)
+        for recording in read_whole_recordings(dataset, split, starts)
     }
-    return [passage for key in places for passage in found[key]]
+    return [passage for recording_id in starts for passage in passages[recording_id]]
 
 
-def read_recordings(
+def read_whole_recordings(
     dataset: Dataset, split: str, ids: Iterable[str] | None = None
 ) -> Iterator[Passage]:
-    """Yields whole recordings of a split, their chunks joined.
+    """Yields each recording of a split as one passage, with its chunks joined.
 
     Args:
-      dataset: a finished dataset.
-      split: of it.
-      ids: those to read; all unless given.
+      dataset: Finished dataset.
+      split: Name of the split, `train` or `eval`.
+      ids: Ids of the recordings to read; all by default.
     """
-    wanted = None if ids is None else set(ids)
-    rows = [row for row in _rows(dataset, split) if wanted is None or row["recording_id"] in wanted]
+    chosen = None if ids is None else set(ids)
+    rows = [row for row in _rows(dataset, split) if chosen is None or row["recording_id"] in chosen]
     folder = f"{dataset.path}/{contract.split_folder(split)}"
     for shard in dict.fromkeys(row["shard"] for row in rows):
-        here = {row["recording_id"]: row for row in rows if row["shard"] == shard}
-        yield from _joined(dataset, f"{folder}/{shard}", here)
+        in_shard = {row["recording_id"]: row for row in rows if row["shard"] == shard}
+        yield from _join_chunks(dataset, f"{folder}/{shard}", in_shard)
 
 
-def _joined(dataset: Dataset, shard: str, rows: Mapping[str, Any]) -> Iterator[Passage]:
+def _join_chunks(dataset: Dataset, shard: str, rows: Mapping[str, Any]) -> Iterator[Passage]:
     spec = {
         contract.LOG_MEL: tf.io.FixedLenFeature([], tf.string),
         contract.RECORDING_ID: tf.io.FixedLenFeature([], tf.string),
     }
-    pieces: dict[str, list[Float32]] = {}
+    chunks: dict[str, list[Float32]] = {}
     for raw in tf.data.TFRecordDataset(shard):
         record = tf.io.parse_single_example(raw, spec)
-        key = record[contract.RECORDING_ID].numpy().decode()
-        if key not in rows:
+        recording_id = record[contract.RECORDING_ID].numpy().decode()
+        if recording_id not in rows:
             continue
-        found = pieces.setdefault(key, [])
-        found.append(
-            decode_frames(record[contract.LOG_MEL][None], n_mels=dataset.audio.n_mels).numpy()
-        )
-        if len(found) == rows[key]["n_records"]:
+        frames = decode_frames(record[contract.LOG_MEL][None], n_mels=dataset.audio.n_mels)
+        chunks.setdefault(recording_id, []).append(frames.numpy())
+        if len(chunks[recording_id]) == rows[recording_id]["n_records"]:
             yield Passage(
-                log_mel=np.concatenate(pieces.pop(key)),
-                recording_id=key,
-                uri=rows[key]["source_uri"],
+                log_mel=np.concatenate(chunks.pop(recording_id)),
+                recording_id=recording_id,
+                uri=rows[recording_id]["source_uri"],
                 first_frame=0,
             )
 
 
 def _rows(dataset: Dataset, split: str) -> list[dict[str, Any]]:
-    """Returns what the dataset says of each recording of a split."""
+    """Returns the rows of recordings.jsonl that belong to a split."""
     with tf.io.gfile.GFile(f"{dataset.path}/{contract.RECORDINGS}") as file:
         rows = [json.loads(line) for line in file.read().splitlines()]
     return [row for row in rows if row["split"] == split]
 
 
 def _middle(row: Mapping[str, Any]) -> tuple[int, int]:
-    """Returns the first frame of a recording's middle, and how many it has."""
+    """Returns the first frame of a recording's middle, and its number of frames."""
     n_frames = int(row["n_frames"])
     edge = int(n_frames * _EDGE)
     return edge, n_frames - 2 * edge

@@ -1,4 +1,4 @@
-"""Rollouts beside real music: what the evaluator's figures are taken from."""
+"""Rollouts of a model and the real passages that they are compared with."""
 
 from __future__ import annotations
 
@@ -15,61 +15,66 @@ from audio.mel import log_mel
 from audio.vocoder import vocode
 from generator.inference import Model, roll_out
 from generator.requests import derive_seed
-from pipeline.evaluation.passages import Passage, passage_frames, passages
+from pipeline.evaluation.passages import Passage, cut_passages, passage_frames
 from trainer.data.windows import Dataset
 
 Float32 = npt.NDArray[np.float32]
 
-# The difference to more iterations is far below that between models.
+# Iterations of the vocoder. More of them change the figures far less than another model does.
 _VOCODER_ITERATIONS = 8
-# Training passages for one rollout: what other music of the collection is like is an anchor of the
-# verdict, and should not hang on which passages were taken.
-_OTHERS = 3
-# Primers that are continued twice, to see how different the two are: a third, and at least these.
-_LEAST_AGAIN = 8
+# Number of training passages per rollout. They say what other music of the collection is like, on
+# which the verdict depends, so there are enough of them that the choice hardly matters.
+_TRAINING_PASSAGES = 3
+# Every third primer is continued twice, to see how much two rollouts differ.
+_SECOND_SEED_EVERY = 3
+# Least number of primers that are continued twice, if there are as many.
+_MIN_SECOND_SEED = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Clips:
-    """Clips of one length, natural-log mel [n_clips, n_frames, n_mels].
+    """Clips of equal length as natural-log mel, [n_clips, n_frames, n_mels].
 
     Attributes:
-      frames: as they were made, or stored.
-      heard: the same once they are sound: through the vocoder and the front end.
+      frames: Frames as the model returned them, or as the dataset stores them.
+      through_vocoder: The same after the vocoder and the front end; possibly fewer frames.
     """
 
     frames: Float32
-    heard: Float32
+    through_vocoder: Float32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Listening:
-    """What there is to compare; clip i of each belongs to primer i, but for `others`.
+class RolloutSet:
+    """Rollouts and the real passages that they are compared with.
+
+    Clip i of `rollouts`, `continuations` and `same_recording` belongs to primer i.
 
     Attributes:
-      audio: the front end.
-      primers: passages of held-out recordings: the primer, and what the recording goes on with.
-      seeds: of the rollouts.
-      made: rollouts.
-      again: rollouts of some of the primers with other seeds.
-      again_of: which primers, evenly spread over all: the first alone would be of one recording.
-      real: how the recordings went on.
-      neighbours: other passages of the same recordings, in the same order.
-      others: passages of training recordings, more of them.
+      audio: Front end.
+      primers: Passages of held-out recordings: each is a primer and its continuation.
+      seeds: Seeds of the rollouts.
+      rollouts: Rollouts after the primers.
+      second_seed: Rollouts with a second seed, after some of the primers.
+      second_seed_of: Indices of these primers, spread evenly over all, because neighbouring ones
+        are of the same recording.
+      continuations: Real continuations of the primers.
+      same_recording: Other passages of the same recordings.
+      training_passages: Passages of training recordings, several for each rollout.
     """
 
     audio: AudioConfig
     primers: tuple[Passage, ...]
     seeds: tuple[int, ...]
-    made: Clips
-    again: Clips
-    again_of: tuple[int, ...]
-    real: Clips
-    neighbours: Clips
-    others: Clips
+    rollouts: Clips
+    second_seed: Clips
+    second_seed_of: tuple[int, ...]
+    continuations: Clips
+    same_recording: Clips
+    training_passages: Clips
 
 
-def listen(
+def make_rollouts(
     model: Model,
     dataset: Dataset,
     *,
@@ -77,95 +82,98 @@ def listen(
     seconds: float,
     temperature: float | None = None,
     seed: int = 0,
-) -> Listening:
-    """Rolls out after primers of held-out recordings; all sides pass through the vocoder.
+) -> RolloutSet:
+    """Rolls a model out after primers of held-out recordings, and vocodes both sides.
 
-    Where no recording is long enough, rollouts are shorter. Equal arguments give equal clips.
+    If no recording is long enough, the rollouts are shorter. Equal arguments give equal clips.
 
     Args:
-      model: a loaded model.
-      dataset: whose recordings it is held against.
-      rollouts: how many.
-      seconds: length of each.
-      temperature: see GenerateSettings.
-      seed: of all of the rollouts.
+      model: Loaded model.
+      dataset: Dataset whose recordings the rollouts are compared with.
+      rollouts: Number of rollouts.
+      seconds: Length of each.
+      temperature: See GenerateSettings.
+      seed: Seed from which the seeds of all rollouts are derived.
 
     Raises:
-      InputError: no recording is longer than a primer.
+      InputError: No recording is long enough for a primer and a continuation.
     """
     audio = model.audio
-    heard = model.info["train"]["primer_frames"]
-    wanted = heard + audio.frames_for(seconds)
-    whole = min(passage_frames(dataset, split, wanted) for split in contract.SPLITS)
-    n_frames = whole - heard
+    primer_frames = model.info["train"]["primer_frames"]
+    wanted = primer_frames + audio.frames_for(seconds)
+    length = min(passage_frames(dataset, split, wanted) for split in contract.SPLITS)
+    n_frames = length - primer_frames
     if n_frames < 2:
         raise InputError(
-            f"{dataset.path}: no recording is longer than two primers of {heard} frames, in each "
-            "split. Add longer recordings, or lower train.primer_frames."
+            f"{dataset.path}: each split needs a recording that is longer than two primers of "
+            f"{primer_frames} frames. Add longer recordings, or lower train.primer_frames."
         )
-    both = passages(dataset, contract.EVAL, n_frames=whole, count=rollouts, each=2)
-    primers = both[0::2]
-    others = passages(dataset, contract.TRAIN, n_frames=whole, count=_OTHERS * rollouts)
-    starts = _stack(primers)[:, :heard]
-    count_again = min(rollouts, max(_LEAST_AGAIN, rollouts // 3))
-    again_of = [index * rollouts // count_again for index in range(count_again)]
+    pairs = cut_passages(dataset, contract.EVAL, n_frames=length, count=rollouts, neighbours=2)
+    primers = pairs[0::2]
+    training = cut_passages(
+        dataset, contract.TRAIN, n_frames=length, count=_TRAINING_PASSAGES * rollouts
+    )
+    starts = _stack(primers)[:, :primer_frames]
+    n_second = min(rollouts, max(_MIN_SECOND_SEED, rollouts // _SECOND_SEED_EVERY))
+    second_seed_of = [index * rollouts // n_second for index in range(n_second)]
     seeds = [derive_seed(seed, index) for index in range(rollouts)]
-    made = roll_out(
+    frames = roll_out(
         model,
-        np.concatenate([starts, starts[again_of]]),
-        seeds=seeds + [derive_seed(seed, index, attempt=1) for index in again_of],
+        np.concatenate([starts, starts[second_seed_of]]),
+        seeds=seeds + [derive_seed(seed, index, attempt=1) for index in second_seed_of],
         n_frames=n_frames,
         temperature=temperature,
     )
-    return Listening(
+    return RolloutSet(
         audio=audio,
         primers=tuple(primers),
         seeds=tuple(seeds),
-        made=_clips(made[:rollouts], audio),
-        again=_clips(made[rollouts:], audio, again_of),
-        again_of=tuple(again_of),
-        real=_clips(_stack(primers)[:, heard:], audio),
-        neighbours=_clips(_stack(_far_neighbours(both))[:, heard:], audio),
-        others=_clips(_stack(others)[:, heard:], audio),
+        rollouts=_clips(frames[:rollouts], audio),
+        second_seed=_clips(frames[rollouts:], audio, second_seed_of),
+        second_seed_of=tuple(second_seed_of),
+        continuations=_clips(_stack(primers)[:, primer_frames:], audio),
+        same_recording=_clips(_stack(_distant_partners(pairs))[:, primer_frames:], audio),
+        training_passages=_clips(_stack(training)[:, primer_frames:], audio),
     )
 
 
-def _far_neighbours(both: Sequence[Passage]) -> list[Passage]:
-    """Returns for each first of two passages one of the same recording that lies far from it.
+def _distant_partners(pairs: Sequence[Passage]) -> list[Passage]:
+    """Returns, for the first passage of each pair, a distant passage of the same recording.
 
-    Passages of a recording follow one another: the second ones are turned by half their number.
+    The pairs of a recording follow one another in time. Their second passages are rotated by half
+    of their number, so that each first passage gets one from the other half of the recording.
     """
-    found: list[Passage] = []
-    for key in dict.fromkeys(passage.recording_id for passage in both):
-        here = [passage for passage in both[1::2] if passage.recording_id == key]
-        half = len(here) // 2
-        found += here[half:] + here[:half]
-    return found
+    partners: list[Passage] = []
+    for recording_id in dict.fromkeys(passage.recording_id for passage in pairs):
+        second = [passage for passage in pairs[1::2] if passage.recording_id == recording_id]
+        half = len(second) // 2
+        partners += second[half:] + second[:half]
+    return partners
 
 
-def _stack(found: Sequence[Passage]) -> Float32:
-    return np.stack([passage.log_mel for passage in found]).astype(np.float32)
+def _stack(passages: Sequence[Passage]) -> Float32:
+    return np.stack([passage.log_mel for passage in passages]).astype(np.float32)
 
 
 def _clips(frames: Float32, audio: AudioConfig, numbers: Sequence[int] | None = None) -> Clips:
-    """Returns clips with what is heard of them; what is not finite is heard as noise.
+    """Returns clips with their frames after the vocoder; values that are not finite become noise.
 
     Args:
-      frames: natural-log mel [n_clips, n_frames, n_mels].
-      audio: the front end.
-      numbers: of the clips, which the vocoder's phases begin with: two clips of one number differ
-        by their frames alone. From 0 unless given.
+      frames: Natural-log mel, [n_clips, n_frames, n_mels].
+      audio: Front end.
+      numbers: Number of each clip, from which the vocoder's initial phases follow, so that two
+        clips of one number differ only by their frames. 0, 1, 2, ... by default.
     """
     finite = np.nan_to_num(frames, nan=-20.0, posinf=20.0, neginf=-20.0).clip(-25.0, 25.0)
-    return Clips(frames=frames, heard=_vocoded(finite, audio, numbers))
+    return Clips(frames=frames, through_vocoder=_vocode(finite, audio, numbers))
 
 
-def _vocoded(clips: Float32, audio: AudioConfig, numbers: Sequence[int] | None) -> Float32:
-    """Returns what is seen of clips once they are sound: [n_clips, n_frames, n_mels]."""
-    heard = []
+def _vocode(clips: Float32, audio: AudioConfig, numbers: Sequence[int] | None) -> Float32:
+    """Returns log-mel of clips after the vocoder, [n_clips, n_frames, n_mels]."""
+    vocoded = []
     for number, clip in zip(numbers or range(len(clips)), clips, strict=True):
         rng = np.random.default_rng(number)
         samples = vocode(clip, audio, rng=rng, iterations=_VOCODER_ITERATIONS)
-        heard.append(log_mel(samples, audio)[: clips.shape[1]])
-    shortest = min(map(len, heard))
-    return np.stack([clip[:shortest] for clip in heard])
+        vocoded.append(log_mel(samples, audio)[: clips.shape[1]])
+    shortest = min(map(len, vocoded))
+    return np.stack([clip[:shortest] for clip in vocoded])

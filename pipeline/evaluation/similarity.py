@@ -1,8 +1,8 @@
-"""How much generated frames are like real ones: movement, rhythm, variety, distance.
+"""Figures of clips that are compared with real ones: movement, rhythm, variety, distance.
 
-All functions take natural-log mel of several clips, [n_clips, n_frames, n_mels]. Compare with real
-clips that went through the same vocoder: Griffin-Lim alone moves statistics more than a change of
-style does.
+All functions take natural-log mel of several clips, [n_clips, n_frames, n_mels]. Compare them with
+real clips that went through the same vocoder: Griffin-Lim alone changes these figures more than
+another style does.
 """
 
 from __future__ import annotations
@@ -16,90 +16,100 @@ from audio.quality import FLOOR_NATS, level_db
 Floating = npt.NDArray[np.floating]
 Float64 = npt.NDArray[np.float64]
 
+# Length of the segments that segment_statistics describes, seconds.
 _SEGMENT_SECONDS = 3.0
-_SHORTEST_BEAT, _LONGEST_BEAT = 0.2, 1.2  # seconds
-_SMALLEST_RISE = 1e-3
+# Shortest period of a beat, seconds.
+_MIN_BEAT_SECONDS = 0.2
+# Longest period of a beat, seconds.
+_MAX_BEAT_SECONDS = 1.2
+# Added to spectral flux before its logarithm is taken, nats.
+_MIN_FLUX = 1e-3
+# Bandwidths of the kernels, as multiples of the median squared distance within the reference.
 _BANDWIDTHS = (1.0, 4.0, 16.0, 64.0)
+# Lowest level that counts for drift, dB re. full scale.
+_MIN_LEVEL_DB = -80.0
 
 
 def movement(clips: Floating) -> Float64:
     """Returns the mean rise from frame to frame of each clip, nats (spectral flux)."""
-    heard = np.maximum(clips, FLOOR_NATS).astype(np.float64)
-    return np.asarray(np.maximum(np.diff(heard, axis=1), 0).mean(axis=(1, 2)))
+    return np.asarray(np.maximum(np.diff(_floored(clips), axis=1), 0).mean(axis=(1, 2)))
 
 
 def variance(clips: Floating) -> Float64:
-    """Returns the variance over time of each clip, the mean over bands, nats²."""
-    return np.asarray(np.maximum(clips, FLOOR_NATS).astype(np.float64).var(axis=1).mean(axis=1))
+    """Returns the variance over time of each clip, averaged over bands, nats²."""
+    return np.asarray(_floored(clips).var(axis=1).mean(axis=1))
 
 
 def drift(clips: Floating, config: AudioConfig) -> Float64:
-    """Returns how far the level of the last quarter of each clip is from the first's, dB."""
+    """Returns the level of each clip's last quarter minus that of its first quarter, dB."""
     quarter = max(1, clips.shape[1] // 4)
-    levels = [np.maximum(level_db(clip, config), -80.0) for clip in clips]
-    return np.array([each[-quarter:].mean() - each[:quarter].mean() for each in levels])
+    levels = [np.maximum(level_db(clip, config), _MIN_LEVEL_DB) for clip in clips]
+    return np.array([level[-quarter:].mean() - level[:quarter].mean() for level in levels])
 
 
 def rhythm(clips: Floating, config: AudioConfig) -> Float64:
-    """Returns how regular onsets are: the highest autocorrelation at a beat's distance, 0 to 1.
+    """Returns how regular the onsets of each clip are, 0 to 1.
 
-    It is that of the logarithm of spectral flux, over lags of 0.2 to 1.2 s.
+    It is the highest autocorrelation of the logarithm of spectral flux, over lags of 0.2 to 1.2 s.
     """
-    heard = np.maximum(clips, FLOOR_NATS).astype(np.float64)
-    strengths = np.log(np.maximum(np.diff(heard, axis=1), 0).mean(axis=2) + _SMALLEST_RISE)
+    flux = np.maximum(np.diff(_floored(clips), axis=1), 0).mean(axis=2)
+    strengths = np.log(flux + _MIN_FLUX)
     strengths -= strengths.mean(axis=1, keepdims=True)
     n_frames = strengths.shape[1]
     lags = range(
-        round(_SHORTEST_BEAT * config.frames_per_second),
-        min(round(_LONGEST_BEAT * config.frames_per_second), n_frames - 2) + 1,
+        round(_MIN_BEAT_SECONDS * config.frames_per_second),
+        min(round(_MAX_BEAT_SECONDS * config.frames_per_second), n_frames - 2) + 1,
     )
     if not lags:
         return np.zeros(len(strengths))
     power = np.maximum(np.square(strengths).mean(axis=1), 1e-12)
-    found = [(strengths[:, lag:] * strengths[:, :-lag]).mean(axis=1) / power for lag in lags]
-    return np.asarray(np.maximum(np.max(found, axis=0), 0.0))
+    correlations = [(strengths[:, lag:] * strengths[:, :-lag]).mean(axis=1) / power for lag in lags]
+    return np.asarray(np.maximum(np.max(correlations, axis=0), 0.0))
 
 
 def attack(clips: Floating) -> Float64:
-    """Returns how much steeper each clip rises than it falls: a reversed one changes sign.
+    """Returns how much steeper each clip rises than it falls. Played backwards, the sign changes.
 
     With d the changes of log-mel from frame to frame, over all frames and bands, it is
-    mean(d³) / mean(d²)^1.5. Struck and plucked notes rise within a frame and fall for a second: 0.2
-    to 2. What has no direction of time has 0.
+    mean(d³) / mean(d²)^1.5. Struck and plucked notes rise within a frame and fall for a second,
+    which gives 0.2 to 2. A signal that sounds the same backwards has 0.
 
     References:
       Schreiber and Schmitz, "Discrimination power of measures for nonlinearity in a time series",
         1997: the statistic, as a test of reversibility.
     """
-    change = np.diff(np.maximum(clips, FLOOR_NATS).astype(np.float64), axis=1)
+    change = np.diff(_floored(clips), axis=1)
     power = np.maximum(np.square(change).mean(axis=(1, 2)), 1e-12)
     return np.asarray((change**3).mean(axis=(1, 2)) / power**1.5)
 
 
-def statistics(clips: Floating, config: AudioConfig) -> Float64:
-    """Returns mean, deviation and flux of each band over stretches of 3 s: [n, 3 * n_mels]."""
+def segment_statistics(clips: Floating, config: AudioConfig) -> Float64:
+    """Returns mean, standard deviation and flux of each band, for segments of 3 s.
+
+    Returns:
+      float64 [n_segments, 3 * n_mels]; the segments of a clip follow one another.
+    """
     size = max(2, min(config.frames_for(_SEGMENT_SECONDS), clips.shape[1]))
-    heard = np.maximum(clips, FLOOR_NATS).astype(np.float64)
     count = clips.shape[1] // size
-    pieces = heard[:, : count * size].reshape(-1, size, clips.shape[2])
-    rises = np.maximum(np.diff(pieces, axis=1), 0).mean(axis=1)
-    return np.concatenate([pieces.mean(axis=1), pieces.std(axis=1), rises], axis=1)
+    segments = _floored(clips)[:, : count * size].reshape(-1, size, clips.shape[2])
+    flux = np.maximum(np.diff(segments, axis=1), 0).mean(axis=1)
+    return np.concatenate([segments.mean(axis=1), segments.std(axis=1), flux], axis=1)
 
 
 class KernelDistance:
     """Unbiased squared maximum mean discrepancy from a reference, times 1000.
 
-    With k the kernel, x the reference and y what is held against it, it is mean k(x, x') + mean
-    k(y, y') - 2 mean k(x, y), over pairs from different clips. The kernel is the mean of Gaussians
-    whose bandwidths are multiples of the median distance within the reference, on features that are
-    standardised by the reference: fixed for all that is held against it. With one bandwidth alone,
-    everything that is far would be equally far. The same distribution has 0 on average, which
-    includes values below; 2000 is the most.
+    With k the kernel, x the reference and y the compared features, it is mean k(x, x') + mean
+    k(y, y') - 2 mean k(x, y), over pairs from different clips. The kernel is a mean of Gaussians
+    whose bandwidths are multiples of the median distance within the reference. Bandwidths and
+    standardisation follow from the reference alone, so they are the same for everything that is
+    compared with it. With a single bandwidth, all that is far away would be equally far. Equal
+    distributions have 0 on average, so single values may be negative; the maximum is 2000.
 
     Args:
-      reference: features of real clips, [n, n_features].
-      per_clip: rows that come from one clip, one after the other; they are alike without being the
-        same distribution, and are no pairs.
+      reference: Features of real clips, [n, n_features].
+      per_clip: Number of consecutive rows that come from one clip. Such rows resemble each other
+        whatever their distribution, so they do not form pairs.
 
     References:
       Gretton et al., "A kernel two-sample test", 2012: the estimator. Chung et al., "KAD", 2025:
@@ -110,35 +120,35 @@ class KernelDistance:
         self._centre = reference.mean(axis=0)
         self._scale = np.maximum(reference.std(axis=0), 1e-6)
         self._per_clip = per_clip
-        self._reference = self.standardised(reference)
+        self._reference = self.standardise(reference)
         squared = _squared_distances(self._reference, self._reference)
-        apart = squared[~np.eye(len(squared), dtype=bool)]
-        self._bandwidth = max(float(np.median(apart)), 1e-12)
+        between = squared[~np.eye(len(squared), dtype=bool)]
+        self._bandwidth = max(float(np.median(between)), 1e-12)
         kernel = self._kernel(self._reference, self._reference)
         self._within = float(self._mean_of_pairs(kernel, np.ones((1, len(kernel))))[0])
 
-    def standardised(self, features: Floating) -> Float64:
-        """Returns features [..., n_features] in deviations of the reference from its mean."""
+    def standardise(self, features: Floating) -> Float64:
+        """Returns features [..., n_features] standardised by the reference's mean and deviation."""
         return np.asarray((features - self._centre) / self._scale)
 
     def __call__(self, features: Floating) -> float:
         """Returns the distance of features [n, n_features] of two clips or more."""
-        return float(self.draws(features, np.ones((1, len(features) // self._per_clip)))[0])
+        return float(self.resample(features, np.ones((1, len(features) // self._per_clip)))[0])
 
-    def draws(self, features: Floating, weights: Floating) -> Float64:
-        """Returns the distances of clips drawn again, for a bootstrap; the reference stays.
+    def resample(self, features: Floating, weights: Floating) -> Float64:
+        """Returns the distances of bootstrap samples of clips from the same reference.
 
         Args:
-          features: [n_clips * per_clip, n_features].
-          weights: how often each clip is drawn, [n_draws, n_clips], see resamples.
+          features: Features of the clips, [n_clips * per_clip, n_features].
+          weights: How often each clip is drawn, [n_draws, n_clips], see bootstrap_weights.
 
         Returns:
           [n_draws].
         """
-        others = self.standardised(features)
+        standardised = self.standardise(features)
         rows = np.repeat(np.asarray(weights, np.float64), self._per_clip, axis=1)
-        across = rows @ self._kernel(others, self._reference).mean(axis=1) / rows.sum(axis=1)
-        within = self._mean_of_pairs(self._kernel(others, others), rows)
+        across = rows @ self._kernel(standardised, self._reference).mean(axis=1) / rows.sum(axis=1)
+        within = self._mean_of_pairs(self._kernel(standardised, standardised), rows)
         return np.asarray(1000 * (self._within + within - 2 * across))
 
     def _kernel(self, a: Floating, b: Floating) -> Float64:
@@ -148,14 +158,14 @@ class KernelDistance:
     def _mean_of_pairs(self, kernel: Float64, weights: Float64) -> Float64:
         """Returns the mean over pairs from different clips, for weights [n_draws, n]."""
         clip = np.arange(len(kernel)) // self._per_clip
-        apart = clip[:, None] != clip[None]
-        total = np.einsum("di,ij,dj->d", weights, np.where(apart, kernel, 0), weights)
-        pairs = np.einsum("di,ij,dj->d", weights, apart.astype(np.float64), weights)
+        is_pair = clip[:, None] != clip[None]
+        total = np.einsum("di,ij,dj->d", weights, np.where(is_pair, kernel, 0), weights)
+        pairs = np.einsum("di,ij,dj->d", weights, is_pair.astype(np.float64), weights)
         return np.asarray(total / np.maximum(pairs, 1e-12))
 
 
-def resamples(n_clips: int, rng: np.random.Generator, *, n_draws: int = 400) -> Float64:
-    """Returns how often each clip is drawn, with replacement: [n_draws, n_clips].
+def bootstrap_weights(n_clips: int, rng: np.random.Generator, *, n_draws: int = 400) -> Float64:
+    """Returns how often each clip is drawn with replacement, [n_draws, n_clips].
 
     References:
       Efron and Tibshirani, "An introduction to the bootstrap", 1993.
@@ -163,10 +173,15 @@ def resamples(n_clips: int, rng: np.random.Generator, *, n_draws: int = 400) -> 
     return rng.multinomial(n_clips, np.full(n_clips, 1 / n_clips), size=n_draws).astype(np.float64)
 
 
-def interval(draws: Floating) -> tuple[float, float]:
-    """Returns the middle 90% of bootstrap draws."""
+def middle_90_percent(draws: Floating) -> tuple[float, float]:
+    """Returns the 5th and the 95th percentile of bootstrap draws."""
     low, high = np.quantile(draws, (0.05, 0.95))
     return float(low), float(high)
+
+
+def _floored(clips: Floating) -> Float64:
+    """Returns clips with everything below the floor of hearing raised to it."""
+    return np.maximum(clips, FLOOR_NATS).astype(np.float64)
 
 
 def _squared_distances(a: Floating, b: Floating) -> Float64:

@@ -1,4 +1,4 @@
-"""Good and bad models, judged by the code that judges every model."""
+"""Good and bad models get the right verdict, by the code that evaluates every model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from beam_transforms.sources import find_sources
 from pipeline.config.sections import EvaluateSettings
 from pipeline.demo.corpus import render_corpus
 from pipeline.evaluation import evaluate
-from pipeline.evaluation.passages import read_recordings
+from pipeline.evaluation.passages import read_whole_recordings
 from pipeline.evaluation.verdict import REPORT, Verdict, format_table
 from tests.support import signals
 from tests.support.standin import PRIMER_FRAMES, stand_in
@@ -60,9 +60,9 @@ def music(corpus) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def going_on(music) -> Callable[[Float32, int, int], Float32]:
-    """Plays another passage of the recording that the primer is from: as good as can be."""
-    held_out = [one.log_mel for one in read_recordings(music, contract.EVAL)]
+def continuing(music) -> Callable[[Float32, int, int], Float32]:
+    """Plays another passage of the recording that the primer is from: as good as a model can be."""
+    held_out = [recording.log_mel for recording in read_whole_recordings(music, contract.EVAL)]
 
     def play(primer: Float32, n_frames: int, seed: int) -> Float32:
         def misses(recording: Float32) -> float:
@@ -77,7 +77,7 @@ def going_on(music) -> Callable[[Float32, int, int], Float32]:
     return play
 
 
-def judged(dataset: Dataset, play: Callable[[Float32, int, int], Float32]) -> Verdict:
+def verdict_on(dataset: Dataset, play: Callable[[Float32, int, int], Float32]) -> Verdict:
     return evaluate.evaluate_model(stand_in(dataset, play), dataset, SETTINGS)
 
 
@@ -86,10 +86,10 @@ def failed(verdict: Verdict) -> str:
     return "\n".join(reason for reason in verdict.reasons if reason.startswith("FAIL"))
 
 
-def test_a_model_that_plays_on_in_the_style_of_its_primer_is_blessed(music, going_on) -> None:
-    verdict = judged(music, going_on)
+def test_a_model_that_plays_on_in_the_style_of_its_primer_is_blessed(music, continuing) -> None:
+    verdict = verdict_on(music, continuing)
     assert verdict.blessed, verdict.reasons
-    assert verdict == judged(music, going_on)
+    assert verdict == verdict_on(music, continuing)
     figures = verdict.figures
     assert figures["rollouts"] == len(verdict.clips) == 12
     assert figures["seconds"] == pytest.approx(5, abs=0.03)
@@ -107,7 +107,7 @@ def test_a_model_that_plays_on_in_the_style_of_its_primer_is_blessed(music, goin
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda frames, rng: frames[::-1], "rises more steeply"),
+        (lambda frames, rng: frames[::-1], "attack sharpness"),
         (lambda frames, rng: frames[rng.permutation(len(frames))], "movement is"),
         (lambda frames, rng: np.repeat(frames.mean(axis=0)[None], len(frames), axis=0), "drone"),
         (lambda frames, rng: np.resize(frames[:20], frames.shape), "loop"),
@@ -116,33 +116,35 @@ def test_a_model_that_plays_on_in_the_style_of_its_primer_is_blessed(music, goin
         (lambda frames, rng: frames * np.nan, "diverged"),
     ],
 )
-def test_what_is_done_to_it_is_seen(music, going_on, spoil, said: str) -> None:
+def test_each_kind_of_damage_is_noticed(music, continuing, spoil, said: str) -> None:
     def play(primer: Float32, n_frames: int, seed: int) -> Float32:
-        return spoil(going_on(primer, n_frames, seed), np.random.default_rng(seed))
+        return spoil(continuing(primer, n_frames, seed), np.random.default_rng(seed))
 
-    assert said in failed(judged(music, play))
+    assert said in failed(verdict_on(music, play))
 
 
-def test_a_model_that_says_the_same_after_every_seed_is_refused(music, going_on) -> None:
+def test_a_model_that_plays_the_same_after_every_seed_is_refused(music, continuing) -> None:
     def play(primer: Float32, n_frames: int, seed: int) -> Float32:
-        return going_on(primer, n_frames, int(np.abs(primer).sum()))
+        return continuing(primer, n_frames, int(np.abs(primer).sum()))
 
-    assert "clips of one primer differ by 0.00" in failed(judged(music, play))
+    assert "two clips of one primer differ 0.00 times" in failed(verdict_on(music, play))
 
 
 def test_a_model_that_plays_its_training_recordings_is_refused(music) -> None:
-    learnt = list(read_recordings(music, contract.TRAIN))
+    training = list(read_whole_recordings(music, contract.TRAIN))
 
     def play(primer: Float32, n_frames: int, seed: int) -> Float32:
         rng = np.random.default_rng(seed)
-        recording = learnt[rng.integers(len(learnt))].log_mel
+        recording = training[rng.integers(len(training))].log_mel
         start = rng.integers(len(recording) - n_frames)
         frames = recording[start : start + n_frames]
         return frames + rng.normal(0, 0.2, frames.shape).astype(np.float32)
 
-    verdict = judged(music, play)
-    assert "100% of stretches are copies" in failed(verdict)
-    assert {clip["nearest_uri"] for clip in verdict.clips} <= {one.uri for one in learnt}
+    verdict = verdict_on(music, play)
+    assert "100% of stretches are copies of training recordings" in failed(verdict)
+    assert {clip["nearest_uri"] for clip in verdict.clips} <= {
+        recording.uri for recording in training
+    }
 
 
 MIXTURE = dataclasses.replace(TINY, head="mixture", units=32, n_layers=1)
@@ -152,13 +154,11 @@ MIXTURE = dataclasses.replace(TINY, head="mixture", units=32, n_layers=1)
     ("settings", "said"),
     [
         (dataclasses.replace(MIXTURE, steps=1, eval_every=1), "FAIL: "),
-        (dataclasses.replace(TINY, units=64, steps=150, eval_every=150), "at fault"),
+        (dataclasses.replace(TINY, units=64, steps=150, eval_every=150), "have a fault"),
     ],
     ids=["untrained", "next-frame MSE"],
 )
-def test_models_that_were_really_trained_so_are_refused(
-    corpus, tmp_path, settings, said: str
-) -> None:
+def test_badly_trained_models_are_refused(corpus, tmp_path, settings, said: str) -> None:
     path = str(tmp_path / "model")
     train.train(dataset_path=str(corpus), model_path=path, settings=settings)
     assert said in failed(evaluate.evaluate(path, str(corpus), SETTINGS))
@@ -175,9 +175,9 @@ def test_a_model_trained_on_noise_is_refused(corpus, tmp_path) -> None:
     assert "distance from real recordings is" in said
 
 
-def test_pictures_are_drawn_of_a_few(music, going_on, tmp_path) -> None:
+def test_some_rollouts_are_drawn(music, continuing, tmp_path) -> None:
     evaluate.evaluate_model(
-        stand_in(music, going_on), music, SETTINGS, pictures=tmp_path / "pictures"
+        stand_in(music, continuing), music, SETTINGS, pictures=tmp_path / "pictures"
     )
     drawn = sorted(path.name for path in (tmp_path / "pictures").iterdir())
     assert drawn == ["rollout-00.png", "rollout-03.png", "rollout-07.png", "rollout-11.png"]
@@ -189,9 +189,9 @@ def test_the_last_blessed_evaluation_is_found(tmp_path) -> None:
         paths[index].parent.mkdir()
         verdict = Verdict(blessed=blessed, reasons=(), figures={}, model_id=str(index))
         paths[index].write_text(verdict.to_json())
-    found = evaluate.find_last_blessed(map(str, paths))
-    assert found is not None
-    assert found["model_id"] == "1"
+    last_blessed = evaluate.find_last_blessed(map(str, paths))
+    assert last_blessed is not None
+    assert last_blessed["model_id"] == "1"
     assert evaluate.find_last_blessed(map(str, paths[2:])) is None
 
 

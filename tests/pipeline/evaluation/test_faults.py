@@ -1,4 +1,4 @@
-"""Each fault by its name, beyond what real passages do, and not before."""
+"""Each fault is found by its name, beyond what real passages do, and not before."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from audio.config import AudioConfig
 from audio.mel import log_mel
-from pipeline.evaluation.faults import DEAD, DIVERGED, DRONE, FADING, LOOP, Utmost
+from pipeline.evaluation.faults import DEAD, DIVERGED, DRONE, FADING, LOOP, FaultLimits
 from tests.support import signals
 
 AUDIO = AudioConfig(n_mels=32)
@@ -21,12 +21,12 @@ def real() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def utmost(real) -> Utmost:
-    return Utmost(real[:6], AUDIO)
+def limits(real) -> FaultLimits:
+    return FaultLimits(real[:6], AUDIO)
 
 
-def test_other_real_music_has_no_fault(real, utmost) -> None:
-    assert [utmost.faults(clip, clip) for clip in real[6:]] == [(), ()]
+def test_other_real_music_has_no_fault(real, limits) -> None:
+    assert [limits.faults(clip, clip) for clip in real[6:]] == [(), ()]
 
 
 def stiller(clip: np.ndarray) -> np.ndarray:
@@ -44,18 +44,18 @@ def stiller(clip: np.ndarray) -> np.ndarray:
         (lambda clip: clip + np.linspace(0, 4, len(clip))[:, None], DIVERGED),
     ],
 )
-def test_each_fault_has_its_name(real, utmost, spoil, fault: str) -> None:
+def test_each_fault_has_its_name(real, limits, spoil, fault: str) -> None:
     clip = spoil(real[7]).astype(np.float32)
-    assert fault in utmost.faults(clip, clip)
+    assert fault in limits.faults(clip, clip)
 
 
-def test_a_clip_as_still_or_as_loud_as_a_real_one_is_none(real, utmost) -> None:
-    """The limits lie beyond the utmost, not at it."""
+def test_a_clip_as_still_or_as_loud_as_a_real_one_has_no_fault(real, limits) -> None:
+    """The limits lie beyond the most extreme real passage, not at it."""
     for clip in real[:6]:
         louder = clip + 3 * np.log(10) / 10
-        assert utmost.faults(louder, louder) == ()
+        assert limits.faults(louder, louder) == ()
 
 
-def test_what_the_health_check_finds_counts_under_the_same_names(real, utmost) -> None:
+def test_what_the_health_check_finds_counts_under_the_same_names(real, limits) -> None:
     broken = np.full_like(real[7], np.nan)
-    assert utmost.faults(broken, real[7]) == (DIVERGED,)
+    assert limits.faults(broken, real[7]) == (DIVERGED,)

@@ -1,4 +1,4 @@
-"""Passages: joined from chunks, out of the middle, spread evenly."""
+"""Passages are joined from chunks, cut from the middle, and spread evenly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from audio import contract
 from audio.config import AudioConfig
 from audio.errors import InputError
 from audio.mel import log_mel
-from pipeline.evaluation.passages import passage_frames, passages, read_recordings
+from pipeline.evaluation.passages import cut_passages, passage_frames, read_whole_recordings
 from tests.support import prepared, signals
 from trainer.data.windows import Dataset, open_dataset
 
@@ -37,31 +37,31 @@ def frames_of(uri: str) -> np.ndarray:
 
 
 def test_recordings_are_whole_again(dataset) -> None:
-    found = list(read_recordings(dataset, contract.TRAIN))
-    assert len(found) == 3
-    for one in found:
-        assert len(one.log_mel) > 200, "more than two chunks"
-        np.testing.assert_allclose(one.log_mel, frames_of(one.uri), atol=0.02)
-    (alone,) = read_recordings(dataset, contract.TRAIN, [found[1].recording_id])
-    assert alone.uri == found[1].uri
+    recordings = list(read_whole_recordings(dataset, contract.TRAIN))
+    assert len(recordings) == 3
+    for recording in recordings:
+        assert len(recording.log_mel) > 200, "more than two chunks"
+        np.testing.assert_allclose(recording.log_mel, frames_of(recording.uri), atol=0.02)
+    (second,) = read_whole_recordings(dataset, contract.TRAIN, [recordings[1].recording_id])
+    assert second.uri == recordings[1].uri
 
 
 def test_passages_are_longer_than_a_chunk_and_stay_off_the_ends(dataset) -> None:
-    found = passages(dataset, contract.TRAIN, n_frames=180, count=9)
-    assert len(found) == 9
-    for one in found:
-        whole = frames_of(one.uri)
+    passages = cut_passages(dataset, contract.TRAIN, n_frames=180, count=9)
+    assert len(passages) == 9
+    for passage in passages:
+        whole = frames_of(passage.uri)
         edge = int(len(whole) * 0.1)
-        assert edge <= one.first_frame <= len(whole) - edge - 180
-        expected = whole[one.first_frame : one.first_frame + 180]
-        np.testing.assert_allclose(one.log_mel, expected, atol=0.02)
+        assert edge <= passage.first_frame <= len(whole) - edge - 180
+        expected = whole[passage.first_frame : passage.first_frame + 180]
+        np.testing.assert_allclose(passage.log_mel, expected, atol=0.02)
 
 
 def test_passages_are_shared_out_evenly(dataset) -> None:
-    found = passages(dataset, contract.TRAIN, n_frames=100, count=6, each=2)
+    passages = cut_passages(dataset, contract.TRAIN, n_frames=100, count=6, neighbours=2)
     by_recording: dict[str, list[int]] = {}
-    for one in found:
-        by_recording.setdefault(one.recording_id, []).append(one.first_frame)
+    for passage in passages:
+        by_recording.setdefault(passage.recording_id, []).append(passage.first_frame)
     assert [len(places) for places in by_recording.values()] == [4, 4, 4]
     for places in by_recording.values():
         steps = np.diff(places)
@@ -78,4 +78,4 @@ def test_where_all_are_too_short_passages_are_half_as_long_as_the_longest(datase
     assert passage_frames(dataset, contract.TRAIN, middle) == middle
     assert passage_frames(dataset, contract.TRAIN, middle + 1) == middle // 2
     with pytest.raises(InputError, match="long enough"):
-        passages(dataset, contract.TRAIN, n_frames=middle + 1, count=2)
+        cut_passages(dataset, contract.TRAIN, n_frames=middle + 1, count=2)

@@ -1,4 +1,4 @@
-"""What the figures of realism say of signals whose faults are known."""
+"""Figures of signals whose properties are known."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ def smoothed(frames: np.ndarray) -> np.ndarray:
 
 def test_distance_orders_real_smoothed_and_what_is_no_music(real) -> None:
     """Against real clips that went through the vocoder, as all that is compared does."""
-    distance = similarity.KernelDistance(similarity.statistics(vocoded(real), AUDIO))
+    distance = similarity.KernelDistance(similarity.segment_statistics(vocoded(real), AUDIO))
     noise = np.stack(
         [log_mel(signals.noise(seconds=7, seed=seed), AUDIO)[:N_FRAMES] for seed in range(12)]
     )
     others = vocoded(clips(100))
-    found = [
-        distance(similarity.statistics(frames, AUDIO))
+    distances = [
+        distance(similarity.segment_statistics(frames, AUDIO))
         for frames in (others, smoothed(others), drone(others), noise)
     ]
-    near, smooth, still, hiss = found
+    near, smooth, still, hiss = distances
     assert abs(near) < 60
     assert 5 * abs(near) < smooth < min(still, hiss)
 
@@ -62,21 +62,21 @@ def test_distance_orders_real_smoothed_and_what_is_no_music(real) -> None:
 def test_distance_orders_real_vocoded_smoothed_collapsed_noise(tmp_path) -> None:
     """On rendered music, from other passages of the same pieces; a rough vocoder of one round."""
     pieces = render_corpus(tmp_path, pieces=8, bars=10)
-    heard = []
+    recordings = []
     for path in pieces:
         with path.open("rb") as file:
-            heard.append(log_mel(read_mono(file, sample_rate=AUDIO.sample_rate), AUDIO))
+            recordings.append(log_mel(read_mono(file, sample_rate=AUDIO.sample_rate), AUDIO))
     here, there = (
-        np.stack([piece[start + 40 * i :][:N_FRAMES] for piece in heard for i in range(3)])
+        np.stack([piece[start + 40 * i :][:N_FRAMES] for piece in recordings for i in range(3)])
         for start in (100, 400)
     )
-    size = len(similarity.statistics(here, AUDIO)) // len(here)
-    distance = similarity.KernelDistance(similarity.statistics(here, AUDIO), per_clip=size)
+    size = len(similarity.segment_statistics(here, AUDIO)) // len(here)
+    distance = similarity.KernelDistance(similarity.segment_statistics(here, AUDIO), per_clip=size)
     rng = np.random.default_rng(0)
     rough = [log_mel(vocode(clip, AUDIO, rng=rng, iterations=1), AUDIO) for clip in there]
     level = there.mean(axis=(1, 2), keepdims=True)
-    found = [
-        distance(similarity.statistics(frames, AUDIO))
+    distances = [
+        distance(similarity.segment_statistics(frames, AUDIO))
         for frames in (
             there,
             np.stack([clip[: N_FRAMES - 1] for clip in rough]),
@@ -85,20 +85,20 @@ def test_distance_orders_real_vocoded_smoothed_collapsed_noise(tmp_path) -> None
             level + rng.normal(0, 1, there.shape),
         )
     ]
-    assert found == sorted(found)
-    assert np.diff(found).min() > 5
+    assert distances == sorted(distances)
+    assert np.diff(distances).min() > 5
 
 
 def test_pairs_within_a_clip_do_not_count() -> None:
     """Clips of three pieces that are alike: the same distribution stays near, pieces or not."""
     rng = np.random.default_rng(0)
-    found = []
+    distances = []
     for _ in range(100):
         one, other = (np.repeat(rng.normal(size=(24, 6)), 3, axis=0) for _ in range(2))
-        found.append([similarity.KernelDistance(one, per_clip=n)(other) for n in (3, 1)])
-    apart, naive = np.mean(found, axis=0)
-    assert abs(apart) < 4
-    assert naive > 3 * abs(apart)
+        distances.append([similarity.KernelDistance(one, per_clip=n)(other) for n in (3, 1)])
+    separate, naive = np.mean(distances, axis=0)
+    assert abs(separate) < 4
+    assert naive > 3 * abs(separate)
 
 
 def test_an_interval_holds_what_other_clips_would_have_had() -> None:
@@ -111,7 +111,9 @@ def test_an_interval_holds_what_other_clips_would_have_had() -> None:
     usual = np.mean([distance(clips()) for _ in range(200)])
     inside = 0
     for _ in range(100):
-        low, high = similarity.interval(distance.draws(clips(), similarity.resamples(30, rng)))
+        low, high = similarity.middle_90_percent(
+            distance.resample(clips(), similarity.bootstrap_weights(30, rng))
+        )
         inside += low < usual < high
     assert 80 <= inside <= 97
 
@@ -120,19 +122,19 @@ def test_every_clip_drawn_once_is_the_distance_itself() -> None:
     rng = np.random.default_rng(0)
     distance = similarity.KernelDistance(rng.normal(size=(20, 4)), per_clip=2)
     others = rng.normal(size=(12, 4))
-    assert distance.draws(others, np.ones((3, 6))) == pytest.approx(distance(others))
-    weights = similarity.resamples(6, rng)
+    assert distance.resample(others, np.ones((3, 6))) == pytest.approx(distance(others))
+    weights = similarity.bootstrap_weights(6, rng)
     assert weights.sum(axis=1) == pytest.approx(6)
 
 
 def test_distance_of_the_same_distribution_is_nothing_on_average() -> None:
     rng = np.random.default_rng(0)
-    found = []
+    distances = []
     for _ in range(200):
         distance = similarity.KernelDistance(rng.normal(size=(20, 6)))
-        found.append(distance(rng.normal(size=(20, 6))))
-    assert np.mean(found) == pytest.approx(0, abs=3 * np.std(found) / np.sqrt(200))
-    assert min(found) < 0 < max(found)
+        distances.append(distance(rng.normal(size=(20, 6))))
+    assert np.mean(distances) == pytest.approx(0, abs=3 * np.std(distances) / np.sqrt(200))
+    assert min(distances) < 0 < max(distances)
 
 
 def test_movement_is_the_mean_rise() -> None:
@@ -183,5 +185,5 @@ def test_drift_is_the_level_gained_from_the_first_quarter_to_the_last(db_per_sec
 
 def test_one_frame_is_no_error() -> None:
     frames = np.zeros((2, 1, 32))
-    assert similarity.statistics(np.zeros((2, 2, 32)), AUDIO).shape == (2, 96)
+    assert similarity.segment_statistics(np.zeros((2, 2, 32)), AUDIO).shape == (2, 96)
     assert similarity.drift(frames, AUDIO).shape == (2,)

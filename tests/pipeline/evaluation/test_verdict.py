@@ -1,4 +1,4 @@
-"""Figures against limits: each fails by itself, with its reason."""
+"""Each limit refuses on its own and gives its reason."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.config.sections import EvaluateSettings
 from pipeline.evaluation.faults import FAULTS
-from pipeline.evaluation.rollout_figures import FreeRunning
+from pipeline.evaluation.rollout_figures import RolloutFigures
 from pipeline.evaluation.verdict import FIGURES_VERSION, Verdict, format_table, judge
 
 GOOD: dict[str, Any] = {
@@ -30,8 +30,8 @@ GOOD: dict[str, Any] = {
 }  # fmt: skip
 
 
-def judged(before: dict[str, Any] | None = None, **changed: Any) -> Verdict:
-    return judge({**GOOD, **changed}, EvaluateSettings(), before)
+def verdict_on(last_blessed: dict[str, Any] | None = None, **changed: Any) -> Verdict:
+    return judge({**GOOD, **changed}, EvaluateSettings(), last_blessed)
 
 
 def earlier(**changed: Any) -> dict[str, Any]:
@@ -44,37 +44,37 @@ def failures(verdict: Verdict) -> list[str]:
     return [reason for reason in verdict.reasons if reason.startswith("FAIL: ")]
 
 
-def test_these_are_the_figures_that_are_measured() -> None:
-    assert {field.name for field in dataclasses.fields(FreeRunning)} <= set(GOOD)
-    assert judged().blessed
+def test_the_figures_here_are_those_that_are_measured() -> None:
+    assert {field.name for field in dataclasses.fields(RolloutFigures)} <= set(GOOD)
+    assert verdict_on().blessed
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
         ({"faulty_share": 0.3, "loop_share": 0.2, "dead_share": 0.1},
-         "30% of 16 rollouts are at fault (10% dead, 20% loop; at most 25%)"),
-        ({"movement_ratio": 0.6}, "movement is 0.60"),
+         "30% of 16 rollouts have a fault (10% dead, 20% loop; maximum 25%)"),
+        ({"movement_ratio": 0.6}, "movement is 0.60 of real recordings' (minimum 0.65, "),
         ({"movement_ratio": 1.7}, "movement is 1.70"),
         ({"variance_ratio": 0.5}, "variance over time is 0.50"),
-        ({"rhythm_ratio": 0.2}, "rhythm is as regular as 0.20"),
-        ({"attack_ratio": -0.9}, "sound rises more steeply than it falls by -0.90"),
-        ({"diversity_ratio": 0.3}, "clips of one primer differ by 0.30"),
+        ({"rhythm_ratio": 0.2}, "regularity of the rhythm is 0.20 of real"),
+        ({"attack_ratio": -0.9}, "attack sharpness is -0.90 of real recordings' (minimum -0.25)"),
+        ({"diversity_ratio": 0.3}, "two clips of one primer differ 0.30 times as much"),
         ({"drift_ratio": 5.0, "drift_db": 7.5}, "the level drifts by 7.5 dB, 5.0 times"),
         ({"kernel_ratio": 2.5, "kernel_distance": 150.0},
-         "distance from real recordings is 150, where other real ones have 60: 2.50"),
+         "is 150, that of other real recordings is 60: the ratio is 2.50"),
         ({"copied_share": 0.3}, "30% of stretches are copies"),
         ({"movement_ratio": float("nan")}, "movement is nan"),
     ],
 )  # fmt: skip
-def test_each_limit_refuses_by_itself(changed: dict[str, Any], said: str) -> None:
-    (reason,) = failures(judged(**changed))
+def test_each_limit_refuses_on_its_own(changed: dict[str, Any], said: str) -> None:
+    (reason,) = failures(verdict_on(**changed))
     assert said in reason
 
 
-def test_copies_count_beyond_those_that_real_music_has() -> None:
-    assert judged(copied_share=0.3, real_copied_share=0.15).blessed
-    assert judged(copied_share=None, real_copied_share=None).blessed
+def test_copies_count_only_beyond_those_in_real_music() -> None:
+    assert verdict_on(copied_share=0.3, real_copied_share=0.15).blessed
+    assert verdict_on(copied_share=None, real_copied_share=None).blessed
 
 
 def test_without_held_out_music_nothing_is_blessed() -> None:
@@ -83,24 +83,27 @@ def test_without_held_out_music_nothing_is_blessed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "said"),
+    ("old", "said"),
     [
-        ({"kernel_ratio": 0.2, "kernel_ratio_interval": (0.1, 0.3)}, "distance, of that of other"),
-        ({"rhythm_ratio": 0.8, "rhythm_interval": (0.7, 0.9)}, "rhythm, of real, is 0.50"),
+        (
+            {"kernel_ratio": 0.2, "kernel_ratio_interval": (0.1, 0.3)},
+            "distance ratio is 0.50 (0.33 to 0.67); the last blessed model",
+        ),
+        ({"rhythm_ratio": 0.8, "rhythm_interval": (0.7, 0.9)}, "rhythm ratio is 0.50"),
     ],
 )
 def test_a_model_clearly_worse_than_the_last_blessed_is_refused(
-    before: dict[str, Any], said: str
+    old: dict[str, Any], said: str
 ) -> None:
-    (reason,) = failures(judged(earlier(**before)))
+    (reason,) = failures(verdict_on(earlier(**old)))
     assert said in reason
     assert "a1b2c3d4e5f6" in reason
     lenient = EvaluateSettings(refuse_worse=False)
-    assert judge(GOOD, lenient, earlier(**before)).blessed
+    assert judge(GOOD, lenient, earlier(**old)).blessed
 
 
 @pytest.mark.parametrize(
-    "before",
+    "old",
     [
         {},
         {"kernel_ratio": 0.4, "kernel_ratio_interval": (0.3, 0.5)},  # better, but not clearly
@@ -108,23 +111,23 @@ def test_a_model_clearly_worse_than_the_last_blessed_is_refused(
         {"rhythm_ratio": 0.3, "rhythm_interval": (0.2, 0.35)},
     ],
 )
-def test_a_model_as_good_as_the_last_blessed_passes(before: dict[str, Any]) -> None:
-    verdict = judged(earlier(**before))
+def test_a_model_as_good_as_the_last_blessed_passes(old: dict[str, Any]) -> None:
+    verdict = verdict_on(earlier(**old))
     assert verdict.blessed
-    assert len(verdict.reasons) == len(judged().reasons) + 2
+    assert len(verdict.reasons) == len(verdict_on().reasons) + 2
 
 
-def test_other_figures_are_not_compared() -> None:
+def test_figures_of_another_version_are_not_compared() -> None:
     old = earlier(kernel_ratio=0.1, kernel_ratio_interval=(0.1, 0.1)) | {
         "version": FIGURES_VERSION - 1
     }
-    verdict = judged(old)
+    verdict = verdict_on(old)
     assert verdict.blessed
-    assert "it is not compared" in verdict.reasons[-1]
+    assert "not compared" in verdict.reasons[-1]
 
 
-def test_the_table_has_a_line_a_figure_with_what_is_real() -> None:
-    lines = format_table(judged(kernel_distance=123.4))
+def test_the_table_has_a_line_for_each_figure_with_the_real_value() -> None:
+    lines = format_table(verdict_on(kernel_distance=123.4))
     (distance,) = [line for line in lines if line.startswith("distance from real continuations")]
     assert distance.split()[-5:] == ["123", "20.00", "to", "40.00", "60.00"]
     assert not any("log-likelihood" in line for line in lines), "nll is not known here"
