@@ -27,7 +27,7 @@ def test_the_linear_baseline_predicts_a_recurrence(data, monkeypatch) -> None:
     )
     frames = tf.constant(oscillations, tf.float32)
     monkeypatch.setattr(
-        next_frame_figures, "chunks", lambda *_: tf.data.Dataset.from_tensors(frames).repeat(1)
+        next_frame_figures, "read_chunks", lambda *_: tf.data.Dataset.from_tensors(frames).repeat(1)
     )
     baseline = LinearBaseline(data, floor=-8)
     errors = baseline.errors(oscillations[None, 50:150].astype(np.float32))
