@@ -1,107 +1,214 @@
-"""The command line. Heavy libraries are imported by the commands that need them, not here."""
+"""The commands. Heavy libraries are imported by the commands that need them, not here."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import pathlib
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from audio import contract
 from audio.errors import UsageError
 from pipeline.cli.options import (
     AsJson,
-    Clips,
     ConfigFiles,
-    Date,
     DryRun,
-    Format,
+    GenerationOptions,
     Overrides,
-    Primer,
     Root,
-    Seconds,
-    Seed,
-    Temperature,
     configuration,
-    generation_configuration,
     one_line_errors,
     print_json,
     running,
+    settings_command,
+    with_generation_options,
 )
 from pipeline.cli.prune import prune
 from pipeline.cli.run import run_app
 from pipeline.console import json_lines
 
+Model = Annotated[
+    str, typer.Option(metavar="PATH", help="A model folder that `nocturne train` wrote.")
+]
+Dataset = Annotated[
+    str, typer.Option(metavar="PATH", help="A dataset folder that `nocturne prepare` wrote.")
+]
+
+
+class _Commands(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Returns the commands in the order of this file, and prune, which deletes, after run."""
+        return sorted(super().list_commands(ctx), key=lambda name: name == "prune")
+
+
 app = typer.Typer(
     name="nocturne",
-    help="Turns a bucket of songs into new music: prepare, train, generate; or the whole pipeline.",
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(run_app, name="run")
-app.command()(prune)
 
 
-@app.callback()
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from pipeline.commands.doctor import nocturne_version
+
+        print(f"nocturne {nocturne_version()}")
+        raise typer.Exit
+
+
+@app.callback(epilog="`nocturne COMMAND --help` explains a command and shows an example.")
 def nocturne(
     log_format: Annotated[
         str,
-        typer.Option(envvar="NOCTURNE_LOG_FORMAT", help="text, or json: one object a line."),
+        typer.Option(
+            metavar="FORMAT",
+            envvar="NOCTURNE_LOG_FORMAT",
+            help="Format of progress messages: text, or json for one JSON object per line.",
+        ),
     ] = json_lines.TEXT,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version and exit."
+        ),
+    ] = False,
 ) -> None:
-    """Turns a bucket of songs into new music: prepare, train, generate; or the whole pipeline."""
+    """Turn recordings into new music: prepare a dataset, train a model, generate clips."""
     with one_line_errors():
         if log_format not in json_lines.FORMATS:
             raise UsageError(f"--log-format: wanted text or json, got {log_format!r}")
     json_lines.set_format(log_format)
 
 
+@settings_command(
+    app, "audio", "prepare", "train", "tune", "evaluate", "generate", "report", "beam", "metadata"
+)
+def demo(
+    root: Annotated[
+        str, typer.Option(metavar="PATH", help="A folder for everything that the demo makes.")
+    ] = "demo",
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="PATH",
+            help="Your own recordings, instead of a small corpus that the demo renders. "
+            "Can be given several times.",
+        ),
+    ] = None,
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+) -> None:
+    """Train on a small corpus and make clips to hear.
+
+    The result is a page to open in a browser, with the clips, the verdict on the model and the
+    history of both.
+
+    Example: nocturne demo --input ~/Music --root my-demo
+    """
+    from pipeline.demo.run import DEMO_OVERRIDES
+
+    settings = configuration(config, [*DEMO_OVERRIDES, *(overrides or ())])
+    log = pathlib.Path(root, "log.txt")
+    with running("demo", log=log) as console:
+        from pipeline.demo.run import run
+
+        run(console, root, inputs or [], settings)
+
+
 @app.command()
 def init(
-    folder: Annotated[str, typer.Argument(help="A folder, or gs://bucket/path.")] = ".",
+    folder: Annotated[
+        str, typer.Argument(metavar="PATH", help="A folder, local or gs://.")
+    ] = ".",
 ) -> None:
-    """Writes a configuration with every key explained, and where to put what.
+    """Write a configuration file with all settings.
 
-    Example: nocturne init my-music && nocturne run training --config my-music/nocturne.yaml ...
+    Every setting is explained in the file. A guide to the other folders is written beside it.
+
+    Example: nocturne init my-music
     """
     with running("init") as console:
-        from pipeline.commands import init as beginning
+        from pipeline.commands.init import run
 
-        for path in beginning.run(folder):
+        for path in run(folder):
             console.line(f"  {path}")
 
 
 @app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Check this machine for everything Nocturne needs.
+
+    The exit code is 1 if something is missing; the output says what to do about it.
+
+    Example: nocturne doctor --json
+    """
+    with running("doctor", aside=as_json):
+        from pipeline.commands.doctor import examine, render
+
+        findings = examine()
+    if as_json:
+        print_json([dataclasses.asdict(finding) for finding in findings])
+    else:
+        print("\n".join(render(findings)))
+    if any(finding.missing for finding in findings):
+        raise typer.Exit(1)
+
+
+@settings_command(app, "audio", "prepare", "beam")
 def prepare(
-    output: Annotated[str, typer.Option(help="A new folder for the dataset.")],
-    input: Annotated[
+    output: Annotated[str, typer.Option(metavar="PATH", help="A new folder for the dataset.")],
+    inputs: Annotated[
         list[str] | None,
-        typer.Option("--input", help="A file, folder, glob or gs:// path; may be given again."),
+        typer.Option(
+            "--input",
+            metavar="PATH",
+            help="An audio file, a folder, a glob pattern or a gs:// path. "
+            "Can be given several times.",
+        ),
     ] = None,
     input_list: Annotated[
-        str | None, typer.Option(help="A file of inputs, one a line or NUL-separated.")
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="A text file that lists inputs, separated by line breaks or by NUL characters.",
+        ),
     ] = None,
     previous: Annotated[
         str | None,
-        typer.Option(help="An earlier version: splits stay, unchanged files are not decoded."),
+        typer.Option(
+            metavar="PATH",
+            help="An earlier version of the dataset. Its recordings stay in their splits, and "
+            "unchanged files are not decoded again.",
+        ),
     ] = None,
     retry_rejected: Annotated[
         str | None,
-        typer.Option(help="A dataset whose rejected files to try again; the rest is copied."),
+        typer.Option(
+            metavar="PATH",
+            help="A dataset whose rejected files are tried again. The rest of it is copied.",
+        ),
     ] = None,
     pictures: Annotated[
-        int, typer.Option(min=0, help="Draw the log-mel of this many recordings.")
+        int,
+        typer.Option(
+            min=0, metavar="NUMBER", help="Number of recordings to draw spectrograms of."
+        ),
     ] = 0,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
-    """Turns audio files into a dataset of log-mel records.
+    """Turn audio files into a dataset to train on.
 
     Example: nocturne prepare --input ~/Music --output dataset
     """
@@ -111,12 +218,12 @@ def prepare(
         from pipeline.commands import stages
 
         choice = stages.InputChoice(
-            inputs=tuple(input or ()), listed=input_list, retry_rejected=retry_rejected
+            inputs=tuple(inputs or ()), input_list=input_list, retry_rejected=retry_rejected
         )
         if dry_run:
-            found = plans.preparation(console, choice.find(), output)
+            result = plans.plan_preparation(console, choice.find(), output)
         else:
-            found = stages.prepare(
+            result = stages.prepare(
                 console,
                 choice,
                 output,
@@ -125,69 +232,86 @@ def prepare(
                 pictures=pictures,
             )
     if as_json:
-        print_json(found)
+        print_json(result)
 
 
 @app.command()
 def card(
-    dataset: Annotated[str, typer.Argument(help="A folder that `nocturne prepare` wrote.")],
+    dataset: Annotated[
+        str,
+        typer.Argument(metavar="PATH", help="A dataset folder that `nocturne prepare` wrote."),
+    ],
     as_json: AsJson = False,
 ) -> None:
-    """Shows what a dataset sounds like in figures, and what changed since the version before.
+    """Show statistics of a dataset, and what changed.
+
+    Changes are those since the version that was given to `nocturne prepare --previous`.
 
     Example: nocturne card dataset
     """
     with running("card", aside=as_json) as console:
         from pipeline.commands import stages
 
-        found = stages.show_card(console, dataset)
+        result = stages.show_card(console, dataset)
     if as_json:
-        print_json(found)
+        print_json(result)
 
 
-@app.command()
+@settings_command(app, "train")
 def train(
-    dataset: Annotated[str, typer.Option(help="A folder that `nocturne prepare` wrote.")],
-    model: Annotated[str, typer.Option(help="A new folder for the model.")],
+    dataset: Dataset,
+    model: Annotated[str, typer.Option(metavar="PATH", help="A new folder for the model.")],
     warm_start: Annotated[
-        str | None, typer.Option(help="A model to go on from: same front end, same architecture.")
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="A model to continue from. It needs the same front end and architecture.",
+        ),
     ] = None,
     as_json: AsJson = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
-    """Trains a model on a dataset and exports it.
+    """Train a model on a dataset.
+
+    A training run that was interrupted continues where it stopped if the command is repeated.
 
     Example: nocturne train --dataset dataset --model model --set train.steps=2000
     """
-    given = [f"train.warm_start={json.dumps(warm_start)}"] if warm_start else []
-    settings = configuration(config, [*(overrides or ()), *given])
+    override = [f"train.warm_start={json.dumps(warm_start)}"] if warm_start else []
+    settings = configuration(config, [*(overrides or ()), *override])
     with running("train", aside=as_json) as console:
         from pipeline.commands import stages
 
-        found = stages.train(console, dataset, model, settings)
+        result = stages.train(console, dataset, model, settings)
     if as_json:
-        print_json(found)
+        print_json(result)
 
 
-@app.command()
+@settings_command(app, "evaluate")
 def evaluate(
-    model: Annotated[str, typer.Option(help="A folder that `nocturne train` wrote.")],
-    dataset: Annotated[str, typer.Option(help="A folder that `nocturne prepare` wrote.")],
+    model: Model,
+    dataset: Dataset,
     output: Annotated[
-        str | None, typer.Option(help="A new folder for evaluation.json and pictures.")
+        str | None,
+        typer.Option(metavar="PATH", help="A new folder for evaluation.json and pictures."),
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option(help="The evaluation.json of another model: one clearly worse fails."),
+        typer.Option(
+            metavar="PATH",
+            help="The evaluation.json of another model. A model that is clearly worse fails.",
+        ),
     ] = None,
     as_json: AsJson = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
-    """Judges a model by the held-out recordings of a dataset. Exit code 8 where it fails.
+    """Compare a model's music with held-out recordings.
 
-    Example: nocturne evaluate --model model --dataset dataset --output judged
+    The exit code is 8 if the model fails a check.
+
+    Example: nocturne evaluate --model model --dataset dataset --output evaluation
     """
     settings = configuration(config, overrides)
     with running("evaluate", aside=as_json) as console:
@@ -200,46 +324,42 @@ def evaluate(
         stages.require_passed(verdict, model)
 
 
-@app.command()
+@settings_command(app, "generate", "beam")
+@with_generation_options
 def generate(
-    model: Annotated[str, typer.Option(help="A folder that `nocturne train` wrote.")],
-    output: Annotated[str, typer.Option(help="A new folder for the clips, local or gs://.")],
-    clips: Clips = None,
-    seconds: Seconds = None,
-    seed: Seed = None,
-    temperature: Temperature = None,
-    primer: Primer = None,
-    format: Format = None,
-    date: Date = None,
+    model: Model,
+    options: GenerationOptions,
     dry_run: DryRun = False,
     as_json: AsJson = False,
-    config: ConfigFiles = None,
-    overrides: Overrides = None,
 ) -> None:
-    """Generates clips with a trained model.
+    """Generate clips with a trained model.
 
-    Example: nocturne generate --model model --output clips --clips 4 --seconds 20 --seed 7
+    Example: nocturne generate --model model --output clips --clips 4 --seed 7
     """
-    flags = (clips, seconds, seed, temperature, primer, format, date)
-    settings = generation_configuration(config, overrides, *flags)
+    settings = options.configuration()
     with running("generate", aside=as_json) as console:
         from pipeline.commands import dry_run as plans
         from pipeline.commands import stages
 
-        do = plans.generation if dry_run else stages.generate
-        found = do(console, model, output, settings)
+        make = plans.plan_generation if dry_run else stages.generate
+        result = make(console, model, options.output, settings)
     if as_json:
-        print_json(found)
+        print_json(result)
 
 
-@app.command()
+@settings_command(app, "metadata")
 def trace(
-    clip: Annotated[str, typer.Argument(help="A generated file, where it was written.")],
+    clip: Annotated[
+        str,
+        typer.Argument(metavar="PATH", help="A generated clip, in the folder it was written to."),
+    ],
     as_json: AsJson = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
-    """Shows what a clip was made from: seed, primer, model, runs, dataset, recordings.
+    """Show what a clip was made from.
+
+    That is its seed, primer, model, pipeline runs, dataset and recordings.
 
     Example: nocturne trace clips/clip-0003.wav
     """
@@ -247,77 +367,48 @@ def trace(
     with running("trace"):
         from pipeline.root import trace
 
-        found = trace.trace_clip(clip, settings.metadata)
+        result = trace.trace_clip(clip, settings.metadata)
     if as_json:
-        print_json(found)
+        print_json(result)
     else:
-        print("\n".join(trace.trace_lines(found)))
+        print("\n".join(trace.trace_lines(result)))
 
 
-@app.command()
+@settings_command(app, "report")
 def report(
     root: Root,
-    run_id: Annotated[str | None, typer.Option(help="A run; the newest unless given.")] = None,
+    run_id: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="The run to show. The default is the newest run."),
+    ] = None,
     output: Annotated[
-        str | None, typer.Option(help="Where the page goes, local or gs://; beside the clips.")
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="A folder for the page, local or gs://. The default is the folder of the clips.",
+        ),
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Writes the page of a run anew: clips, model, data, lineage, time and cost.
+    """Write the page of a pipeline run again.
+
+    The page shows the clips, the model, the data, the lineage, and the time of each stage.
 
     Example: nocturne report --root pipeline-root --set report.price_per_hour=0.42
     """
     with running("report") as console:
-        from pipeline.report import page as pages
+        from pipeline.report.page import find_run
         from pipeline.runs import launch
 
-        found = pages.find_run(root, run_id)
-        config = f"{root.rstrip('/')}/runs/{found}/{contract.EFFECTIVE_CONFIG}"
+        run = find_run(root, run_id)
+        config = f"{root.rstrip('/')}/runs/{run}/{contract.EFFECTIVE_CONFIG}"
         settings = configuration([config], overrides)
-        launch.write_page(console, root, found, settings, output=output)
+        launch.write_page(console, root, run, settings, output=output)
 
 
-@app.command()
-def doctor(as_json: AsJson = False) -> None:
-    """Shows what this machine has, and what is missing for what. Exit code 1 where anything is.
-
-    Example: nocturne doctor --json
-    """
-    from pipeline.commands import doctor as examination
-
-    with running("doctor", aside=as_json):
-        findings = examination.examine()
-    if as_json:
-        print_json([dataclasses.asdict(finding) for finding in findings])
-    else:
-        print("\n".join(examination.render(findings)))
-    if any(finding.missing for finding in findings):
-        raise typer.Exit(1)
-
-
-@app.command()
-def demo(
-    root: Annotated[str, typer.Option(help="Where everything of the demo goes.")] = "demo",
-    input: Annotated[
-        list[str] | None, typer.Option("--input", help="Your own audio instead of the corpus.")
-    ] = None,
-    config: ConfigFiles = None,
-    overrides: Overrides = None,
-) -> None:
-    """Plays a corpus (or takes your audio), trains, generates, and writes a page to listen to.
-
-    Example: nocturne demo --input ~/Music --root my-demo
-    """
-    from pipeline.demo.run import DEMO_OVERRIDES
-
-    settings = configuration(config, [*DEMO_OVERRIDES, *(overrides or ())])
-    log = pathlib.Path(root, "log.txt")
-    with running("demo", log=log) as console:
-        from pipeline.demo import run as demonstration
-
-        demonstration.run(console, root, input or [], settings)
+settings_command(app, "metadata")(prune)
 
 
 def main() -> None:
-    """The `nocturne` command."""
+    """Run the `nocturne` command."""
     app()

@@ -1,19 +1,22 @@
-"""What the commands share: their options, and how they run and fail."""
+"""Options that commands share, and how every command runs, reports errors and exits."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import inspect
 import json
 import os
 import pathlib
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from audio.errors import NocturneError
 from pipeline.console import json_lines
@@ -23,66 +26,185 @@ if TYPE_CHECKING:
     from pipeline.config.load import Config
     from pipeline.console.terminal import Console
 
-Input = Annotated[
-    list[str],
-    typer.Option("--input", help="A file, folder, glob or gs:// path; may be given again."),
-]
 ConfigFiles = Annotated[
     list[str] | None,
-    typer.Option("--config", help="A YAML file of settings; may be given again, the later wins."),
+    typer.Option(
+        "--config",
+        metavar="PATH",
+        help="A YAML file of settings. Can be given several times; later files win.",
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", help="section.key=value, as in train.steps=500; may be given again."),
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="One setting, such as train.steps=500. Can be given several times.",
+    ),
 ]
-Root = Annotated[str, typer.Option(help="The pipelines' folder: metadata, artifacts, models.")]
-RunId = Annotated[str | None, typer.Option(help="Names the run; finished nodes of it are kept.")]
-Only = Annotated[str | None, typer.Option(help="One node of the run, by itself; needs --run-id.")]
-Clips = Annotated[int | None, typer.Option(help="How many clips.")]
-Seconds = Annotated[float | None, typer.Option(help="Length of each clip.")]
-Seed = Annotated[int | None, typer.Option(help="The run's seed; the same gives the same clips.")]
-Temperature = Annotated[float | None, typer.Option(help="Scales what is random; 0 for nothing.")]
-Format = Annotated[
-    str | None, typer.Option(help="wav, wav24, wavfloat, flac, vorbis, opus or mp3.")
+Root = Annotated[
+    str,
+    typer.Option(
+        metavar="PATH", help="The pipeline root: folder of all artifacts, models and metadata."
+    ),
 ]
-Date = Annotated[str | None, typer.Option(help="Written into the files, such as 2026-11-22.")]
-Primer = Annotated[str | None, typer.Option(help="An audio file that starts each clip, or `none`.")]
+RunId = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ID", help="Name of the run. Nodes that this run has already finished are skipped."
+    ),
+]
+Only = Annotated[
+    str | None,
+    typer.Option(metavar="NODE", help="Run only this node of the pipeline. Needs --run-id."),
+]
 AsJson = Annotated[
-    bool, typer.Option("--json", help="Print JSON to stdout, and everything else to stderr.")
+    bool, typer.Option("--json", help="Print JSON to stdout and everything else to stderr.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
-GENERATION_FLAGS = ("clips", "seconds", "seed", "temperature", "primer", "format", "date")
 
 
-def run_id_for(kind: str, given: str | None, only: str | None) -> str:
-    """Returns the id of a run: the given one, or a new one."""
+class CommandWithSettings(TyperCommand):
+    """A command whose help shows the defaults of settings, which only the settings classes hold.
+
+    In an option's help text, `{generate.clips}` stands for the default of that setting. The
+    settings classes are loaded only when a help text is printed, because they import NumPy.
+    """
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Prints the options, with the defaults filled in."""
+        from audio.encode import FORMATS
+        from pipeline.config.load import Config
+
+        for parameter in self.params:
+            text = getattr(parameter, "help", None) or ""
+            parameter.help = text.format(formats=", ".join(FORMATS), **vars(Config()))  # type: ignore[attr-defined]
+        super().format_options(ctx, formatter)
+
+
+def settings_command(
+    app: typer.Typer, *sections: str, name: str | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Returns a decorator that registers a command and names its configuration sections."""
+    several = "sections" if len(sections) > 1 else "section"
+    note = (
+        f"Settings: the configuration {several} {', '.join(sections)}. `nocturne init` writes a "
+        "file with every setting and its explanation."
+    )
+    return app.command(name, cls=CommandWithSettings, epilog=note)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GenerationOptions:
+    """The options of the two commands that generate clips; those from clips to date override
+    the settings of section `generate` that have the same name.
+    """
+
+    output: Annotated[
+        str, typer.Option(metavar="PATH", help="A new folder for the clips, local or gs://.")
+    ]
+    clips: Annotated[
+        int | None,
+        typer.Option(metavar="NUMBER", help="Number of clips. The default is {generate.clips}."),
+    ] = None
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="Length of each clip in seconds. The default is {generate.seconds:g}.",
+        ),
+    ] = None
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="Random seed. A model makes the same clips again from the same seed. "
+            "The default is {generate.seed}.",
+        ),
+    ] = None
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="Sampling temperature. 0 always picks the most likely frame. "
+            "The default is the model's own.",
+        ),
+    ] = None
+    primer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="An audio file: every clip continues a passage from its middle. `none` lets clips "
+            "start from nothing. The default is passages that are stored with the model.",
+        ),
+    ] = None
+    format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT", help="File format: {formats}. The default is {generate.format}."
+        ),
+    ] = None
+    date: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="A date to write into the clips' tags, such as 2026-11-22."
+        ),
+    ] = None
+    config: ConfigFiles = None
+    overrides: Overrides = None
+
+    def configuration(self) -> Config:
+        """Returns the configuration of --config and --set, overridden by the other options."""
+        config = configuration(self.config, self.overrides)
+        names = {field.name for field in dataclasses.fields(config.generate)}
+        changes = {
+            name: value
+            for name, value in vars(self).items()
+            if name in names and value is not None
+        }
+        with one_line_errors():
+            return dataclasses.replace(
+                config, generate=dataclasses.replace(config.generate, **changes)
+            )
+
+
+def with_generation_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Replaces a command's parameter `options` with one parameter per GenerationOptions field."""
+    shared = inspect.signature(GenerationOptions, eval_str=True).parameters
+    signature = inspect.signature(command, eval_str=True)
+    parameters: list[inspect.Parameter] = []
+    for parameter in signature.parameters.values():
+        if parameter.name == "options":
+            parameters += shared.values()
+        else:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+    @functools.wraps(command)
+    def expanded(**values: Any) -> None:
+        options = GenerationOptions(**{name: values.pop(name) for name in shared})
+        command(options=options, **values)
+
+    expanded.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return expanded
+
+
+def run_id_for(kind: str, run_id: str | None, only: str | None) -> str:
+    """Returns the id given to a run, or a new one; exits with one line if they do not fit."""
     with one_line_errors():
-        return paths.run_id_for(kind, given, only)
+        return paths.run_id_for(kind, run_id, only)
 
 
-def configuration(paths: list[str] | None, overrides: list[str] | None) -> Config:
+def configuration(files: list[str] | None, overrides: list[str] | None) -> Config:
     """Returns the configuration of --config and --set."""
     from pipeline.config.load import load_config
 
     with one_line_errors():
-        return load_config(paths, overrides or ())
+        return load_config(files, overrides or ())
 
 
-def generation_configuration(
-    paths: list[str] | None, overrides: list[str] | None, *flags: Any
-) -> Config:
-    """Returns it with what the flags of generation say on top, in the order of GENERATION_FLAGS."""
-    pairs = zip(GENERATION_FLAGS, flags, strict=True)
-    given = {name: flag for name, flag in pairs if flag is not None}
-    settings = configuration(paths, overrides)
-    with one_line_errors():
-        merged = dataclasses.replace(settings.generate, **given)
-    return dataclasses.replace(settings, generate=merged)
-
-
-def print_json(found: object) -> None:
-    """Prints what --json asks for."""
-    print(json.dumps(found, indent=2, default=str))
+def print_json(value: object) -> None:
+    """Prints the result of a command that was asked for --json."""
+    print(json.dumps(value, indent=2, default=str))
 
 
 @contextlib.contextmanager
@@ -93,9 +215,13 @@ def running(
     run_id: str | None = None,
     aside: bool = False,
 ) -> Iterator[Console]:
-    """Runs a command's work: noise to a log file, errors as one line and an exit code.
+    """Runs a command's work: library output goes to a log file, an error becomes one line.
 
-    With `aside` stages go to stderr, for a command that prints JSON.
+    Args:
+      name: Name of the command, for the log file.
+      log: The log file; one in the user's state folder if none is given.
+      run_id: The pipeline run that the command works on, for JSON logs.
+      aside: Whether stages go to stderr, because the command prints JSON to stdout.
     """
     json_lines.set_run_id(run_id)
     from pipeline.console.terminal import Console, library_output_to
@@ -107,13 +233,13 @@ def running(
         except NocturneError:
             raise
         except Exception:
-            traceback.print_exc()  # into the log: stderr points there
+            traceback.print_exc()  # goes to the log file, because stderr points there
             raise
 
 
 @contextlib.contextmanager
 def one_line_errors(log: pathlib.Path | None = None) -> Iterator[None]:
-    """Ends the process with one line and an exit code where a block fails."""
+    """Ends the process with one line on stderr and an exit code if the block fails."""
     try:
         yield
     except typer.Exit:
@@ -123,18 +249,19 @@ def one_line_errors(log: pathlib.Path | None = None) -> Iterator[None]:
 
         cause = find_nocturne_error(error)
         if isinstance(cause, NocturneError):
-            said, code = str(cause), cause.exit_code
+            message, code = str(cause), cause.exit_code
         elif isinstance(cause, KeyboardInterrupt):
-            said, code = "interrupted. Run the same command again; what is finished is kept.", 130
+            message = "interrupted. Run the same command again; finished work is kept."
+            code = 130
         else:
-            where = f" The log says more: {log}" if log else ""
+            details = f" Details are in the log file {log}" if log else ""
             first = (str(cause).strip().splitlines() or [""])[0]
-            said, code = f"internal error, {type(cause).__name__}: {first}.{where}", 1
+            message, code = f"internal error, {type(cause).__name__}: {first}.{details}", 1
         if json_lines.current_format() == json_lines.JSON:
             fields = {"error": type(cause).__name__, "exit_code": code}
-            json_lines.write(sys.stderr, "ERROR", said, **fields)
+            json_lines.write(sys.stderr, "ERROR", message, **fields)
         else:
-            print(f"nocturne: {said}", file=sys.stderr)
+            print(f"nocturne: {message}", file=sys.stderr)
         raise typer.Exit(code) from None
 
 

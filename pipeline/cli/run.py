@@ -1,4 +1,4 @@
-"""`nocturne run`: the two TFX pipelines, whole or node by node."""
+"""`nocturne run`: the two TFX pipelines, as a whole or node by node."""
 
 from __future__ import annotations
 
@@ -8,40 +8,52 @@ import typer
 
 from pipeline.cli.options import (
     AsJson,
-    Clips,
     ConfigFiles,
-    Date,
-    Format,
-    Input,
+    GenerationOptions,
     Only,
     Overrides,
-    Primer,
     Root,
     RunId,
-    Seconds,
-    Seed,
-    Temperature,
     configuration,
-    generation_configuration,
     print_json,
     run_id_for,
     running,
+    settings_command,
+    with_generation_options,
 )
 from pipeline.root import paths
 
-run_app = typer.Typer(no_args_is_help=True, help="The two TFX pipelines.")
+run_app = typer.Typer(
+    no_args_is_help=True,
+    help="Run the training pipeline or the generation pipeline.\n\n"
+    "Both are TFX pipelines: finished work is cached, and every result is recorded in ML Metadata.",
+)
 
 
-@run_app.command("training")
+@settings_command(
+    run_app, "audio", "prepare", "train", "tune", "evaluate", "report", "beam", "metadata",
+    name="training",
+)  # fmt: skip
 def run_training(
-    input: Input,
+    inputs: Annotated[
+        list[str],
+        typer.Option(
+            "--input",
+            metavar="PATH",
+            help="An audio file, a folder, a glob pattern or a gs:// path. "
+            "Can be given several times.",
+        ),
+    ],
     root: Root,
     run_id: RunId = None,
     only: Only = None,
     config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
-    """Audio files to a blessed model: the TFX training pipeline. Exit code 8 where none is blessed.
+    """Prepare audio files, train a model and evaluate it.
+
+    A model that passes is blessed: the generation pipeline will use it. The exit code is 8 if it
+    is refused.
 
     Example: nocturne run training --input ~/Music --root pipeline-root
     """
@@ -52,52 +64,43 @@ def run_training(
         from pipeline.runs import launch
 
         if only:
-            launch.run_training_node(console, input, root, settings, run_id=run_id, node=only)
+            launch.run_training_node(console, inputs, root, settings, run_id=run_id, node=only)
         else:
-            launch.require_blessed(
-                launch.run_training(console, input, root, settings, run_id=run_id)
-            )
+            launch.require_blessed(launch.run_training(console, inputs, root, settings, run_id=run_id))
 
 
-@run_app.command("generation")
+@settings_command(run_app, "generate", "report", "beam", "metadata", name="generation")
+@with_generation_options
 def run_generation(
     root: Root,
-    output: Annotated[str, typer.Option(help="A new folder for the clips, local or gs://.")],
+    options: GenerationOptions,
     run_id: RunId = None,
     only: Only = None,
-    clips: Clips = None,
-    seconds: Seconds = None,
-    seed: Seed = None,
-    temperature: Temperature = None,
-    primer: Primer = None,
-    format: Format = None,
-    date: Date = None,
-    config: ConfigFiles = None,
-    overrides: Overrides = None,
 ) -> None:
-    """The latest blessed model to clips: the TFX generation pipeline.
+    """Generate clips with the latest blessed model.
 
     Example: nocturne run generation --root pipeline-root --output clips --clips 8
     """
-    flags = (clips, seconds, seed, temperature, primer, format, date)
-    settings = generation_configuration(config, overrides, *flags)
+    settings = options.configuration()
     run_id = run_id_for("generation", run_id, only)
     with running("run-generation", log=paths.run_log(root, run_id, only), run_id=run_id) as console:
         from pipeline.runs import launch
 
-        launch.run_generation(console, root, output, settings, run_id=run_id, only=only)
+        launch.run_generation(console, root, options.output, settings, run_id=run_id, only=only)
 
 
-@run_app.command("blessed")
+@settings_command(run_app, "metadata", name="blessed")
 def run_blessed(
     root: Root,
-    run_id: Annotated[str, typer.Option(help="A run of the training pipeline.")],
+    run_id: Annotated[str, typer.Option(metavar="ID", help="A run of the training pipeline.")],
     config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
-    """Shows the verdict on a run's model. Exit code 8 where it is not blessed.
+    """Show the verdict on the model of a training run.
 
-    Example: nocturne run blessed --root pipeline-root --run-id training-20261122T020000-17
+    The exit code is 8 if the model was refused.
+
+    Example: nocturne run blessed --root pipeline-root --run-id my-training
     """
     settings = configuration(config, overrides)
     with running("run-blessed", run_id=run_id) as console:
@@ -106,14 +109,16 @@ def run_blessed(
         launch.require_blessed_run(console, root, run_id, settings)
 
 
-@run_app.command("nodes")
+@settings_command(run_app, "tune", "train", name="nodes")
 def run_nodes(
-    pipeline: Annotated[str, typer.Argument(help="training or generation.")],
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="training or generation.")],
     as_json: AsJson = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
-    """Lists a pipeline's nodes, each with those that it depends on, in an order that works.
+    """List the nodes of a pipeline, in an order that works.
+
+    Each line is a node, followed by the nodes that have to finish before it.
 
     Example: nocturne run nodes training --json
     """
@@ -121,8 +126,8 @@ def run_nodes(
     with running("run-nodes"):
         from pipeline.components import node_list
 
-        found = node_list.list_nodes(pipeline, settings)
+        nodes = node_list.list_nodes(pipeline, settings)
     if as_json:
-        print_json(found)
+        print_json(nodes)
     else:
-        print(node_list.format_nodes(found))
+        print(node_list.format_nodes(nodes))
