@@ -74,7 +74,7 @@ def nocturne(
             help="Format of progress messages: text, or json for one JSON object per line.",
         ),
     ] = json_lines.TEXT,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001: its callback prints it and exits
         bool,
         typer.Option(
             "--version", is_eager=True, callback=_print_version, help="Print the version and exit."
@@ -126,9 +126,7 @@ def demo(
 
 @app.command()
 def init(
-    folder: Annotated[
-        str, typer.Argument(metavar="PATH", help="A folder, local or gs://.")
-    ] = ".",
+    folder: Annotated[str, typer.Argument(metavar="PATH", help="A folder, local or gs://.")] = ".",
 ) -> None:
     """Write a configuration file with all settings.
 
@@ -199,9 +197,7 @@ def prepare(
     ] = None,
     pictures: Annotated[
         int,
-        typer.Option(
-            min=0, metavar="NUMBER", help="Number of recordings to draw spectrograms of."
-        ),
+        typer.Option(min=0, metavar="NUMBER", help="Number of recordings to draw spectrograms of."),
     ] = 0,
     dry_run: DryRun = False,
     as_json: AsJson = False,

@@ -96,8 +96,9 @@ def settings_command(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GenerationOptions:
-    """The options of the two commands that generate clips; those from clips to date override
-    the settings of section `generate` that have the same name.
+    """Options of the two commands that generate clips.
+
+    Those named like a setting of section `generate` override it.
     """
 
     output: Annotated[
@@ -158,9 +159,7 @@ class GenerationOptions:
         config = configuration(self.config, self.overrides)
         names = {field.name for field in dataclasses.fields(config.generate)}
         changes = {
-            name: value
-            for name, value in vars(self).items()
-            if name in names and value is not None
+            name: value for name, value in vars(self).items() if name in names and value is not None
         }
         with one_line_errors():
             return dataclasses.replace(

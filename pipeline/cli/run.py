@@ -66,7 +66,9 @@ def run_training(
         if only:
             launch.run_training_node(console, inputs, root, settings, run_id=run_id, node=only)
         else:
-            launch.require_blessed(launch.run_training(console, inputs, root, settings, run_id=run_id))
+            launch.require_blessed(
+                launch.run_training(console, inputs, root, settings, run_id=run_id)
+            )
 
 
 @settings_command(run_app, "generate", "report", "beam", "metadata", name="generation")

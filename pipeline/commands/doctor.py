@@ -1,4 +1,4 @@
-"""What this machine has, and what is missing for what."""
+"""`nocturne doctor`: checks what this machine has, and says what is missing and what to do."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ import importlib.metadata
 import os
 import pathlib
 import platform
+import re
 import shutil
 import sys
 
-_LIBRARIES = (
-    "apache-beam",
-    "tensorflow",
-    "keras",
-    "tensorflow-transform",
-    "tfx",
-    "ml-metadata",
-    "tensorflow-data-validation",
-    "librosa",
-    "soundfile",
-    "soxr",
-    "pyfftw",
-    "numpy",
-    "scipy",
-    "google-cloud-storage",
+# Modules with machine code, which can fail to load although they are installed; what needs them.
+_NATIVE_MODULES = {
+    "soundfile": "no command can read or write audio",
+    "soxr": "no command can read audio",
+    "numba": "no command can read or write audio",
+    "tensorflow": "`train`, `evaluate`, `generate` and `run` do not work",
+    "ml_metadata.metadata_store.pywrap.metadata_store_extension": (
+        "`run`, `trace`, `report` and `prune` do not work"
+    ),
+    "tensorflow_data_validation.pywrap.tensorflow_data_validation_extension": (
+        "`run training` does not work"
+    ),
+}
+_REMEDY = (
+    "Run `make setup`; if it is installed and does not load, `python deploy/relink_wheels.py`."
 )
-_MIN_MEMORY_GB, _MIN_DISK_GB = 4, 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One line of the examination.
+    """The result of one check.
 
     Attributes:
-      name: what was looked at.
-      found: what was there.
-      missing: what cannot be done without it, and what to do; empty where all is well.
-      note: what can be done only partly; nothing is broken.
+      name: What was checked.
+      found: What is there.
+      missing: What does not work because of it, and what to do; empty if nothing is missing.
+      note: A remark about something optional.
     """
 
     name: str
@@ -46,155 +46,82 @@ class Finding:
     note: str = ""
 
 
+def nocturne_version() -> str:
+    """Returns the version of the installed package."""
+    return importlib.metadata.version("nocturne")
+
+
 def examine() -> list[Finding]:
-    """Looks at the machine; imports TensorFlow, so it takes seconds."""
+    """Checks the machine. This imports TensorFlow, which takes seconds."""
+    supported = sys.version_info[:2] in ((3, 11), (3, 12))
+    available = re.search(r"MemAvailable: *(\d+) kB", pathlib.Path("/proc/meminfo").read_text())
     return [
-        _python(),
-        Finding(name="system", found=f"{_system()}, glibc {platform.libc_ver()[1] or 'unknown'}"),
-        *(_library(name) for name in _LIBRARIES),
-        _native(
-            "ml_metadata.metadata_store.pywrap.metadata_store_extension",
-            "run training, run generation and trace",
+        Finding(name="Nocturne", found=nocturne_version()),
+        Finding(
+            name="Python",
+            found=f"{platform.python_version()} in {sys.prefix}",
+            missing="" if supported else "Nocturne needs Python 3.11 or 3.12.",
         ),
-        _native(
-            "tensorflow_data_validation.pywrap.tensorflow_data_validation_extension", "run training"
-        ),
-        *_codecs(),
-        _cores(),
-        _memory(),
-        _disk(),
-        *_accelerators(),
-        Finding(name="Beam runner", found="FnApiRunner, in process (beam.args chooses another)"),
+        Finding(name="system", found=f"{platform.platform()}, {os.cpu_count()} cores"),
+        *(_native_module(name, consequence) for name, consequence in _NATIVE_MODULES.items()),
+        _aac(),
+        _free_space("memory", int(available[1]) / 1e6 if available else 0, 4, "training"),
+        _free_space("disk, this folder", shutil.disk_usage(".").free / 1e9, 5, "the demo"),
+        _accelerators(),
         _credentials(),
     ]
 
 
 def render(findings: list[Finding]) -> list[str]:
-    """Returns findings as lines of text, what is missing last."""
+    """Returns findings as lines of text, followed by what is missing and what to do."""
     lines = [
-        f"{'MISSING' if one.missing else 'ok':<8}{one.name:<28}{one.found}"
-        + (f"  ({one.note})" if one.note else "")
-        for one in findings
+        f"{'MISSING' if finding.missing else 'ok':<8}{finding.name:<28}{finding.found}"
+        + (f"  ({finding.note})" if finding.note else "")
+        for finding in findings
     ]
-    missing = [one for one in findings if one.missing]
-    lines.append("")
-    if not missing:
-        return [*lines, "Nothing is missing."]
-    return [*lines, *(f"{one.name}: {one.missing}" for one in missing)]
+    missing = [f"{finding.name}: {finding.missing}" for finding in findings if finding.missing]
+    return [*lines, "", *(missing or ["Nothing is missing."])]
 
 
-def _python() -> Finding:
-    found = f"{platform.python_version()} in {sys.prefix}"
-    supported = sys.version_info[:2] in ((3, 11), (3, 12))
-    missing = "" if supported else "wanted 3.11 or 3.12 for everything; run make setup PYTHON=..."
-    return Finding(name="Python", found=found, missing=missing)
-
-
-def _system() -> str:
-    try:
-        return platform.freedesktop_os_release()["PRETTY_NAME"]
-    except OSError:
-        return platform.system()
-
-
-def _library(name: str) -> Finding:
-    try:
-        return Finding(name=name, found=importlib.metadata.version(name))
-    except importlib.metadata.PackageNotFoundError:
-        return Finding(name=name, found="not installed", missing="run make setup")
-
-
-def _native(module: str, purpose: str) -> Finding:
+def _native_module(module: str, consequence: str) -> Finding:
     name = module.partition(".")[0]
     try:
         importlib.import_module(module)
-    except ImportError as error:
-        reason = str(error).splitlines()[0][:100]
-        return Finding(
-            name=f"{name} loads",
-            found=reason,
-            missing=f"no {purpose}. Run python deploy/relink_wheels.py, or make setup.",
-        )
-    return Finding(name=f"{name} loads", found="yes")
+    except Exception as error:  # a broken library can fail in any way while it is imported
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
+        return Finding(name=name, found=reason, missing=f"{consequence}. {_REMEDY}")
+    return Finding(name=name, found="can be imported")
 
 
-def _codecs() -> list[Finding]:
-    """Encodes and decodes a tone in each format, instead of believing a list."""
-    import io
-
-    import numpy as np
-    import soundfile
-
-    tone = np.sin(np.arange(24000) * 0.05).astype(np.float32) * 0.5
-    formats = {
-        "WAV": ("WAV", "PCM_16"),
-        "FLAC": ("FLAC", "PCM_16"),
-        "Ogg Vorbis": ("OGG", "VORBIS"),
-        "Opus": ("OGG", "OPUS"),
-        "MP3": ("MP3", "MPEG_LAYER_III"),
-        "AIFF": ("AIFF", "PCM_16"),
-    }
-    works, fails = [], []
-    for name, (container, subtype) in formats.items():
-        buffer = io.BytesIO()
-        try:
-            soundfile.write(buffer, tone, 24000, format=container, subtype=subtype)
-            buffer.seek(0)
-            soundfile.read(buffer)
-        except (soundfile.LibsndfileError, ValueError):
-            fails.append(name)
-        else:
-            works.append(name)
-    note = "M4A/AAC is not read: convert such files"
-    return [
-        Finding(
-            name="codecs, read and written",
-            found=", ".join(works),
-            note=note,
-            missing=f"no {', '.join(fails)}: reinstall soundfile from its wheel" if fails else "",
-        )
-    ]
+def _aac() -> Finding:
+    """Checks for PyAV, which reads the formats that libsndfile does not know."""
+    if not _native_module("av", "").missing:
+        return Finding(name="M4A and AAC files", found="can be read")
+    note = "convert such files to another format, or install PyAV: pip install av"
+    return Finding(name="M4A and AAC files", found="cannot be read", note=note)
 
 
-def _cores() -> Finding:
-    return Finding(name="cores", found=str(len(os.sched_getaffinity(0))))
+def _free_space(name: str, free_gb: float, needed_gb: float, purpose: str) -> Finding:
+    missing = "" if free_gb >= needed_gb else f"{purpose} needs {needed_gb:g} GB."
+    return Finding(name=name, found=f"{free_gb:.1f} GB free", missing=missing)
 
 
-def _memory() -> Finding:
-    import psutil
-
-    memory = psutil.virtual_memory()
-    total, free = memory.total / 1e9, memory.available / 1e9
-    missing = "" if free >= _MIN_MEMORY_GB else f"wanted {_MIN_MEMORY_GB} GB free for training"
-    return Finding(name="memory", found=f"{free:.1f} GB free of {total:.1f} GB", missing=missing)
-
-
-def _disk() -> Finding:
-    free = shutil.disk_usage(pathlib.Path.cwd()).free / 1e9
-    missing = "" if free >= _MIN_DISK_GB else f"wanted {_MIN_DISK_GB} GB free here for the demo"
-    return Finding(name="disk", found=f"{free:.1f} GB free here", missing=missing)
-
-
-def _accelerators() -> list[Finding]:
-    import tensorflow as tf
-
-    gpus = [device.name for device in tf.config.list_physical_devices("GPU")]
-    tpu = os.environ.get("TPU_NAME", "")
-    found = ", ".join([*gpus, *([f"TPU {tpu}"] if tpu else [])])
-    return [Finding(name="accelerators", found=found or "none", note="" if found else "CPU trains")]
+def _accelerators() -> Finding:
+    tensorflow = sys.modules.get("tensorflow")
+    gpus = tensorflow.config.list_physical_devices("GPU") if tensorflow else []
+    note = "" if gpus else "training and generation use the CPU"
+    return Finding(name="GPUs", found=", ".join(gpu.name for gpu in gpus) or "none", note=note)
 
 
 def _credentials() -> Finding:
-    """Whether application default credentials are set up; asks no server."""
-    given = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+    """Checks whether Google's application default credentials are set up, without using them."""
+    named = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
     default = pathlib.Path.home() / ".config/gcloud/application_default_credentials.json"
-    if given:
-        there = pathlib.Path(given).exists()
-        missing = "" if there else "no gs:// paths: GOOGLE_APPLICATION_CREDENTIALS names no file"
-        return Finding(
-            name="GCS credentials", found="present" if there else "absent", missing=missing
-        )
-    if default.exists():
-        return Finding(name="GCS credentials", found="present")
-    note = "needed for gs:// paths alone: gcloud auth application-default login"
-    return Finding(name="GCS credentials", found="absent", note=note)
+    name = "Google Cloud credentials"
+    if pathlib.Path(named or default).exists():
+        return Finding(name=name, found="present")
+    if named:
+        missing = "gs:// paths do not work. GOOGLE_APPLICATION_CREDENTIALS names a missing file."
+        return Finding(name=name, found=f"no file {named}", missing=missing)
+    note = "only needed for gs:// paths: gcloud auth application-default login"
+    return Finding(name=name, found="none", note=note)

@@ -1,4 +1,4 @@
-"""What a command would do, without doing it."""
+"""`--dry-run`: shows what a command would do, without doing it."""
 
 from __future__ import annotations
 
@@ -12,77 +12,75 @@ from typing import TYPE_CHECKING, Any
 from audio import contract
 from pipeline.config.load import Config
 from pipeline.console.terminal import Console
+from storage import files
 
 if TYPE_CHECKING:
     from beam_transforms.settings import Source
 
-_SHOWN = 10
+_SHOWN = 10  # lines of a list that are printed
 
 
-def preparation(console: Console, sources: Sequence[Source], output: str) -> dict[str, Any]:
+def plan_preparation(console: Console, sources: Sequence[Source], output: str) -> dict[str, Any]:
     """Prints and returns which files a preparation would read, and whether its output is free."""
-    from storage import files
-
-    kinds = collections.Counter(
-        pathlib.Path(source.uri).suffix.lower() or "?" for source in sources
-    )
-    found: dict[str, Any] = {
+    suffixes = (pathlib.Path(source.uri).suffix.lower() or "?" for source in sources)
+    plan: dict[str, Any] = {
         "files": len(sources),
         "bytes": sum(source.n_bytes for source in sources),
-        "kinds": dict(sorted(kinds.items())),
-        "output": output,
-        "output_finished": files.exists(files.join(output, contract.COMPLETED)),
+        "kinds": dict(sorted(collections.Counter(suffixes).items())),
+        **_output(output),
     }
-    said = ", ".join(f"{count} {kind}" for kind, count in found["kinds"].items())
-    console.line(f"  would read {found['files']} files, {found['bytes'] / 1e6:.1f} MB: {said}")
-    for source in sources[:_SHOWN]:
-        console.line(f"    {source.uri}")
-    if len(sources) > _SHOWN:
-        console.line(f"    ... and {len(sources) - _SHOWN} more")
-    console.line(f"  would write to {output}{_taken(found['output_finished'])}")
-    return found
+    kinds = ", ".join(f"{count} {kind}" for kind, count in plan["kinds"].items())
+    console.line(f"  would read {plan['files']} files, {plan['bytes'] / 1e6:.1f} MB: {kinds}")
+    _print_list(console, [source.uri for source in sources], plan)
+    return plan
 
 
-def generation(console: Console, model: str, output: str, config: Config) -> dict[str, Any]:
-    """Prints and returns which clips a generation would make.
+def plan_generation(console: Console, model: str, output: str, config: Config) -> dict[str, Any]:
+    """Prints and returns which clips a generation run would make.
 
     Raises:
-      IncompleteError, ConfigMismatchError: the model cannot be used.
+      IncompleteError, ConfigMismatchError: The model cannot be used.
     """
     from generator.inference import load_model
-    from generator.requests import NO_PRIMER, choose_primer, plan_clips
-    from storage import files
+    from generator.requests import choose_primer, plan_clips
 
     settings = config.generate
     with console.stage("load model"):
         loaded = load_model(model)
 
-    def own_primer(seed: int) -> str:
+    def stored_primer(seed: int) -> str:
         source = json.loads(loaded.primer_sources[choose_primer(seed, len(loaded.primers))])
         return f"{source['uri']}, frame {source['first_frame']}"
 
-    found: dict[str, Any] = {
+    plan: dict[str, Any] = {
         "model_id": loaded.info["model_id"],
         "seconds": settings.seconds,
-        "output": output,
-        "output_finished": files.exists(files.join(output, contract.COMPLETED)),
+        **_output(output),
         "clips": [
-            {**dataclasses.asdict(clip), "primer": settings.primer or own_primer(clip.seed)}
+            {**dataclasses.asdict(clip), "primer": settings.primer or stored_primer(clip.seed)}
             for clip in plan_clips(settings)
         ],
     }
     console.line(
         f"  would make {settings.clips} clips of {settings.seconds:g} s, {settings.format}, with "
-        f"model {found['model_id']}"
+        f"model {plan['model_id']}"
     )
-    for clip in found["clips"][:_SHOWN]:
-        start = "no primer" if clip["primer"] == NO_PRIMER else clip["primer"]
-        console.line(f"    {clip['name']}  seed {clip['seed']}  after {start}")
-    if settings.clips > _SHOWN:
-        console.line(f"    ... and {settings.clips - _SHOWN} more")
-    console.line(f"  would write to {output}{_taken(found['output_finished'])}")
-    return found
+    lines = [
+        f"{clip['name']}  seed {clip['seed']}  primer {clip['primer']}" for clip in plan["clips"]
+    ]
+    _print_list(console, lines, plan)
+    return plan
 
 
-def _taken(finished: bool) -> str:
-    return ", which holds a finished run already: that would be refused" if finished else ""
+def _output(output: str) -> dict[str, Any]:
+    finished = files.exists(files.join(output, contract.COMPLETED))
+    return {"output": output, "output_finished": finished}
+
+
+def _print_list(console: Console, lines: Sequence[str], plan: dict[str, Any]) -> None:
+    for line in lines[:_SHOWN]:
+        console.line(f"    {line}")
+    if len(lines) > _SHOWN:
+        console.line(f"    ... and {len(lines) - _SHOWN} more")
+    taken = " would be refused, because it holds a finished run" if plan["output_finished"] else ""
+    console.line(f"  output {plan['output']}{taken}")

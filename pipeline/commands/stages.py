@@ -28,11 +28,11 @@ class InputChoice:
     """
 
     inputs: tuple[str, ...] = ()
-    listed: str | None = None
+    input_list: str | None = None
     retry_rejected: str | None = None
 
     def __post_init__(self) -> None:
-        if bool(self.inputs or self.listed) == bool(self.retry_rejected):
+        if bool(self.inputs or self.input_list) == bool(self.retry_rejected):
             raise UsageError("wanted --input (or --input-list), or else --retry-rejected DATASET")
 
     def find(self) -> list[Any]:
@@ -41,7 +41,9 @@ class InputChoice:
 
         if self.retry_rejected:
             return replay_sources(self.retry_rejected)
-        return find_sources([*self.inputs, *(read_list(self.listed) if self.listed else ())])
+        return find_sources(
+            [*self.inputs, *(read_list(self.input_list) if self.input_list else ())]
+        )
 
 
 def prepare(
