@@ -19,11 +19,11 @@ from pipeline.cli.options import (
     GenerationOptions,
     Overrides,
     Root,
+    add_command,
     configuration,
     one_line_errors,
     print_json,
     running,
-    settings_command,
     with_generation_options,
 )
 from pipeline.cli.prune import prune
@@ -51,7 +51,7 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
 app.add_typer(run_app, name="run")
 
@@ -74,7 +74,7 @@ def nocturne(
             help="Format of progress messages: text, or json for one JSON object per line.",
         ),
     ] = json_lines.TEXT,
-    version: Annotated[  # noqa: ARG001: its callback prints it and exits
+    version: Annotated[  # noqa: ARG001
         bool,
         typer.Option(
             "--version", is_eager=True, callback=_print_version, help="Print the version and exit."
@@ -88,7 +88,7 @@ def nocturne(
     json_lines.set_format(log_format)
 
 
-@settings_command(
+@add_command(
     app, "audio", "prepare", "train", "tune", "evaluate", "generate", "report", "beam", "metadata"
 )
 def demo(
@@ -124,7 +124,7 @@ def demo(
         run(console, root, inputs or [], settings)
 
 
-@app.command()
+@add_command(app)
 def init(
     folder: Annotated[str, typer.Argument(metavar="PATH", help="A folder, local or gs://.")] = ".",
 ) -> None:
@@ -141,7 +141,7 @@ def init(
             console.line(f"  {path}")
 
 
-@app.command()
+@add_command(app)
 def doctor(as_json: AsJson = False) -> None:
     """Check this machine for everything Nocturne needs.
 
@@ -161,7 +161,7 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-@settings_command(app, "audio", "prepare", "beam")
+@add_command(app, "audio", "prepare", "beam")
 def prepare(
     output: Annotated[str, typer.Option(metavar="PATH", help="A new folder for the dataset.")],
     inputs: Annotated[
@@ -231,7 +231,7 @@ def prepare(
         print_json(result)
 
 
-@app.command()
+@add_command(app)
 def card(
     dataset: Annotated[
         str,
@@ -253,7 +253,7 @@ def card(
         print_json(result)
 
 
-@settings_command(app, "train")
+@add_command(app, "train")
 def train(
     dataset: Dataset,
     model: Annotated[str, typer.Option(metavar="PATH", help="A new folder for the model.")],
@@ -284,7 +284,7 @@ def train(
         print_json(result)
 
 
-@settings_command(app, "evaluate")
+@add_command(app, "evaluate")
 def evaluate(
     model: Model,
     dataset: Dataset,
@@ -320,7 +320,7 @@ def evaluate(
         stages.require_passed(verdict, model)
 
 
-@settings_command(app, "generate", "beam")
+@add_command(app, "generate", "beam")
 @with_generation_options
 def generate(
     model: Model,
@@ -343,7 +343,7 @@ def generate(
         print_json(result)
 
 
-@settings_command(app, "metadata")
+@add_command(app, "metadata")
 def trace(
     clip: Annotated[
         str,
@@ -370,7 +370,7 @@ def trace(
         print("\n".join(trace.trace_lines(result)))
 
 
-@settings_command(app, "report")
+@add_command(app, "report")
 def report(
     root: Root,
     run_id: Annotated[
@@ -402,7 +402,7 @@ def report(
         launch.write_page(console, root, run, settings, output=output)
 
 
-settings_command(app, "metadata")(prune)
+add_command(app, "metadata")(prune)
 
 
 def main() -> None:

@@ -64,34 +64,44 @@ AsJson = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 
 
-class CommandWithSettings(TyperCommand):
-    """A command whose help shows the defaults of settings, which only the settings classes hold.
+class PlainHelp(TyperCommand):
+    """A command whose help shows no Python types, and the defaults of settings.
 
     In an option's help text, `{generate.clips}` stands for the default of that setting. The
-    settings classes are loaded only when a help text is printed, because they import NumPy.
+    settings classes are loaded only to print such a text, because they import NumPy.
     """
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Prints the options, with the defaults filled in."""
-        from audio.encode import FORMATS
-        from pipeline.config.load import Config
+        """Prints the arguments and options."""
+        parameters: list[Any] = self.params
+        for parameter in parameters:
+            if parameter.param_type_name == "argument":
+                parameter.display_type_rich = lambda ctx: ""  # noqa: ARG005
+            elif "{" in parameter.help:
+                from audio.encode import FORMATS
+                from pipeline.config.load import Config
 
-        for parameter in self.params:
-            text = getattr(parameter, "help", None) or ""
-            parameter.help = text.format(formats=", ".join(FORMATS), **vars(Config()))  # type: ignore[attr-defined]
+                values = {"formats": ", ".join(FORMATS), **vars(Config())}
+                parameter.help = parameter.help.format(**values)
         super().format_options(ctx, formatter)
 
 
-def settings_command(
+def add_command(
     app: typer.Typer, *sections: str, name: str | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Returns a decorator that registers a command and names its configuration sections."""
+    """Returns a decorator that adds a command to an app, with a note on its configuration.
+
+    Args:
+      app: The app.
+      *sections: Sections of the configuration that the command uses.
+      name: Name of the command; that of the function if none is given.
+    """
     several = "sections" if len(sections) > 1 else "section"
     note = (
         f"Settings: the configuration {several} {', '.join(sections)}. `nocturne init` writes a "
         "file with every setting and its explanation."
     )
-    return app.command(name, cls=CommandWithSettings, epilog=note)
+    return app.command(name, cls=PlainHelp, epilog=note if sections else None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

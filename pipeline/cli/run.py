@@ -14,11 +14,11 @@ from pipeline.cli.options import (
     Overrides,
     Root,
     RunId,
+    add_command,
     configuration,
     print_json,
     run_id_for,
     running,
-    settings_command,
     with_generation_options,
 )
 from pipeline.root import paths
@@ -30,7 +30,7 @@ run_app = typer.Typer(
 )
 
 
-@settings_command(
+@add_command(
     run_app, "audio", "prepare", "train", "tune", "evaluate", "report", "beam", "metadata",
     name="training",
 )  # fmt: skip
@@ -71,7 +71,7 @@ def run_training(
             )
 
 
-@settings_command(run_app, "generate", "report", "beam", "metadata", name="generation")
+@add_command(run_app, "generate", "report", "beam", "metadata", name="generation")
 @with_generation_options
 def run_generation(
     root: Root,
@@ -91,7 +91,7 @@ def run_generation(
         launch.run_generation(console, root, options.output, settings, run_id=run_id, only=only)
 
 
-@settings_command(run_app, "metadata", name="blessed")
+@add_command(run_app, "metadata", name="blessed")
 def run_blessed(
     root: Root,
     run_id: Annotated[str, typer.Option(metavar="ID", help="A run of the training pipeline.")],
@@ -111,7 +111,7 @@ def run_blessed(
         launch.require_blessed_run(console, root, run_id, settings)
 
 
-@settings_command(run_app, "tune", "train", name="nodes")
+@add_command(run_app, "tune", "train", name="nodes")
 def run_nodes(
     pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="training or generation.")],
     as_json: AsJson = False,

@@ -14,6 +14,7 @@ from audio import contract
 from audio.errors import NotBlessedError, OutputExistsError, UsageError
 from pipeline.config.load import Config
 from pipeline.console.terminal import Console, PollingThread, StepRate
+from storage import files
 
 if TYPE_CHECKING:
     from pipeline.evaluation.verdict import Verdict
@@ -101,7 +102,6 @@ def show_card(console: Console, dataset: str) -> dict[str, Any]:
       IncompleteError: the dataset is not finished.
     """
     from beam_transforms.card import card_lines
-    from storage import files
 
     files.require_dataset(dataset)
     card: dict[str, Any] = json.loads(files.read_text(files.join(dataset, contract.DATA_CARD)))
@@ -144,12 +144,14 @@ def train(console: Console, dataset: str, model: str, config: Config) -> dict[st
 
     Raises:
       UsageError: train.warm_start names no model.
+      IncompleteError: the dataset is not finished.
     """
     if config.train.warm_start == "latest":
         raise UsageError(
             "train.warm_start=latest: only a pipeline knows which model was blessed last. Give a "
             "model's folder: --warm-start MODEL."
         )
+    files.require_dataset(dataset)  # before TensorFlow is loaded, which takes seconds
     with console.stage("load TensorFlow"):
         from trainer.fit import train
     with console.stage("train") as stage:

@@ -9,8 +9,8 @@ import pytest
 
 from audio import contract
 from generator.requests import derive_seed
-from tests.pipeline.cli.test_app import nocturne
 from tests.support import signals
+from tests.support.command import nocturne
 
 
 def test_a_preparation_lists_its_files_and_writes_nothing(tmp_path) -> None:
@@ -54,4 +54,4 @@ def test_a_generation_lists_the_clips_that_it_then_makes(tmp_path, model: pathli
         assert made["attempts"][0]["seed"] == clip["seed"]
     done = nocturne("generate", *flags, "--dry-run", cwd=tmp_path)
     assert json.loads(done.stdout)["output_finished"]
-    assert "that would be refused" in done.stderr
+    assert "would be refused, because it holds a finished run" in done.stderr

@@ -4,43 +4,26 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
-import pathlib
-import subprocess
-import sys
 from typing import Any
 
-import pytest
-
 from tests.support import signals
-
-NOCTURNE = pathlib.Path(sys.executable).with_name("nocturne")
-
-
-def logged(
-    cwd: pathlib.Path, *args: str, code: int = 0, **environment: str
-) -> tuple[list[dict[str, Any]], str]:
-    """Runs a command; returns the lines of its stderr as objects, and its stdout."""
-    done = subprocess.run(
-        [str(NOCTURNE), *args], capture_output=True, text=True, check=False, cwd=cwd,
-        env={**os.environ, "XDG_STATE_HOME": str(cwd / "state"), **environment},
-    )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
-    return [json.loads(line) for line in done.stderr.splitlines()], done.stdout
+from tests.support.command import nocturne, start_nocturne
 
 
-@pytest.mark.slow
+def rows(stderr: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stderr.splitlines()]
+
+
 def test_a_command_logs_its_stages_as_objects_and_prints_nothing_else(tmp_path) -> None:
     signals.write(tmp_path / "music" / "one.wav", signals.tune(seconds=4))
-    rows, printed = logged(
-        tmp_path, "--log-format", "json", "prepare", "--input", "music", "--output", "dataset"
-    )
-    assert printed == ""
-    ended = {row["node"]: row for row in rows if "outcome" in row}
+    command = ("--log-format", "json", "prepare", "--input", "music", "--output", "dataset")
+    done = nocturne(*command, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "")
+    ended = {row["node"]: row for row in rows(done.stderr) if "outcome" in row}
     assert list(ended) == ["find files", "prepare"]
     assert ended["find files"]["outcome"] == "1 files"
     assert ended["prepare"]["seconds"] > 0
-    for row in rows:
+    for row in rows(done.stderr):
         assert {"time", "level", "message"} <= set(row)
         assert row["level"] == "INFO"
         assert datetime.datetime.fromisoformat(row["time"]).tzinfo is not None
@@ -48,21 +31,16 @@ def test_a_command_logs_its_stages_as_objects_and_prints_nothing_else(tmp_path) 
 
 def test_a_failure_is_one_object_with_its_run_and_exit_code(tmp_path) -> None:
     """By the environment, as a scheduler sets it."""
-    rows, printed = logged(
-        tmp_path, "run", "generation", "--root", "none", "--output", "clips", "--run-id", "n1",
-        code=8, NOCTURNE_LOG_FORMAT="json",
-    )  # fmt: skip
-    assert printed == ""
-    (row,) = rows
+    command = ("run", "generation", "--root", "none", "--output", "clips", "--run-id", "n1")
+    done = start_nocturne(*command, cwd=tmp_path, NOCTURNE_LOG_FORMAT="json")
+    assert (done.returncode, done.stdout) == (8, "")
+    (row,) = rows(done.stderr)
     assert row.pop("time")
     assert row.pop("message").startswith("no blessed model below none: nothing was trained there")
     assert row == {"level": "ERROR", "run_id": "n1", "error": "NotBlessedError", "exit_code": 8}
 
 
 def test_another_format_is_refused(tmp_path) -> None:
-    done = subprocess.run(
-        [str(NOCTURNE), "--log-format", "xml", "doctor"], capture_output=True, text=True,
-        check=False, cwd=tmp_path,
-    )  # fmt: skip
+    done = nocturne("--log-format", "xml", "doctor", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == "nocturne: --log-format: wanted text or json, got 'xml'\n"
