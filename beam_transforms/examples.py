@@ -7,6 +7,7 @@ retries, the emulator in tests) take streams and TensorFlow's writer takes paths
 from __future__ import annotations
 
 import dataclasses
+import io
 import struct
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -19,6 +20,8 @@ from audio import contract
 from audio.config import AudioConfig
 from beam_transforms.example_proto import parse_example, serialize_example
 from beam_transforms.extract import Extracted
+from storage import files
+from storage.dataset_files import RecordingRow
 
 _CRC_MASK_DELTA = 0xA282EAD8
 
@@ -46,9 +49,13 @@ def recording_id(record: bytes) -> str:
     return str(parse_example(record, contract.RECORDING_ID).decode())
 
 
-def log_mel_of(record: bytes, audio: AudioConfig) -> npt.NDArray[np.float16]:
-    """Returns the frames of a serialised record, float16 [n_frames, n_mels]."""
-    stored = parse_example(record, contract.LOG_MEL)
+def read_log_mel(dataset: str, row: RecordingRow, audio: AudioConfig) -> npt.NDArray[np.float16]:
+    """Returns a recording's natural-log mel frames from its shard, float16 [n_frames, n_mels]."""
+    shard = files.join(dataset, contract.split_folder(row["split"]), row["shard"])
+    with files.open_read(shard) as file:
+        file.seek(row["offset"])
+        records = read_tfrecord(io.BytesIO(file.read(row["n_bytes"])))
+        stored = b"".join(parse_example(record, contract.LOG_MEL) for record in records)
     return np.frombuffer(stored, "<f2").reshape(-1, audio.n_mels)
 
 

@@ -28,6 +28,7 @@ from beam_transforms.plan import Outcome, Plan, plan_dataset
 from beam_transforms.settings import PrepareSettings, Reuse, Source
 from beam_transforms.shards import Written, rows_of, write_shard
 from storage import files
+from storage.dataset_files import read_info, read_recordings, require_dataset
 
 _SOURCES = "sources.jsonl"
 _FAILED = "failed.json"
@@ -116,16 +117,9 @@ def plan_after(
     outcomes: Iterable[Outcome], *, settings: PrepareSettings, previous: str | None
 ) -> Plan:
     """plan_dataset, with the splits of an earlier version of the dataset."""
-    splits = {row["recording_id"]: row["split"] for row in read_recordings(previous)}
+    rows = read_recordings(previous) if previous else ()
+    splits = {row["recording_id"]: row["split"] for row in rows}
     return plan_dataset(outcomes, settings=settings, previous=splits)
-
-
-def read_recordings(dataset: str | None) -> Iterator[dict[str, Any]]:
-    """Yields the rows of a finished dataset's recordings; none for None."""
-    if dataset is not None:
-        with files.open_read(files.join(dataset, contract.RECORDINGS)) as file:
-            for line in file:
-                yield json.loads(line)
 
 
 def acceptable(plan: Plan, settings: PrepareSettings) -> bool:
@@ -156,7 +150,7 @@ def finish(
         files.write_text(files.join(staging_folder, _FAILED), json.dumps(info))
         return 0
     audit(plan, written, output)
-    with files.write_whole(files.join(output, contract.RECORDINGS)) as target:
+    with files.atomic_file(files.join(output, contract.RECORDINGS)) as target:
         for line in rows_of(written, staging_folder):
             target.write(line.encode("utf-8", "surrogateescape"))
     before = read_recordings(previous) if previous else None
@@ -241,7 +235,8 @@ def _reusable(
     previous: str | None, sources: Sequence[Source], audio: AudioConfig, settings: PrepareSettings
 ) -> list[dict[str, Any]]:
     """Returns the lines of the list of sources: each with what an earlier version has of it."""
-    rows = {row["key"]: row for row in read_recordings(previous)}
+    recordings = read_recordings(previous) if previous else ()
+    rows: dict[str, Any] = {row["key"]: row for row in recordings}
     lines = []
     for source in sources:
         row, reuse = rows.get(source.staging_key(audio, settings)), None
@@ -286,7 +281,7 @@ def start(
       IncompleteError: the earlier version is not finished.
     """
     if previous:
-        files.require_dataset(previous)
+        require_dataset(previous)
     if files.exists(files.join(output, contract.COMPLETED)):
         raise OutputExistsError(
             f"{output} already holds a finished dataset. Choose another --output, or remove it."
@@ -321,11 +316,8 @@ def check_finished(
     folder = staging_folder or files.join(output, staging.FOLDER)
     if files.exists(files.join(output, contract.COMPLETED)):
         files.remove_tree(folder)
-        info: dict[str, Any] = json.loads(
-            files.read_text(files.join(output, contract.DATASET_INFO))
-        )
-        return info
-    info = json.loads(files.read_text(files.join(folder, _FAILED)))
+        return read_info(output)
+    info = files.read_json(files.join(folder, _FAILED))
     failed, total = info["rejected"], info["sources"]
     table = files.join(output, contract.REJECTED)
     if not any(split["recordings"] for split in info["splits"].values()):

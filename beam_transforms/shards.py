@@ -41,7 +41,7 @@ def write_shard(shard: Shard, *, output: str, staging_folder: str) -> Written:
     path = files.join(output, contract.split_folder(shard.split), shard.name)
     found: dict[str, None] = {}
     rows = []
-    with files.write_whole(path) as target:
+    with files.atomic_file(path) as target:
         for placed in shard.recordings:
             with files.open_read(staging.records_path(staging_folder, placed.key)) as records:
                 for record in read_tfrecord(records):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 import pathlib
 import stat
@@ -11,10 +10,10 @@ from collections.abc import Iterable, Iterator
 
 from apache_beam.io.filesystems import FileSystems
 
-from audio import contract
 from audio.errors import InputError
 from beam_transforms.settings import Source
 from storage import files
+from storage.dataset_files import read_recordings, read_rejected, require_dataset
 
 _NAMES = "wav wave flac ogg oga opus mp3 aif aiff aifc au snd caf w64 rf64 m4a m4b aac"
 EXTENSIONS = frozenset(f".{name}" for name in _NAMES.split())
@@ -65,11 +64,9 @@ def replay_sources(dataset: str) -> list[Source]:
     Raises:
       IncompleteError: the dataset is not finished.
     """
-    files.require_dataset(dataset)
-    kept = files.read_text(files.join(dataset, contract.RECORDINGS)).splitlines()
-    rejected = files.read_text(files.join(dataset, contract.REJECTED)).splitlines()
-    uris = [json.loads(line)["source_uri"] for line in kept]
-    uris += [json.loads(line)["uri"] for line in rejected]
+    require_dataset(dataset)
+    uris = [row["source_uri"] for row in read_recordings(dataset)]
+    uris += [row["uri"] for row in read_rejected(dataset)]
     found = {uri: [] if files.is_remote(uri) else [_source(pathlib.Path(uri))] for uri in uris}
     remote = [source for uri in found if files.is_remote(uri) for source in _remote(uri)]
     local = [source for sources in found.values() for source in sources]

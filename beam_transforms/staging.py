@@ -93,7 +93,7 @@ def _stage_records(
 ) -> dict[str, object]:
     extracted = extract_recording(file, audio=audio, settings=settings)
     n_records = n_bytes = 0
-    with files.write_whole(path) as target:
+    with files.atomic_file(path) as target:
         for record in to_records(extracted, source_uri=source.uri, audio=audio):
             n_bytes += write_tfrecord(target, record)
             n_records += 1
@@ -110,7 +110,7 @@ def _stage_records(
 
 
 def _copy_records(reuse: Reuse, path: str) -> None:
-    with files.open_read(reuse.shard) as shard, files.write_whole(path) as target:
+    with files.open_read(reuse.shard) as shard, files.atomic_file(path) as target:
         shard.seek(reuse.offset)
         target.write(shard.read(reuse.recording["n_bytes"]))
 

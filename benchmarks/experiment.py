@@ -32,6 +32,7 @@ from audio.errors import InputError, UsageError
 from pipeline.components.code_fingerprint import code_fingerprint
 from pipeline.config.load import Config, from_dict
 from pipeline.console.terminal import Console
+from storage import files
 
 VALIDATION, TEST = "validation", "test"
 _MODEL_ARGUMENTS = ("onset_classes", "onset_weight", "mixture_components", "mixture_dims")
@@ -215,8 +216,8 @@ def prepare(
     Raises:
       InputError: less than two recordings are held out.
     """
-    from beam_transforms.prepare import read_recordings
     from beam_transforms.sources import find_sources
+    from storage.dataset_files import read_recordings
 
     config = from_dict(_merged(experiment.base, {"prepare": {"eval_share": experiment.held_out}}))
     whole = folder / "data" / "all"
@@ -367,13 +368,10 @@ class _Measuring:
         name = f"{self.name}, {rollouts.clips} of {rollouts.seconds:g} s"
         kept = self.folder / f"{self.name}-{rollouts.seconds:g}s-{self._key(rollouts)}.json"
         if kept.exists():
-            return dict(json.loads(kept.read_text()))
+            return dict(files.read_json(str(kept)))
         with console.stage(f"measure {name}"):
             figures = self._measured(rollouts)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        beside = kept.with_suffix(".part")
-        beside.write_text(json.dumps(figures, indent=2) + "\n")
-        beside.rename(kept)
+        files.write_text(str(kept), json.dumps(figures, indent=2) + "\n")
         return figures
 
     def _measured(self, rollouts: Rollouts) -> dict[str, Any]:

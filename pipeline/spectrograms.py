@@ -6,7 +6,7 @@ import io
 import json
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,9 @@ from audio import contract, picture
 from audio.codec import AudioReader, resample_blocks
 from audio.config import AudioConfig
 from audio.mel import LogMelStream
-from beam_transforms.examples import log_mel_of, read_tfrecord
+from beam_transforms.examples import read_log_mel
 from storage import files
+from storage.dataset_files import RecordingRow, read_info, read_recordings
 
 # Largest width of a picture, pixels. A page shows no more.
 _MAX_COLUMNS = 960
@@ -128,24 +129,18 @@ def draw_recordings(dataset: str, count: int) -> list[str]:
     Returns:
       The paths of the pictures.
     """
-    info = json.loads(files.read_text(files.join(dataset, contract.DATASET_INFO)))
-    audio = AudioConfig.from_json(json.dumps(info["audio"]))
-    text = files.read_text(files.join(dataset, contract.RECORDINGS))
-    rows = [json.loads(line) for line in text.splitlines()]
+    audio = AudioConfig.from_json(json.dumps(read_info(dataset)["audio"]))
+    rows = list(read_recordings(dataset))
     held_out = [row for row in rows if row["split"] == contract.EVAL][: count // 2]
     training = [row for row in rows if row["split"] == contract.TRAIN][: count - len(held_out)]
     return [_draw_recording(dataset, row, audio) for row in [*held_out, *training]]
 
 
-def _draw_recording(dataset: str, row: dict[str, Any], audio: AudioConfig) -> str:
-    shard = files.join(dataset, contract.split_folder(row["split"]), row["shard"])
-    with files.open_read(shard) as file:
-        file.seek(row["offset"])
-        records = read_tfrecord(io.BytesIO(file.read(row["n_bytes"])))
-        frames = np.concatenate([log_mel_of(record, audio) for record in records])
+def _draw_recording(dataset: str, row: RecordingRow, audio: AudioConfig) -> str:
+    frames = read_log_mel(dataset, row, audio)
     name = row["source_uri"].encode("utf-8", "replace").decode().rsplit("/", 1)[-1]
     title = name.replace("$", r"\$")  # matplotlib would take what follows a dollar for a formula
     path = files.join(dataset, _FOLDER, f"{row['split']}-{row['recording_id'][:12]}.png")
-    with files.write_whole(path) as file:
+    with files.atomic_file(path) as file:
         file.write(picture.spectrogram_png([frames.astype(np.float32)], audio, title=title))
     return path

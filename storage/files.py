@@ -1,104 +1,71 @@
-"""Files by path or gs:// through Beam, with the two promises that the job needs.
+"""Files and folders by local path or gs:// URL, read and written whole.
 
-A file appears whole or not at all, and reading a folder that has no marker is an error.
+Apache Beam reads and writes the remote ones. It is imported only for them, because that takes
+seconds.
 """
 
 from __future__ import annotations
 
 import contextlib
 import glob
+import json
 import os
 import pathlib
 import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
-
-from audio import contract
-from audio.errors import IncompleteError
+# Names of unfinished files start with this.
+PARTIAL_PREFIX = ".partial-"
 
 
 def is_remote(path: str) -> bool:
-    """Whether a path names another file system, such as gs://."""
+    """Returns whether a path is on another file system than the local one, such as gs://."""
     return "://" in path
 
 
 def join(*parts: str) -> str:
-    """Joins path parts; remote ones too."""
+    """Joins the parts of a local or remote path."""
     return "/".join(part.rstrip("/") for part in parts[:-1]) + "/" + parts[-1]
 
 
 def exists(path: str) -> bool:
-    """Whether a file is there."""
-    return FileSystems.exists(path) if is_remote(path) else pathlib.Path(path).exists()
+    """Returns whether there is a file of that path."""
+    return _beam().exists(path) if is_remote(path) else pathlib.Path(path).exists()
 
 
 def size(path: str) -> int:
     """Returns a file's size in bytes."""
     if is_remote(path):
-        return int(FileSystems.match([path])[0].metadata_list[0].size_in_bytes)
+        return int(_beam().match([path])[0].metadata_list[0].size_in_bytes)
     return pathlib.Path(path).stat().st_size
 
 
 def open_read(path: str) -> BinaryIO:
     """Opens a file for reading bytes."""
     if is_remote(path):
-        return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+        return _beam().open(path, compression_type="uncompressed")
     return pathlib.Path(path).open("rb")
 
 
 def read_text(path: str) -> str:
-    """Returns a file's content as text."""
+    """Returns a file's content as text; bytes that are not UTF-8 become surrogates."""
     with open_read(path) as file:
         return file.read().decode("utf-8", "surrogateescape")
 
 
-@contextlib.contextmanager
-def write_whole(path: str) -> Iterator[BinaryIO]:
-    """Opens a file for writing; it appears under its name only when the block ends well.
-
-    A bucket shows an object only once it is closed. On a disk the bytes go beside and are renamed;
-    the name beside is random because it never outlives the attempt.
-    """
-    if is_remote(path):
-        with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            yield file
-        return
-    target = pathlib.Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        with beside.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def write_text(path: str, text: str) -> None:
-    """Writes a text file, whole or not at all."""
-    with write_whole(path) as file:
-        file.write(text.encode("utf-8", "surrogateescape"))
-
-
-def match(pattern: str) -> list[str]:
-    """Returns the paths that a glob pattern names, sorted."""
-    if is_remote(pattern):
-        return sorted(found.path for found in FileSystems.match([pattern])[0].metadata_list)
-    return sorted(glob.glob(pattern))
+def read_json(path: str) -> Any:
+    """Returns the content of a JSON file."""
+    return json.loads(read_text(path))
 
 
 @contextlib.contextmanager
 def open_local(path: str) -> Iterator[BinaryIO]:
-    """Opens a file for reading here and there in it: a remote one as a temporary copy on disk.
+    """Opens a file for reading in any order; a remote file is first copied to a temporary one.
 
-    Seeking in an object costs a request each time, and holding it in memory costs its size.
+    Each seek in a remote object would cost a request, and an object in memory its size.
     """
     with open_read(path) as file:
         if not is_remote(path):
@@ -110,24 +77,109 @@ def open_local(path: str) -> Iterator[BinaryIO]:
             yield copy
 
 
+@contextlib.contextmanager
+def atomic_file(path: str, *, overwrite: bool = True) -> Iterator[BinaryIO]:
+    """Opens a file for writing. It appears under its name only if the block ends without an error.
+
+    A bucket shows an object only after it is closed. A local file is written under a random name in
+    the same folder, and then renamed.
+
+    Args:
+      path: Path of the file.
+      overwrite: Whether an existing file is replaced; a remote one always is.
+
+    Raises:
+      FileExistsError: The file exists and must not be replaced.
+    """
+    if is_remote(path):
+        with _beam().create(path, compression_type="uncompressed") as file:
+            yield file
+        return
+    target = pathlib.Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{PARTIAL_PREFIX}{uuid.uuid4().hex[:12]}")
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if overwrite:
+            partial.replace(target)
+        else:
+            target.hardlink_to(partial)  # of several writers, one succeeds
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: str, text: str) -> None:
+    """Writes a text file, whole or not at all; surrogates become the bytes that they stand for."""
+    with atomic_file(path) as file:
+        file.write(text.encode("utf-8", "surrogateescape"))
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str, *, last: str = "") -> Iterator[str]:
+    """Yields a temporary folder to fill. It takes its name only if the block ends without an error.
+
+    A local folder is renamed. A bucket has no folders, so its files are copied one by one, and
+    `last` at the end: readers take a folder without that file for unfinished.
+
+    Args:
+      path: Path of a folder that does not exist yet.
+      last: Name of the file that marks a remote folder as finished.
+    """
+    partial = f"{path.rstrip('/')}.partial"
+    remove_tree(partial)
+    if not is_remote(path):
+        pathlib.Path(partial).mkdir(parents=True)
+        yield partial
+        pathlib.Path(partial).rename(path)
+        return
+    yield partial
+    copy_tree(partial, path, last=last)
+    remove_tree(partial)
+
+
+def copy_tree(source: str, target: str, *, last: str = "") -> None:
+    """Copies all files below a folder, and the file called `last` after all others."""
+    source, target = source.rstrip("/"), target.rstrip("/")
+    if is_remote(source):
+        names = [path[len(source) + 1 :] for path in match(f"{source}/**")]
+    else:
+        paths = sorted(path for path in pathlib.Path(source).rglob("*") if path.is_file())
+        names = [str(path.relative_to(source)) for path in paths]
+    for name in sorted(names, key=lambda name: name == last):
+        # TensorFlow marks a folder in a bucket by an empty object whose name ends in a slash.
+        if not name.endswith("/"):
+            with open_read(f"{source}/{name}") as file, atomic_file(f"{target}/{name}") as copy:
+                shutil.copyfileobj(file, copy, 1 << 20)
+
+
+def match(pattern: str) -> list[str]:
+    """Returns the paths that a glob pattern names, sorted."""
+    if is_remote(pattern):
+        return sorted(metadata.path for metadata in _beam().match([pattern])[0].metadata_list)
+    return sorted(glob.glob(pattern))
+
+
 def remove_tree(path: str) -> None:
-    """Removes a folder and all below it, if it is there."""
+    """Removes a folder and all files below it, if it exists."""
     if not is_remote(path):
         shutil.rmtree(path, ignore_errors=True)
         return
-    found = match(join(path, "**"))
-    if found:
-        FileSystems.delete(found)
+    paths = match(join(path, "**"))
+    if paths:
+        _beam().delete(paths)
 
 
-def require_dataset(path: str) -> None:
-    """Checks that a folder is a finished dataset.
+def state_folder() -> pathlib.Path:
+    """Returns the folder for this user's logs and locks, by the XDG base directory convention."""
+    state = os.environ.get("XDG_STATE_HOME") or pathlib.Path.home() / ".local" / "state"
+    return pathlib.Path(state, "nocturne")
 
-    Raises:
-      IncompleteError: it has no COMPLETED marker.
-    """
-    if not exists(join(path, contract.COMPLETED)):
-        raise IncompleteError(
-            f"{path} is not a finished dataset: {contract.COMPLETED} is missing. Run `nocturne "
-            "prepare` with the same --input and --output again; it goes on where it stopped."
-        )
+
+def _beam() -> Any:
+    """Returns the class of Beam's file systems."""
+    from apache_beam.io.filesystems import FileSystems
+
+    return FileSystems

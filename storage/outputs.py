@@ -8,20 +8,18 @@ import io
 import os
 import pathlib
 import shutil
-import tempfile
 from typing import Any, BinaryIO
 
 import google_crc32c
 
 from audio.errors import InputError, OutputExistsError, UnwritableError
+from storage import files
 
 # Of one request to a bucket, all its retries included.
 _PATIENCE_SECONDS = 120.0
 # A resumable upload that the server has forgotten (410) is begun anew so often.
 _RESTARTS = 3
 _BLOCK_BYTES = 1 << 20
-# How names of files begin that are not whole yet.
-_BESIDE = ".publish-"
 
 
 class Output(abc.ABC):
@@ -128,58 +126,36 @@ class Folder(Output):
             return None
 
     def _create(self, name: str, content: BinaryIO) -> bool:
-        """Bytes go beside, are synced, and are linked to the name.
-
-        The link fails where the name is taken, so two writers cannot both win.
-        """
-        target = pathlib.Path(self.path, name)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            handle, beside = tempfile.mkstemp(dir=target.parent, prefix=_BESIDE)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    shutil.copyfileobj(content, file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                pathlib.Path(beside).chmod(0o644)
-                os.link(beside, target)
-            finally:
-                pathlib.Path(beside).unlink()
-        except FileExistsError:
-            return False
-        except OSError as error:
-            raise UnwritableError(
-                f"cannot write {target}: {error.strerror}. Make room or give a folder that can be "
-                "written, and run the same command again; finished clips are kept."
-            ) from error
-        return True
+        return self._write(name, content, overwrite=False)
 
     def replace(self, name: str, content: bytes) -> None:
         """Replaces a content as Output.replace says."""
-        target = pathlib.Path(self.path, _checked(name))
         try:
-            if self.read(name) == content:
-                return
-            target.parent.mkdir(parents=True, exist_ok=True)
-            handle, beside = tempfile.mkstemp(dir=target.parent, prefix=_BESIDE)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(content)
-                pathlib.Path(beside).chmod(0o644)
-                pathlib.Path(beside).rename(target)
-            finally:
-                pathlib.Path(beside).unlink(missing_ok=True)
+            unchanged = self.read(_checked(name)) == content
+        except OSError:
+            unchanged = False
+        if not unchanged:
+            self._write(name, io.BytesIO(content), overwrite=True)
+
+    def _write(self, name: str, content: BinaryIO, *, overwrite: bool) -> bool:
+        target = pathlib.Path(self.path, name)
+        try:
+            with files.atomic_file(str(target), overwrite=overwrite) as file:
+                shutil.copyfileobj(content, file)
         except OSError as error:
+            if isinstance(error, FileExistsError) and not overwrite:
+                return False
             raise UnwritableError(
-                f"cannot write {target}: {error.strerror}. Make room or give a folder that can be "
-                "written, and run the same command again."
+                f"cannot write {target}: {error.strerror}. Free some space, or choose a folder "
+                "that can be written, and run the same command again; finished clips are kept."
             ) from error
+        return True
 
     def tidy(self, folder: str) -> None:
         """Removes files as Output.tidy says."""
         shutil.rmtree(f"{self.path}/{folder}", ignore_errors=True)
-        for beside in pathlib.Path(self.path).glob(f"{_BESIDE}*"):
-            beside.unlink(missing_ok=True)
+        for partial in pathlib.Path(self.path).glob(f"{files.PARTIAL_PREFIX}*"):
+            partial.unlink(missing_ok=True)
 
 
 class Bucket(Output):

@@ -21,6 +21,7 @@ from typer.core import TyperCommand
 from audio.errors import NocturneError
 from pipeline.console import json_lines
 from pipeline.root import paths
+from storage import files
 
 if TYPE_CHECKING:
     from pipeline.config.load import Config
@@ -275,8 +276,7 @@ def one_line_errors(log: pathlib.Path | None = None) -> Iterator[None]:
 
 
 def _default_log(name: str) -> pathlib.Path:
-    state = os.environ.get("XDG_STATE_HOME") or pathlib.Path.home() / ".local" / "state"
-    folder = pathlib.Path(state, "nocturne")
+    folder = files.state_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import glob
-import json
 import pathlib
 import time
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from audio.errors import NotBlessedError, OutputExistsError, UsageError
 from pipeline.config.load import Config
 from pipeline.console.terminal import Console, PollingThread, StepRate
 from storage import files
+from storage.dataset_files import read_rejected, require_dataset
 
 if TYPE_CHECKING:
     from pipeline.evaluation.verdict import Verdict
@@ -103,8 +104,8 @@ def show_card(console: Console, dataset: str) -> dict[str, Any]:
     """
     from beam_transforms.card import card_lines
 
-    files.require_dataset(dataset)
-    card: dict[str, Any] = json.loads(files.read_text(files.join(dataset, contract.DATA_CARD)))
+    require_dataset(dataset)
+    card: dict[str, Any] = files.read_json(files.join(dataset, contract.DATA_CARD))
     for line in card_lines(card):
         console.line(line)
     return card
@@ -112,16 +113,13 @@ def show_card(console: Console, dataset: str) -> dict[str, Any]:
 
 def print_rejected(console: Console, output: str) -> None:
     """Prints what a dataset could not use: counts by class, the first ten with reasons."""
-    table = pathlib.Path(output, contract.REJECTED)
-    if "://" in output or not table.exists():
-        return
-    rows = [json.loads(line) for line in table.read_text().splitlines()]
+    rows = [] if files.is_remote(output) else read_rejected(output)
     for kind, count in sorted(collections.Counter(row["error"] for row in rows).items()):
         console.line(f"  {kind}: {count} files")
     for row in [row for row in rows if row["error"] != "Duplicate"][:10]:
         console.line(f"    {row['uri']}: {row['message']}")
     if rows:
-        console.line(f"  all of them, with reasons: {table}")
+        console.line(f"  all of them, with reasons: {pathlib.Path(output, contract.REJECTED)}")
 
 
 def print_dataset(console: Console, info: dict[str, Any], seconds: float) -> None:
@@ -173,7 +171,7 @@ def train(console: Console, dataset: str, model: str, config: Config) -> dict[st
     held_out = f", held-out loss {best['eval_loss']:.4f}" if "eval_loss" in best else ""
     console.line(f"  model {info['model_id']} in {model}: {info['parameters']:,} parameters")
     console.line(f"  best at step {best['step']}: loss {best['loss']:.4f}{held_out}")
-    history = json.loads(pathlib.Path(model, contract.HISTORY).read_text())
+    history = files.read_json(files.join(model, contract.HISTORY))
     console.line(
         f"  {history['seconds']:.0f} s, {history['seconds_to_first_step']:.0f} s of them up to the "
         f"first step, {history['share_waiting_for_input']:.1%} waiting for input; look with "
@@ -205,24 +203,22 @@ def evaluate(
         from pipeline.evaluation import evaluate
         from pipeline.evaluation.verdict import PICTURES, REPORT, format_table
     last_blessed = evaluate.read_verdict(against) if against else None
-    beside = pathlib.Path(f"{output}.partial") if output else None
-    with console.stage("evaluate"):
-        verdict = evaluate.evaluate(
-            model,
-            dataset,
-            config.evaluate,
-            last_blessed=last_blessed,
-            pictures=beside / PICTURES if beside else None,
-        )
-    for line in format_table(verdict):
-        console.line(f"  {line}")
-    for reason in verdict.reasons:
-        console.line(f"  {reason}")
-    if beside and output:
-        beside.mkdir(exist_ok=True, parents=True)
-        (beside / contract.EFFECTIVE_CONFIG).write_text(config.to_yaml())
-        (beside / REPORT).write_text(verdict.to_json())
-        beside.rename(output)
+    with files.atomic_folder(output) if output else contextlib.nullcontext() as partial:
+        folder = pathlib.Path(partial) if partial else None
+        with console.stage("evaluate"):
+            verdict = evaluate.evaluate(
+                model,
+                dataset,
+                config.evaluate,
+                last_blessed=last_blessed,
+                pictures=folder / PICTURES if folder else None,
+            )
+        for line in [*format_table(verdict), *verdict.reasons]:
+            console.line(f"  {line}")
+        if folder:
+            (folder / contract.EFFECTIVE_CONFIG).write_text(config.to_yaml())
+            (folder / REPORT).write_text(verdict.to_json())
+    if output:
         console.line(f"  written to {output}")
     return verdict
 

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from storage import files
+
 SAMPLE_RATE = 44100
 _DRUMS = 9
 _KICK, _SNARE, _HAT = 36, 38, 42
@@ -85,9 +87,8 @@ def render_corpus(
         if not path.exists():
             notes = compose(style, bars=bars, rng=np.random.default_rng([seed, index]))
             samples = perform(notes, style)
-            beside = path.with_suffix(".partial")
-            soundfile.write(beside, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-            beside.rename(path)
+            with files.atomic_file(str(path)) as file:
+                soundfile.write(file, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
         if progress:
             progress(index + 1, pieces)
     return paths

@@ -8,7 +8,6 @@ the TFX component both call `evaluate`.
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -99,7 +98,7 @@ def read_verdict(path: str) -> dict[str, Any]:
       UsageError: The file cannot be read or is not an evaluation.
     """
     try:
-        verdict = json.loads(files.read_text(path))
+        verdict = files.read_json(path)
         verdict["figures"], verdict["blessed"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UsageError(

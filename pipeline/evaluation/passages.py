@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +22,7 @@ import tensorflow as tf
 
 from audio import contract
 from audio.errors import InputError
+from storage.dataset_files import RecordingRow, read_recordings
 from trainer.data.transform_graph import decode_frames
 from trainer.data.windows import Dataset
 
@@ -56,7 +55,7 @@ def passage_frames(dataset: Dataset, split: str, n_frames: int) -> int:
     It is `n_frames` if at least one recording is long enough. Otherwise it is half of the longest
     middle, so that several different passages can be cut from it; 0 if the split is empty.
     """
-    longest = max((_middle(row)[1] for row in _rows(dataset, split)), default=0)
+    longest = max((_middle(row)[1] for row in read_recordings(dataset.path, split)), default=0)
     return n_frames if longest >= n_frames else longest // 2
 
 
@@ -76,7 +75,7 @@ def cut_passages(
     Raises:
       InputError: No recording has so long a middle.
     """
-    rows = [row for row in _rows(dataset, split) if _middle(row)[1] >= n_frames]
+    rows = [row for row in read_recordings(dataset.path, split) if _middle(row)[1] >= n_frames]
     if not rows:
         seconds = n_frames / dataset.audio.frames_per_second
         raise InputError(
@@ -114,15 +113,19 @@ def read_whole_recordings(
       split: Name of the split, `train` or `eval`.
       ids: Ids of the recordings to read; all by default.
     """
-    chosen = None if ids is None else set(ids)
-    rows = [row for row in _rows(dataset, split) if chosen is None or row["recording_id"] in chosen]
+    rows = list(read_recordings(dataset.path, split))
+    if ids is not None:
+        chosen = set(ids)
+        rows = [row for row in rows if row["recording_id"] in chosen]
     folder = f"{dataset.path}/{contract.split_folder(split)}"
     for shard in dict.fromkeys(row["shard"] for row in rows):
         in_shard = {row["recording_id"]: row for row in rows if row["shard"] == shard}
         yield from _join_chunks(dataset, f"{folder}/{shard}", in_shard)
 
 
-def _join_chunks(dataset: Dataset, shard: str, rows: Mapping[str, Any]) -> Iterator[Passage]:
+def _join_chunks(
+    dataset: Dataset, shard: str, rows: Mapping[str, RecordingRow]
+) -> Iterator[Passage]:
     spec = {
         contract.LOG_MEL: tf.io.FixedLenFeature([], tf.string),
         contract.RECORDING_ID: tf.io.FixedLenFeature([], tf.string),
@@ -144,15 +147,8 @@ def _join_chunks(dataset: Dataset, shard: str, rows: Mapping[str, Any]) -> Itera
             )
 
 
-def _rows(dataset: Dataset, split: str) -> list[dict[str, Any]]:
-    """Returns the rows of recordings.jsonl that belong to a split."""
-    with tf.io.gfile.GFile(f"{dataset.path}/{contract.RECORDINGS}") as file:
-        rows = [json.loads(line) for line in file.read().splitlines()]
-    return [row for row in rows if row["split"] == split]
-
-
-def _middle(row: Mapping[str, Any]) -> tuple[int, int]:
+def _middle(row: RecordingRow) -> tuple[int, int]:
     """Returns the first frame of a recording's middle, and its number of frames."""
-    n_frames = int(row["n_frames"])
+    n_frames = row["n_frames"]
     edge = int(n_frames * _EDGE)
     return edge, n_frames - 2 * edge

@@ -7,7 +7,6 @@ its files: an interrupted removal leaves nothing that looks complete, and the ne
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 import shutil
@@ -196,7 +195,7 @@ def _manifests(folder: str) -> list[str]:
 
 def _read_manifest(path: str) -> dict[str, Any]:
     try:
-        manifest: dict[str, Any] = json.loads(files.read_text(path))
+        manifest: dict[str, Any] = files.read_json(path)
         manifest["model"]["path"], manifest["model"]["dataset"]["path"], manifest["lineage"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import io
 import json
 import pathlib
 import posixpath
@@ -13,7 +12,7 @@ import numpy as np
 
 from audio import contract
 from audio.config import AudioConfig
-from beam_transforms.examples import log_mel_of, read_tfrecord
+from beam_transforms.examples import read_log_mel
 from pipeline.evaluation.verdict import PICTURES, REPORT
 from pipeline.report.clips import PAGE_FILES
 from pipeline.report.learning_curves import curves_of
@@ -22,6 +21,7 @@ from pipeline.root.artifacts import read_anomalies, serving_folder
 from pipeline.root.history import History
 from pipeline.spectrograms import png_to_webp, spectrogram_webp
 from storage import files
+from storage.dataset_files import RecordingRow, RejectedRow, read_recordings, read_rejected
 from storage.outputs import Output
 
 _HELD_OUT_SECONDS = 10
@@ -77,7 +77,7 @@ def data_view(place: Output, history: History, manifest: Row | None) -> Row | No
     info = _read_json(path, contract.DATASET_INFO)
     if path is None or info is None:
         return None
-    recordings, rejected = _lines(path, contract.RECORDINGS), _lines(path, contract.REJECTED)
+    recordings, rejected = list(read_recordings(path)), read_rejected(path)
     rejected.sort(key=lambda row: str(row["error"]) == "Duplicate")  # what matters first
     learned = [row for row in recordings if row["split"] == contract.TRAIN]
     found = history.last_uri("ExampleAnomalies")
@@ -101,29 +101,25 @@ def _list(place: Output, name: str, lines: Any) -> str:
     return f"./{PAGE_FILES}/{name}"
 
 
-def _recording_line(row: Row) -> str:
+def _recording_line(row: RecordingRow) -> str:
     return (
         f"{row['split']:<6} {row['recording_id'][:12]} {row['duration_seconds']:10.1f} s  "
         f"{row['source_uri']}"
     )
 
 
-def _rejected_line(row: Row) -> str:
+def _rejected_line(row: RejectedRow) -> str:
     return f"{row['uri']}: {row['error']}: {row['message']}"
 
 
-def _held_out(place: Output, dataset: str, info: Row, recordings: list[Row]) -> Row | None:
+def _held_out(place: Output, dataset: str, info: Row, recordings: list[RecordingRow]) -> Row | None:
     """Draws the start of a held-out recording, as the dataset stores it."""
     row = next((row for row in recordings if row["split"] == contract.EVAL), None)
     if row is None:
         return None
     audio = AudioConfig.from_json(json.dumps(info["audio"]))
     wanted = min(row["n_frames"], audio.frames_for(_HELD_OUT_SECONDS))
-    shard = files.join(dataset, contract.split_folder(row["split"]), row["shard"])
-    with files.open_read(shard) as file:
-        file.seek(row["offset"])
-        records = read_tfrecord(io.BytesIO(file.read(row["n_bytes"])))
-        frames = np.concatenate([log_mel_of(record, audio) for record in records])[:wanted]
+    frames = read_log_mel(dataset, row, audio)[:wanted]
     name = f"{PAGE_FILES}/held-out-{row['recording_id'][:8]}.webp"
     place.replace(name, spectrogram_webp([frames.astype(np.float32)], audio, n_frames=wanted))
     source = row["source_uri"]
@@ -140,12 +136,5 @@ def _read_json(folder: str | None, name: str) -> Row | None:
     """Returns a file's content; None where it, or the folder, is gone."""
     if folder is None or not files.exists(files.join(folder, name)):
         return None
-    found: Row = json.loads(files.read_text(files.join(folder, name)))
-    return found
-
-
-def _lines(folder: str, name: str) -> list[Row]:
-    path = files.join(folder, name)
-    if not files.exists(path):
-        return []
-    return [json.loads(line) for line in files.read_text(path).splitlines()]
+    content: Row = files.read_json(files.join(folder, name))
+    return content

@@ -23,6 +23,7 @@ from typing import Any
 from audio.errors import UsageError
 from pipeline.config.sections import MetadataSettings
 from pipeline.root.locks import server_config
+from storage import files
 
 # Training and generation share one name: ML Metadata then finds the models of the one for the
 # other, and a clip's history is one graph.
@@ -73,8 +74,7 @@ def local_folder(root: str) -> pathlib.Path:
         return pathlib.Path(root)
     name = re.sub(r"\W+", "-", root.rstrip("/").partition("://")[2])[-60:].strip("-")
     digest = hashlib.sha256(root.rstrip("/").encode()).hexdigest()[:8]
-    state = os.environ.get("XDG_STATE_HOME") or pathlib.Path.home() / ".local" / "state"
-    return pathlib.Path(state, "nocturne", "roots", f"{name}-{digest}")
+    return files.state_folder() / "roots" / f"{name}-{digest}"
 
 
 @dataclasses.dataclass(frozen=True)

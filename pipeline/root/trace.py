@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import pathlib
 from typing import Any
 
@@ -11,6 +10,8 @@ from audio import contract
 from audio.errors import LineageError
 from pipeline.config.sections import MetadataSettings
 from pipeline.root.history import open_metadata
+from storage import files
+from storage.dataset_files import RecordingRow, read_recordings
 
 Row = dict[str, Any]
 
@@ -35,7 +36,7 @@ def trace_clip(clip: str, settings: MetadataSettings | None = None) -> Row:
     manifest_path = path.parent / contract.MANIFEST
     if not manifest_path.exists():
         raise LineageError(f"{clip}: there is no {contract.MANIFEST} beside it to trace it by.")
-    manifest = json.loads(manifest_path.read_text())
+    manifest = files.read_json(str(manifest_path))
     entry = next((one for one in manifest["clips"] if one["file"] == path.name), None)
     if entry is None:
         raise LineageError(f"{clip}: {manifest_path} does not list it.")
@@ -61,13 +62,10 @@ def from_manifest(manifest: Row, entry: Row) -> Row:
     }
 
 
-def _recordings(dataset: str) -> list[Row] | None:
-    from storage import files
-
-    path = files.join(dataset, contract.RECORDINGS)
-    if not files.exists(path):
+def _recordings(dataset: str) -> list[RecordingRow] | None:
+    if not files.exists(files.join(dataset, contract.RECORDINGS)):
         return None
-    return [json.loads(line) for line in files.read_text(path).splitlines()]
+    return list(read_recordings(dataset))
 
 
 def _from_metadata(lineage: Row, settings: MetadataSettings) -> Row:
@@ -164,7 +162,7 @@ def clip_lines(found: Row) -> list[str]:
     return lines
 
 
-def _learned(recordings: list[Row] | None) -> list[str]:
+def _learned(recordings: list[RecordingRow] | None) -> list[str]:
     if recordings is None:
         return ["learned    from recordings that are no longer listed: the dataset is gone"]
     learned = [row for row in recordings if row["split"] == contract.TRAIN]

@@ -6,7 +6,6 @@ a node took from the cache counts as the run's, with the node's outcome beside i
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from pipeline.root.artifacts import serving_folder
 from pipeline.root.metadata_store import outputs
 from pipeline.root.paths import Layout
 from storage import files
+from storage.dataset_files import read_info
 
 COUNTERS = "counters.json"
 
@@ -82,15 +82,10 @@ def write_counters(
     files.write_text(f"{layout.run_folder(run_id)}/{COUNTERS}", text)
 
 
-def _json(path: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(files.read_text(path))
-    return found
-
-
 def _of_dataset(kind: str, uri: str, _: Any) -> dict[str, Any]:
     if kind != "Examples":
         return {}
-    info = _json(files.join(uri, contract.DATASET_INFO))
+    info = read_info(uri)
     splits = info["splits"].values()
     return {
         "files": info["sources"],
@@ -105,8 +100,8 @@ def _of_model(kind: str, uri: str, _: Any) -> dict[str, Any]:
     if kind != "Model":
         return {}
     model = serving_folder(uri)
-    steps = int(_json(files.join(model, contract.HISTORY))["epochs"][-1]["step"])
-    batch = int(_json(files.join(model, contract.MODEL_INFO))["train"]["batch_windows"])
+    steps = int(files.read_json(files.join(model, contract.HISTORY))["epochs"][-1]["step"])
+    batch = int(files.read_json(files.join(model, contract.MODEL_INFO))["train"]["batch_windows"])
     return {"steps": steps, "windows": steps * batch}
 
 
@@ -117,7 +112,7 @@ def _of_verdict(kind: str, _: str, properties: Any) -> dict[str, Any]:
 
 
 def _of_clips(_: str, uri: str, __: Any) -> dict[str, Any]:
-    manifest = _json(files.join(uri, contract.MANIFEST))
+    manifest = files.read_json(files.join(uri, contract.MANIFEST))
     entries = manifest["clips"] + manifest["unhealthy"]
     return {
         "clips_published": len(manifest["clips"]),

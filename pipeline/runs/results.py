@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -60,7 +59,7 @@ def evaluation_of_run(layout: Layout, run_id: str) -> dict[str, Any]:
 
 def _evaluation(layout: Layout, execution: int) -> dict[str, Any]:
     path = files.join(_output(layout, execution, "nocturne.Evaluation"), REPORT)
-    found: dict[str, Any] = json.loads(files.read_text(path))
+    found: dict[str, Any] = files.read_json(path)
     return found
 
 

@@ -183,7 +183,7 @@ class StagedDagRunner(LocalDagRunner):
         """Writes run.json and counters.json: of nodes that ran in other processes, too."""
         path = f"{self._layout.run_folder(self._run_id)}/{RUN_SUMMARY}"
         with root_lock(self._layout, f"runs/{self._run_id}/run"):
-            before = json.loads(files.read_text(path))["nodes"] if files.exists(path) else []
+            before = files.read_json(path)["nodes"] if files.exists(path) else []
             rows = {row["node"]: row for row in before}
             rows |= {node.node: dataclasses.asdict(node) for node in self.nodes}
             text = json.dumps({"run_id": self._run_id, "nodes": list(rows.values())}, indent=2)

@@ -36,7 +36,7 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             buffer = io.BytesIO()
             samples = signals.tune(seconds=3 + index, seed=index)
             soundfile.write(buffer, samples, 22050, format="WAV", subtype="FLOAT")
-            with files.write_whole(f"{name}/music/a b/{index}.wav") as file:
+            with files.atomic_file(f"{name}/music/a b/{index}.wav") as file:
                 file.write(buffer.getvalue())
         files.write_text(f"{name}/music/bad.wav", "this is not audio")
         files.write_text(f"{name}/music/notes.txt", "nor this")

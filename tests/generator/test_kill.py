@@ -12,6 +12,7 @@ import pytest
 from audio import contract
 from generator import generate
 from generator.requests import GenerateSettings
+from storage import files
 from tests.generator.test_generate import contents
 
 pytestmark = pytest.mark.slow
@@ -51,7 +52,7 @@ def test_a_rerun_after_sigkill_ends_in_the_same_bytes(
     before = {path: path.stat().st_mtime_ns for path in output.glob("*.wav")}
     if clips:
         # What a kill in the middle of a write leaves.
-        (output / ".publish-abcdef").write_bytes(b"half a cl")
+        (output / f"{files.PARTIAL_PREFIX}abcdef").write_bytes(b"half a cl")
     run(model, output)
     assert contents(output) == undisturbed
     assert {path: path.stat().st_mtime_ns for path in before} == before

@@ -15,7 +15,8 @@ import tensorflow as tf
 
 from audio import contract
 from audio.config import AudioConfig
-from audio.errors import ConfigMismatchError, IncompleteError, InputError
+from audio.errors import ConfigMismatchError, InputError
+from storage.dataset_files import read_info, require_dataset
 from trainer.data.transform_graph import RAW_FEATURES, decode_frames
 
 # Chunks in the shuffle buffer: 64 MB, at 1024 frames of 128 mel bands in float16.
@@ -52,13 +53,8 @@ def open_dataset(path: str) -> Dataset:
       ConfigMismatchError: The records were made by another front end than dataset_info.json names.
     """
     path = path.rstrip("/")
-    if not tf.io.gfile.exists(f"{path}/{contract.COMPLETED}"):
-        raise IncompleteError(
-            f"{path} is not a finished dataset: {contract.COMPLETED} is missing. Run `nocturne "
-            "prepare` again with the same --input and --output; it continues where it stopped."
-        )
-    with tf.io.gfile.GFile(f"{path}/{contract.DATASET_INFO}") as file:
-        info = json.loads(file.read())
+    require_dataset(path)
+    info = read_info(path)
     audio = AudioConfig.from_json(json.dumps(info["audio"]))
     dataset = Dataset(path=path, audio=audio, info=info)
     for record in _read_features(dataset, contract.TRAIN, {contract.FINGERPRINT: tf.string}).take(

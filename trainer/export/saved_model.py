@@ -25,6 +25,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from audio import contract
+from storage import files
 from trainer.data.normaliser import Normaliser
 from trainer.data.windows import Dataset, cut_primers
 from trainer.export.roll_out import roll_out
@@ -33,9 +34,6 @@ from trainer.model.head import Sampling
 from trainer.model.next_frame import NextFrameModel
 from trainer.settings import N_PRIMERS, TrainSettings
 from trainer.tf_function import graph_function
-
-# What makes a folder a SavedModel.
-_GRAPH = "saved_model.pb"
 
 
 class ServingModule(tf.Module):
@@ -124,7 +122,7 @@ def export_model(
     base: BaseModel | None = None,
     logs: str | None = None,
 ) -> dict[str, Any]:
-    """Writes the SavedModel beside `path`, then moves it there.
+    """Writes the SavedModel to a temporary folder, then moves it to `path`.
 
     Args:
       model: trained.
@@ -159,52 +157,23 @@ def export_model(
             "keras": keras.__version__,
         },
     }
-    beside = f"{path}.partial"
-    if tf.io.gfile.exists(beside):
-        tf.io.gfile.rmtree(beside)
     module = ServingModule(model, transform_graph=transform_graph, settings=settings)
     signatures = {contract.ROLLOUT: module.rollout, contract.SCORE: module.score}
-    tf.saved_model.save(module, beside, signatures=signatures)
     assets = {
         contract.PRIMERS: _primers_npz(dataset, settings),
         contract.HISTORY: json.dumps(history, indent=2, sort_keys=True).encode(),
         f"assets.extra/{contract.EFFECTIVE_CONFIG}": effective_config.encode(),
         contract.MODEL_INFO: json.dumps(info, indent=2, sort_keys=True).encode(),
     }
-    for name, content in assets.items():
-        tf.io.gfile.makedirs(f"{beside}/{name.rpartition('/')[0]}")
-        with tf.io.gfile.GFile(f"{beside}/{name}", "wb") as file:
-            file.write(content)
-    copy_files(transform_graph, f"{beside}/{contract.TRANSFORM_GRAPH}")
-    if logs and tf.io.gfile.exists(logs):
-        copy_files(logs, f"{beside}/{contract.TENSORBOARD}")
-    move_model(beside, path)
+    with files.atomic_folder(path, last="saved_model.pb") as partial:
+        tf.saved_model.save(module, partial, signatures=signatures)
+        for name, content in assets.items():
+            with files.atomic_file(f"{partial}/{name}") as file:
+                file.write(content)
+        files.copy_tree(transform_graph, f"{partial}/{contract.TRANSFORM_GRAPH}")
+        if logs:
+            files.copy_tree(logs, f"{partial}/{contract.TENSORBOARD}")
     return info
-
-
-def move_model(beside: str, path: str) -> None:
-    """Moves a finished model's folder to its name; saved_model.pb appears last.
-
-    A folder on disk moves at once. A bucket has no folders, and a kill leaves part of the objects:
-    without saved_model.pb they are no model, and the next attempt writes over them.
-    """
-    if "://" not in path:
-        tf.io.gfile.rename(beside, path, overwrite=False)
-        return
-    copy_files(beside, path)
-    tf.io.gfile.rmtree(beside)
-
-
-def copy_files(source: str, target: str) -> None:
-    """Copies all files below a folder; that which makes it a SavedModel comes last."""
-    files = [
-        f"{folder.rstrip('/')}/{name}"[len(source) + 1 :]
-        for folder, _, names in tf.io.gfile.walk(source)
-        for name in names
-    ]
-    for name in sorted(files, key=lambda name: name == _GRAPH):
-        tf.io.gfile.makedirs(f"{target}/{name}".rpartition("/")[0])
-        tf.io.gfile.copy(f"{source}/{name}", f"{target}/{name}", overwrite=True)
 
 
 def _primers_npz(dataset: Dataset, settings: TrainSettings) -> bytes:

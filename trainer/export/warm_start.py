@@ -9,13 +9,14 @@ data.
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
 import tensorflow as tf
 
 from audio import contract
 from audio.errors import ConfigMismatchError, IncompleteError
+from storage import files
+from storage.dataset_files import read_recordings
 from trainer.data.windows import Dataset
 from trainer.model.next_frame import NextFrameModel
 from trainer.settings import TrainSettings
@@ -88,12 +89,12 @@ def open_base_model(path: str, dataset: Dataset, settings: TrainSettings) -> Bas
     """
     path = path.rstrip("/")
     for name in ("saved_model.pb", contract.MODEL_INFO):
-        if not tf.io.gfile.exists(f"{path}/{name}"):
+        if not files.exists(f"{path}/{name}"):
             raise IncompleteError(
                 f"train.warm_start: {path} is not a finished model: {name} is missing. Give the "
                 "folder that `nocturne train --model` wrote."
             )
-    info = _read_json(f"{path}/{contract.MODEL_INFO}")
+    info = files.read_json(f"{path}/{contract.MODEL_INFO}")
     if info["fingerprint"] != dataset.audio.fingerprint:
         raise ConfigMismatchError(
             f"train.warm_start: the front end of {path} is {info['fingerprint']}, the dataset's is "
@@ -118,11 +119,10 @@ def _compare_splits(learnt: dict[str, Any], dataset: Dataset, path: str) -> bool
     """Whether both datasets were there to compare; refuses a model that knows what is held out."""
     if learnt["dataset_id"] == dataset.info["dataset_id"]:
         return True
-    table = f"{learnt['path']}/{contract.RECORDINGS}"
-    if not tf.io.gfile.exists(table):
+    if not files.exists(f"{learnt['path']}/{contract.RECORDINGS}"):
         return False
-    known = _recordings(learnt["path"], contract.TRAIN)
-    leaked = known & _recordings(dataset.path, contract.EVAL)
+    known = _recording_ids(learnt["path"], contract.TRAIN)
+    leaked = known & _recording_ids(dataset.path, contract.EVAL)
     if leaked:
         raise ConfigMismatchError(
             f"train.warm_start: {path} learnt from {len(leaked)} of the recordings that "
@@ -133,13 +133,5 @@ def _compare_splits(learnt: dict[str, Any], dataset: Dataset, path: str) -> bool
     return True
 
 
-def _recordings(dataset: str, split: str) -> set[str]:
-    with tf.io.gfile.GFile(f"{dataset}/{contract.RECORDINGS}") as file:
-        rows = (json.loads(line) for line in file)
-        return {row["recording_id"] for row in rows if row["split"] == split}
-
-
-def _read_json(path: str) -> dict[str, Any]:
-    with tf.io.gfile.GFile(path) as file:
-        content: dict[str, Any] = json.loads(file.read())
-    return content
+def _recording_ids(dataset: str, split: str) -> set[str]:
+    return {row["recording_id"] for row in read_recordings(dataset, split)}

@@ -18,6 +18,7 @@ from typing import Any
 import tensorflow as tf
 
 from audio.errors import ConfigMismatchError, UnwritableError
+from storage.outputs import open_output
 
 _STATE = "state.json"
 
@@ -52,6 +53,7 @@ class Checkpoints:
 
     def __init__(self, folder: str, *, model: Any, optimizer: Any) -> None:
         self.folder = folder.rstrip("/")
+        self._output = open_output(self.folder)
         # As lists: what Keras tracks of a model leaves out layers that stand in a list.
         weights, moments = list(model.weights), list(optimizer.variables)
         self._all = tf.train.Checkpoint(weights=weights, optimizer=moments)
@@ -66,11 +68,10 @@ class Checkpoints:
           ConfigMismatchError: the state is of a model with other weights.
         """
         with _said_plainly(self.folder):
-            try:
-                with tf.io.gfile.GFile(f"{self.folder}/{_STATE}") as file:
-                    state = RunState(**json.loads(file.read()))
-            except tf.errors.NotFoundError:
-                return RunState()
+            content = self._output.read(_STATE)
+        if content is None:
+            return RunState()
+        state = RunState(**json.loads(content))
         try:
             self._all.read(self._path("step", state.step)).assert_consumed()
         except (AssertionError, ValueError) as error:
@@ -104,10 +105,7 @@ class Checkpoints:
             tf.io.gfile.rmtree(self.folder)
 
     def _write_state(self, state: RunState) -> None:
-        beside = f"{self.folder}/{_STATE}.partial"
-        with tf.io.gfile.GFile(beside, "w") as file:
-            file.write(json.dumps(dataclasses.asdict(state)))
-        tf.io.gfile.rename(beside, f"{self.folder}/{_STATE}", overwrite=True)
+        self._output.replace(_STATE, json.dumps(dataclasses.asdict(state)).encode())
         if state.best:
             self._remove_others("best", int(state.best["step"]))
 

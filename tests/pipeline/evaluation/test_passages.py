@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 
 import numpy as np
@@ -13,6 +12,7 @@ from audio.config import AudioConfig
 from audio.errors import InputError
 from audio.mel import log_mel
 from pipeline.evaluation.passages import cut_passages, passage_frames, read_whole_recordings
+from storage.dataset_files import read_recordings
 from tests.support import prepared, signals
 from trainer.data.windows import Dataset, open_dataset
 
@@ -70,10 +70,7 @@ def test_passages_are_shared_out_evenly(dataset) -> None:
 
 
 def test_where_all_are_too_short_passages_are_half_as_long_as_the_longest(dataset) -> None:
-    rows = (pathlib.Path(dataset.path) / contract.RECORDINGS).read_text().splitlines()
-    longest = max(
-        json.loads(row)["n_frames"] for row in rows if json.loads(row)["split"] == contract.TRAIN
-    )
+    longest = max(row["n_frames"] for row in read_recordings(dataset.path, contract.TRAIN))
     middle = longest - 2 * int(longest * 0.1)
     assert passage_frames(dataset, contract.TRAIN, middle) == middle
     assert passage_frames(dataset, contract.TRAIN, middle + 1) == middle // 2

@@ -51,7 +51,7 @@ def test_a_training_in_a_bucket_goes_on_after_a_kill(dataset, tmp_path, monkeypa
         for path in dataset.rglob("*"):
             if path.is_file():
                 name = f"{bucket}/dataset/{path.relative_to(dataset)}"
-                with files.write_whole(name) as file:
+                with files.atomic_file(name) as file:
                     file.write(path.read_bytes())
         host = os.environ["STORAGE_EMULATOR_HOST"].removeprefix("http://")
         with googleapis(tmp_path, host) as environment:
