@@ -149,7 +149,7 @@ def train(console: Console, dataset: str, model: str, config: Config) -> dict[st
             "train.warm_start=latest: only a pipeline knows which model was blessed last. Give a "
             "model's folder: --warm-start MODEL."
         )
-    files.require_dataset(dataset)  # before TensorFlow is loaded, which takes seconds
+    require_dataset(dataset)  # before TensorFlow is loaded, which takes seconds
     with console.stage("load TensorFlow"):
         from trainer.fit import train
     with console.stage("train") as stage:
