@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import functools
 import itertools
-import threading
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import scipy.fft
 
 from audio.config import AudioConfig
 from audio.errors import AudioError
-from audio.power_spectrum import PowerSpectra
+from audio.stft import BLOCK_FRAMES, cut_frames, hann_window, power_spectra
 
 Float32 = npt.NDArray[np.float32]
+Floating = npt.NDArray[np.floating]
 Float64 = npt.NDArray[np.float64]
 
-BLOCK_FRAMES = 32
-_PIECE = 1 << 16  # samples that are looked at together, small enough to stay in the cache
 _N_BANDS = 8
 
 
@@ -47,8 +47,6 @@ def log_mel(samples: npt.ArrayLike, config: AudioConfig, *, exact: bool = False)
     array = np.asarray(samples)
     if array.ndim != 1:
         raise AudioError(f"wanted mono samples [n_samples], got shape {array.shape}")
-    if array.size == 0:
-        raise AudioError("wanted at least one sample, got none")
     stream = LogMelStream(config, exact=exact)
     return np.concatenate([stream.push(array), stream.finish()])
 
@@ -59,37 +57,46 @@ def n_frames(n_samples: int, config: AudioConfig) -> int:
 
 
 class LogMelStream:
-    """log_mel of a recording that arrives in pieces; the pieces' borders leave no trace.
+    """Computes log_mel of a recording that arrives in pieces.
 
-    Frames are always computed in the same groups of BLOCK_FRAMES, whatever the pieces, so the
-    result is equal to the bit.
+    Frames are always computed in the same groups of BLOCK_FRAMES, whatever the pieces are, so the
+    result does not depend on where pieces end, to the last bit.
     """
 
     def __init__(self, config: AudioConfig, *, exact: bool = False) -> None:
+        dtype: type[np.floating] = np.float64 if exact else np.float32
         self._config = config
-        self._kernel = _kernel(config, exact)
-        # Centring: half a frame of zeros before the first sample.
-        self._pending = np.zeros(config.n_fft // 2, self._kernel.dtype)
-        self._n_samples = 0
+        self._window = hann_window(config).astype(dtype)
+        self._bands = mel_products(config, dtype)
+        # The samples of one block; its first half frame of zeros centres frame 0 on sample 0.
+        n_samples = (BLOCK_FRAMES - 1) * config.hop_length + config.n_fft
+        self._samples = np.zeros(n_samples, dtype)
+        self._n_waiting = config.n_fft // 2
+        self._is_empty = True
+        self._frames = np.empty((BLOCK_FRAMES, config.n_fft), dtype)
+        self._power = np.empty((BLOCK_FRAMES, config.n_bins), dtype)
+        self._mel = np.empty((BLOCK_FRAMES, config.n_mels), dtype)
 
     def push(self, samples: npt.ArrayLike) -> Float32:
-        """Takes the next samples [n] and returns the frames that are complete now.
+        """Takes the next samples [n] and returns the frames of the blocks that are now complete.
 
         Raises:
           AudioError: samples is not finite.
         """
         array = np.asarray(samples)
-        pieces = [self._push(array[at : at + _PIECE]) for at in range(0, array.size, _PIECE)]
-        return pieces[0] if len(pieces) == 1 else np.concatenate([self._take(0), *pieces])
-
-    def _push(self, array: npt.NDArray[np.floating]) -> Float32:
-        if not np.isfinite(array).all():
-            raise AudioError("wanted finite samples, got NaN or infinity")
-        self._n_samples += array.size
-        self._pending = np.concatenate([self._pending, array], dtype=self._kernel.dtype)
-        config = self._config
-        complete = max(0, 1 + (self._pending.size - config.n_fft) // config.hop_length)
-        return self._take(complete - complete % BLOCK_FRAMES)
+        self._is_empty &= not array.size
+        step = BLOCK_FRAMES * self._config.hop_length
+        kept = len(self._samples) - step  # the next block starts with them
+        n_blocks = (self._n_waiting + array.size - kept) // step
+        log_mel = np.empty((max(0, n_blocks) * BLOCK_FRAMES, self._config.n_mels), np.float32)
+        at = 0
+        for row in range(0, len(log_mel), BLOCK_FRAMES):
+            at += self._fill(array[at : at + len(self._samples) - self._n_waiting])
+            self._compute(BLOCK_FRAMES, log_mel[row : row + BLOCK_FRAMES])
+            self._samples[:kept] = self._samples[step:]
+            self._n_waiting = kept
+        self._fill(array[at:])
+        return log_mel
 
     def finish(self) -> Float32:
         """Returns the frames that were still waiting for samples.
@@ -97,87 +104,59 @@ class LogMelStream:
         Raises:
           AudioError: no sample was pushed.
         """
-        if self._n_samples == 0:
+        if self._is_empty:
             raise AudioError("wanted at least one sample, got none")
         config = self._config
-        padding = np.zeros(config.n_fft // 2, self._kernel.dtype)
-        self._pending = np.concatenate([self._pending, padding])
-        return self._take(1 + (self._pending.size - config.n_fft) // config.hop_length)
+        full = self.push(np.zeros(config.n_fft // 2))
+        count = max(0, 1 + (self._n_waiting - config.n_fft) // config.hop_length)
+        last = np.empty((count, config.n_mels), np.float32)
+        self._compute(count, last)
+        return np.concatenate([full, last])
 
-    def _take(self, count: int) -> Float32:
-        frames = np.empty((count, self._config.n_mels), np.float32)
-        if count:
-            hop = self._config.hop_length
-            view = np.lib.stride_tricks.sliding_window_view(self._pending, self._config.n_fft)
-            view = view[: (count - 1) * hop + 1 : hop]
-            for start in range(0, count, BLOCK_FRAMES):
-                stop = min(start + BLOCK_FRAMES, count)
-                frames[start:stop] = self._kernel(view[start:stop])
-            self._pending = self._pending[count * hop :].copy()
-        return frames
+    def _fill(self, samples: npt.NDArray[np.floating]) -> int:
+        if not np.isfinite(samples).all():
+            raise AudioError("wanted finite samples, got NaN or infinity")
+        self._samples[self._n_waiting : self._n_waiting + len(samples)] = samples
+        self._n_waiting += len(samples)
+        return len(samples)
 
-
-class _Kernel:
-    """Window, FFT, power, mel, logarithm for one block of frames, on buffers made once."""
-
-    def __init__(self, config: AudioConfig, exact: bool) -> None:
-        self.dtype: type[np.floating] = np.float64 if exact else np.float32
-        self._window = hann_window(config).astype(self.dtype)
-        self._spectra = PowerSpectra(n_rows=BLOCK_FRAMES, n_fft=config.n_fft, dtype=self.dtype)
-        self._bands = mel_products(mel_filterbank(config), self.dtype)
-        self._floor = self.dtype(config.log_floor)
-        self._mel = np.empty((BLOCK_FRAMES, config.n_mels), self.dtype)
-
-    def __call__(self, frames: npt.NDArray[np.floating]) -> Float32:
-        """Returns log-mel of up to BLOCK_FRAMES frames, overwritten by the next call."""
-        count = len(frames)
-        np.multiply(frames, self._window, out=self._spectra.frames[:count])
-        # A short block still runs whole, so that a frame's bits do not hang on its neighbours.
-        self._spectra.frames[count:] = 0
-        power = self._spectra()
-        for bins, mels, weights in self._bands:
-            np.matmul(power[:, bins], weights, out=self._mel[:, mels])
-        np.maximum(self._mel, self._floor, out=self._mel)
-        np.log(self._mel, out=self._mel)
-        return self._mel[:count].astype(np.float32, copy=False)
+    def _compute(self, count: int, log_mel: Float32) -> None:
+        """Writes log-mel of the first `count` frames of the buffered samples."""
+        # A short block is computed whole, so that a frame's bits do not depend on its neighbours.
+        cut_frames(self._samples, self._window, self._config.hop_length, count, self._frames)
+        power_spectra(scipy.fft.rfft(self._frames, axis=1), self._power)
+        mel_spectra(self._power, self._bands, self._mel)
+        np.maximum(self._mel, self._mel.dtype.type(self._config.log_floor), out=self._mel)
+        log_mel[:] = np.log(self._mel[:count], out=self._mel[:count])
 
 
-_local = threading.local()
+class MelBand(NamedTuple):
+    """A product over neighbouring filters: power[:, bins] @ weights is mel power[:, mels]."""
+
+    bins: slice
+    mels: slice
+    weights: npt.NDArray[np.floating]
 
 
-def _kernel(config: AudioConfig, exact: bool) -> _Kernel:
-    """One kernel per thread and configuration: its buffers are not shared, nor pickled."""
-    kernels: dict[tuple[AudioConfig, bool], _Kernel] = _local.__dict__.setdefault("kernels", {})
-    if (config, exact) not in kernels:
-        kernels[config, exact] = _Kernel(config, exact)
-    return kernels[config, exact]
-
-
-def mel_products(
-    filterbank: Float64, dtype: type[np.floating]
-) -> list[tuple[slice, slice, npt.NDArray[np.floating]]]:
-    """Cuts the filter bank [n_mels, n_bins] into products over neighbouring filters.
-
-    Returns:
-      For each band: the bins that it reads, the mel bands that it writes, and the weights between
-      them.
-    """
-    n_mels = len(filterbank)
-    edges = np.linspace(0, n_mels, min(_N_BANDS, n_mels) + 1).astype(int)
+@functools.lru_cache(maxsize=16)
+def mel_products(config: AudioConfig, dtype: type[np.floating]) -> list[MelBand]:
+    """Cuts the filter bank into products that each touch only the bins that they need."""
+    filterbank = mel_filterbank(config)
+    edges = np.linspace(0, config.n_mels, min(_N_BANDS, config.n_mels) + 1).astype(int)
     bands = []
     for first, last in itertools.pairwise(edges):
         used = np.flatnonzero(filterbank[first:last].any(axis=0))
         # A filter narrower than a bin may be all zeros; its product is then over one zero bin.
         low, high = (used[0], used[-1] + 1) if used.size else (0, 1)
         weights = np.ascontiguousarray(filterbank[first:last, low:high].T, dtype)
-        bands.append((slice(low, high), slice(first, last), weights))
+        bands.append(MelBand(slice(low, high), slice(first, last), weights))
     return bands
 
 
-def hann_window(config: AudioConfig) -> Float64:
-    """Returns the periodic Hann window, float64 [n_fft]."""
-    phase = 2 * np.pi * np.arange(config.n_fft) / config.n_fft
-    return np.asarray(0.5 - 0.5 * np.cos(phase), np.float64)
+def mel_spectra(power: Floating, bands: list[MelBand], mel: Floating) -> None:
+    """Writes the mel power of power spectra [n_rows, n_bins] to mel [n_rows, n_mels or more]."""
+    for bins, mels, weights in bands:
+        np.matmul(power[:, bins], weights, out=mel[:, mels])
 
 
 @functools.lru_cache(maxsize=16)

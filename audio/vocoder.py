@@ -109,7 +109,7 @@ def vocode_pieces(
         noise = rng.standard_normal(len(target) * hop, np.float32)
         # Phases go on where those of the last stretch end.
         noise[: len(before)] = before
-        samples = griffin_lim(config)(target, noise, rounds=iterations)
+        samples = griffin_lim(target, noise, config, iterations=iterations)
         if len(before):
             samples[: len(fade)] = before + fade * (samples[: len(fade)] - before)
         before = samples[-len(fade) :]

@@ -1,0 +1,22 @@
+import numpy as np
+import pytest
+import scipy.fft
+
+from audio.stft import cut_frames, power_spectra
+
+
+@pytest.mark.parametrize("n_fft", [16, 18, 20, 100, 512, 1102, 2048])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 2e-6), (np.float64, 1e-14)])
+def test_power_is_that_of_a_real_transform(n_fft: int, dtype: type, tolerance: float) -> None:
+    frames = np.random.default_rng(0).standard_normal((3, n_fft)).astype(dtype)
+    expected = np.abs(np.fft.rfft(frames.astype(np.float64))) ** 2
+    power = np.empty((3, n_fft // 2 + 1), dtype)
+    power_spectra(scipy.fft.rfft(frames, axis=1), power)
+    np.testing.assert_allclose(power, expected, atol=tolerance * expected.max())
+
+
+def test_cut_frames_windows_each_frame_and_clears_the_rows_below() -> None:
+    frames = np.full((4, 3), np.nan, np.float32)
+    window = np.array([1, 10, 100], np.float32)
+    cut_frames(np.arange(6, dtype=np.float32), window, 2, 2, frames)
+    np.testing.assert_array_equal(frames, [[0, 10, 200], [2, 30, 400], [0, 0, 0], [0, 0, 0]])
