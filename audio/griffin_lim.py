@@ -58,7 +58,7 @@ def griffin_lim(
     power = np.empty((BLOCK_FRAMES, config.n_bins), np.float32)
     # The last band stays zero: see _bin_shares.
     ratio = np.zeros((BLOCK_FRAMES, config.n_mels + 1), np.float32)
-    filters = mel_products(config, np.float32)
+    filters = mel_products(config, np.dtype(np.float32))
     first_band, shares = _bin_shares(config)
     signal = np.zeros(n_samples + config.n_fft, np.float32)
     signal[half : half + n_samples] = noise[:n_samples]

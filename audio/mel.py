@@ -1,16 +1,15 @@
 """The mel front end: samples -> log-mel frames, at several times the speed of librosa.
 
-Three things make it fast (figures: benchmarks/README.md). A block of 32 frames stays in the L2
-cache from the window to the logarithm. The power spectrum comes from a complex transform of half
-the length (audio/power_spectrum.py). The filter bank is 98 % zeros, so the matrix product is cut
-into bands of neighbouring mel filters, each touching only the bins that it needs.
+Two things make it fast (figures: benchmarks/README.md). A block of frames stays in the L2 cache
+from the window to the logarithm (audio/stft.py). The filter bank is 98 % zeros, so the matrix
+product is cut into bands of neighbouring mel filters, each touching only the bins that it needs.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -51,11 +50,6 @@ def log_mel(samples: npt.ArrayLike, config: AudioConfig, *, exact: bool = False)
     return np.concatenate([stream.push(array), stream.finish()])
 
 
-def n_frames(n_samples: int, config: AudioConfig) -> int:
-    """Returns how many frames log_mel gives for n_samples samples."""
-    return config.n_frames(n_samples)
-
-
 class LogMelStream:
     """Computes log_mel of a recording that arrives in pieces.
 
@@ -64,10 +58,11 @@ class LogMelStream:
     """
 
     def __init__(self, config: AudioConfig, *, exact: bool = False) -> None:
-        dtype: type[np.floating] = np.float64 if exact else np.float32
+        dtype = np.dtype(np.float64 if exact else np.float32)
         self._config = config
         self._window = hann_window(config).astype(dtype)
         self._bands = mel_products(config, dtype)
+        self._floor = dtype.type(config.log_floor)
         # The samples of one block; its first half frame of zeros centres frame 0 on sample 0.
         n_samples = (BLOCK_FRAMES - 1) * config.hop_length + config.n_fft
         self._samples = np.zeros(n_samples, dtype)
@@ -126,7 +121,7 @@ class LogMelStream:
         cut_frames(self._samples, self._window, self._config.hop_length, count, self._frames)
         power_spectra(scipy.fft.rfft(self._frames, axis=1), self._power)
         mel_spectra(self._power, self._bands, self._mel)
-        np.maximum(self._mel, self._mel.dtype.type(self._config.log_floor), out=self._mel)
+        np.maximum(self._mel, self._floor, out=self._mel)
         log_mel[:] = np.log(self._mel[:count], out=self._mel[:count])
 
 
@@ -139,7 +134,7 @@ class MelBand(NamedTuple):
 
 
 @functools.lru_cache(maxsize=16)
-def mel_products(config: AudioConfig, dtype: type[np.floating]) -> list[MelBand]:
+def mel_products(config: AudioConfig, dtype: np.dtype[Any]) -> list[MelBand]:
     """Cuts the filter bank into products that each touch only the bins that they need."""
     filterbank = mel_filterbank(config)
     edges = np.linspace(0, config.n_mels, min(_N_BANDS, config.n_mels) + 1).astype(int)

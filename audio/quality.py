@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from audio.config import AudioConfig
-from audio.mel import hann_window, mel_edges
+from audio.mel import mel_edges
+from audio.stft import hann_window
 
 Floating = npt.NDArray[np.floating]
 Float64 = npt.NDArray[np.float64]

@@ -6,7 +6,7 @@ import pytest
 
 from audio.config import AudioConfig
 from audio.errors import AudioError
-from audio.mel import LogMelStream, hann_window, log_mel, mel_filterbank
+from audio.mel import LogMelStream, log_mel, mel_filterbank
 from tests.support import signals
 
 CONFIGS = [
@@ -31,12 +31,6 @@ def test_filterbank_is_librosas(config: AudioConfig) -> None:
         dtype=np.float64,
     )
     np.testing.assert_allclose(mel_filterbank(config), expected, atol=1e-12)
-
-
-def test_window_is_periodic_hann() -> None:
-    config = AudioConfig()
-    expected = librosa.filters.get_window("hann", config.n_fft, fftbins=True)
-    np.testing.assert_allclose(hann_window(config), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("config", CONFIGS)

@@ -1,8 +1,16 @@
+import librosa
 import numpy as np
 import pytest
 import scipy.fft
 
-from audio.stft import cut_frames, power_spectra
+from audio.config import AudioConfig
+from audio.stft import cut_frames, hann_window, power_spectra
+
+
+def test_window_is_periodic_hann() -> None:
+    config = AudioConfig()
+    expected = librosa.filters.get_window("hann", config.n_fft, fftbins=True)
+    np.testing.assert_allclose(hann_window(config), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("n_fft", [16, 18, 20, 100, 512, 1102, 2048])
