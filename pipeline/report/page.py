@@ -69,7 +69,7 @@ def write_report(
       UnwritableError: the page cannot be written.
     """
     store = history.open_metadata(Layout.at(root, metadata).metadata, metadata)
-    known = history.history_of(store, run_ids)
+    known = history.history_of_runs(store, run_ids)
     place = open_output(output)
     night = _night(clips) if clips else None
     before = _night_before(store, known, output) if night else None
@@ -125,7 +125,7 @@ def find_clips(
       LineageError: there is no ML Metadata below the root.
     """
     store = history.open_metadata(Layout.at(root, metadata).metadata, metadata)
-    known = history.history_of(store, [run_id])
+    known = history.history_of_runs(store, [run_id])
     for step in reversed(known.steps):
         for made in step.outputs:
             if made.kind == CLIPS:

@@ -1,4 +1,4 @@
-"""What TFX's nodes left in their artifacts, read without TFX, which takes long to load."""
+"""Contents of TFX's artifacts, read without TFX, which takes long to load."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ def serving_folder(uri: str) -> str:
 
 
 def read_anomalies(uri: str) -> tuple[str, ...]:
-    """Returns what ExampleValidator found, one line each."""
-    return tuple(line for split in contract.SPLITS for line in _anomalies(uri, split))
+    """Returns the anomalies in an ExampleAnomalies artifact, one line each."""
+    return tuple(line for split in contract.SPLITS for line in _anomalies_of_split(uri, split))
 
 
-def _anomalies(folder: str, split: str) -> list[str]:
+def _anomalies_of_split(folder: str, split: str) -> list[str]:
     from tensorflow_metadata.proto.v0 import anomalies_pb2
 
     path = files.join(folder, f"Split-{split}", "SchemaDiff.pb")
     if not files.exists(path):
         return []
     with files.open_read(path) as file:
-        found = anomalies_pb2.Anomalies.FromString(file.read())
+        anomalies = anomalies_pb2.Anomalies.FromString(file.read())
     return [
         f"{split}: {name}: {info.short_description}. {info.description}"
-        for name, info in sorted(found.anomaly_info.items())
+        for name, info in sorted(anomalies.anomaly_info.items())
     ]

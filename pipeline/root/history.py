@@ -1,4 +1,4 @@
-"""What led to a run's results, step by step, as ML Metadata has it."""
+"""The steps that led to the results of a run or to an artifact, read from ML Metadata."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pipeline.config.sections import MetadataSettings
 from pipeline.root.locks import server_config, server_lock
 from pipeline.root.paths import PIPELINE_NAME
 
+# Type name of the artifacts of BatchGenerator.
 CLIPS = "nocturne.GeneratedClips"
-# More steps are not told: each warm start goes back to a week before.
+# Largest number of steps in the history of a run. With warm starts, each week leads to one before.
 _MAX_STEPS = 24
 
 
@@ -22,9 +23,9 @@ class Artifact:
     """An artifact.
 
     Attributes:
-      number: its id in ML Metadata.
-      kind: Examples, Model, ...
-      uri: where it is.
+      number: Id in ML Metadata.
+      kind: Name of its type, such as Examples or Model.
+      uri: Folder of its files.
     """
 
     number: int
@@ -34,17 +35,19 @@ class Artifact:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Step:
-    """One finished execution of a node; one that came from the cache is the one that did the work.
+    """One finished execution of a node.
+
+    If a run took a node's result from the cache, the step is the execution that computed it.
 
     Attributes:
-      number: the execution's id in ML Metadata.
-      node: the node's name.
-      run: the run it belongs to.
-      started: seconds since 1970.
-      seconds: how long it took.
-      inputs: ids of the artifacts it read.
-      outputs: what it made.
-      found: ids of artifacts that it made out to others, as a Resolver does.
+      number: Id of the execution in ML Metadata.
+      node: Name of the node.
+      run: Id of the run that it belongs to.
+      started: Seconds since 1970.
+      seconds: Duration.
+      inputs: Ids of the artifacts that it read.
+      outputs: Artifacts that it made.
+      passed_on: Ids of existing artifacts that it passed on, such as a Resolver's result.
     """
 
     number: int
@@ -54,127 +57,148 @@ class Step:
     seconds: float
     inputs: tuple[int, ...]
     outputs: tuple[Artifact, ...]
-    found: tuple[int, ...]
+    passed_on: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class History:
-    """Steps, the oldest first."""
+    """Steps, oldest first."""
 
     steps: tuple[Step, ...]
 
     def last_uri(self, kind: str) -> str | None:
-        """Returns where the newest artifact of a kind is; None where none was made."""
-        uris = [made.uri for step in self.steps for made in step.outputs if made.kind == kind]
+        """Returns the folder of the newest artifact of a type, or None if there is none."""
+        uris = [
+            artifact.uri
+            for step in self.steps
+            for artifact in step.outputs
+            if artifact.kind == kind
+        ]
         return uris[-1] if uris else None
 
     def edges(self) -> list[tuple[int, int]]:
-        """Returns pairs of step numbers: one made what the other read."""
+        """Returns pairs of step numbers: the second step read what the first one made."""
         makers = {made.number: step.number for step in self.steps for made in step.outputs}
-        read = [(step, number) for step in self.steps for number in (*step.inputs, *step.found)]
-        # What a Resolver found and hands on, ML Metadata knows by its maker alone.
-        given = {(step.run, number): step.number for step in self.steps for number in step.found}
+        # For ML Metadata, only the maker of an artifact made it. In the picture of a run, an
+        # artifact that a Resolver passed on comes from the Resolver.
+        resolvers = {
+            (step.run, number): step.number for step in self.steps for number in step.passed_on
+        }
         pairs = set()
-        for step, number in read:
-            giver = given.get((step.run, number)) if number in step.inputs else None
-            maker = giver or makers.get(number)
-            if maker:
-                pairs.add((maker, step.number))
+        for step in self.steps:
+            for number in (*step.inputs, *step.passed_on):
+                resolver = resolvers.get((step.run, number)) if number in step.inputs else None
+                source = resolver or makers.get(number)
+                if source:
+                    pairs.add((source, step.number))
         return sorted(pairs)
 
 
-def open_metadata(named: str, settings: MetadataSettings | None = None) -> Any:
+def open_metadata(address: str, settings: MetadataSettings | None = None) -> Any:
     """Opens ML Metadata for reading.
 
-    A server's password goes to the configured server alone: a manifest may come from anywhere.
+    The password is sent to the configured server only, because an address in a manifest may come
+    from anywhere.
 
     Args:
-      named: a SQLite file, or a server's address, as Layout.metadata has them.
-      settings: of the server.
+      address: A SQLite file or a server's address, as Layout.metadata returns it.
+      settings: The configured server.
 
     Raises:
-      LineageError: it is not there, or on another server.
+      LineageError: The file does not exist, or the address is not the configured server's.
     """
     from ml_metadata.metadata_store import metadata_store
     from ml_metadata.proto import metadata_store_pb2
 
-    if "://" in named:
-        if settings is None or not settings.on_server or settings.address != named:
+    if "://" in address:
+        if settings is None or not settings.on_server or settings.address != address:
             raise LineageError(
-                f"ML Metadata is on {named}. Give the --config of the pipelines that wrote it, "
+                f"ML Metadata is on {address}. Give the --config of the pipelines that wrote it, "
                 "with that server in its section `metadata`."
             )
-        with server_lock(settings, "trace"):  # says plainly where there is no server
+        with server_lock(settings, "trace"):  # has a clear error if the server is away
             return metadata_store.MetadataStore(server_config(settings))
-    if not pathlib.Path(named).exists():
+    if not pathlib.Path(address).exists():
         raise LineageError(
-            f"{named}: there is no ML Metadata. Give the --root of a pipeline's run; if a root was "
-            "moved, move it back."
+            f"{address}: ML Metadata's file does not exist. Give the --root of a run; if a root "
+            "was moved, move it back."
         )
     config = metadata_store_pb2.ConnectionConfig()
-    config.sqlite.filename_uri = named
+    config.sqlite.filename_uri = address
     config.sqlite.connection_mode = config.sqlite.READONLY
     return metadata_store.MetadataStore(config)
 
 
-def history_of(store: Any, run_ids: Sequence[str]) -> History:
-    """Returns what some runs did, and what that came from.
+def history_of_runs(store: Any, run_ids: Sequence[str]) -> History:
+    """Returns what some runs did, and the steps that their inputs came from.
 
-    Steps beside that way are told too (statistics, validation, pushing), where the runs on it made
-    them from nothing else.
+    Steps that led to none of the results (statistics, validation, pushing) are part of it if they
+    read nothing but what the other steps made. The number of steps is limited.
 
     Args:
-      store: of open_metadata.
-      run_ids: runs.
+      store: Result of open_metadata.
+      run_ids: Ids of the runs.
     """
     reader = _Reader(store)
-    todo = [execution for run_id in run_ids for execution in reader.run(run_id)]
-    steps: dict[int, Step] = {}
-    while todo and len(steps) < _MAX_STEPS:
-        for step in reader.workers(todo.pop(0)):
-            if step.number not in steps:
-                steps[step.number] = step
-                todo += reader.makers((*step.inputs, *step.found))
+    executions = [execution for run_id in run_ids for execution in reader.run(run_id)]
+    steps = _walk_back(reader, executions, _MAX_STEPS)
     for run_id in sorted({step.run for step in steps.values()} - set(run_ids)):
         for execution in reader.run(run_id):
-            for step in reader.workers(execution):
-                if _beside(step, steps.values()):
+            for step in reader.steps(execution):
+                made = {artifact.number for known in steps.values() for artifact in known.outputs}
+                nodes = {known.node for known in steps.values()}
+                if step.node not in nodes and made.issuperset(step.inputs):
                     steps[step.number] = step
     return History(steps=tuple(steps[number] for number in sorted(steps)))
 
 
-def _beside(step: Step, steps: Iterable[Step]) -> bool:
-    """Whether a step is of another node than those known, and read what they made alone."""
-    known = list(steps)
-    made = {one.number for each in known for one in each.outputs}
-    return step.node not in {each.node for each in known} and made.issuperset(step.inputs)
+def history_of_artifact(store: Any, number: int) -> History:
+    """Returns all steps that led to an artifact.
+
+    Args:
+      store: Result of open_metadata.
+      number: Id of the artifact.
+    """
+    reader = _Reader(store)
+    steps = _walk_back(reader, reader.makers([number]))
+    return History(steps=tuple(steps[number] for number in sorted(steps)))
 
 
 def previous_clips(store: Any, clips_uri: str) -> list[str]:
-    """Returns the folders with clips of earlier generation runs, newest first.
+    """Returns the output folders of earlier generation runs, newest first.
 
     Args:
-      store: of open_metadata.
-      clips_uri: the artifact of this run's clips.
+      store: Result of open_metadata.
+      clips_uri: Folder of this run's GeneratedClips artifact.
     """
-    newest_first = sorted(store.get_artifacts_by_type(CLIPS), key=lambda clips: -int(clips.id))
-    current = next((clips for clips in newest_first if clips.uri == clips_uri), None)
-    if current is None:
+    runs = sorted(store.get_artifacts_by_type(CLIPS), key=lambda run: -int(run.id))
+    this = next((run for run in runs if run.uri == clips_uri), None)
+    if this is None:
         return []
-    outputs = [
-        clips.properties["output"].string_value
-        for clips in newest_first
-        if int(clips.id) < int(current.id)
-    ]
+    outputs = [run.properties["output"].string_value for run in runs if int(run.id) < int(this.id)]
     return [
         output
         for output in dict.fromkeys(outputs)
-        if output and output != current.properties["output"].string_value
+        if output and output != this.properties["output"].string_value
     ]
 
 
+def _walk_back(
+    reader: _Reader, executions: Iterable[Any], max_steps: int | None = None
+) -> dict[int, Step]:
+    """Returns steps by number: those of executions, those that made their inputs, and so on."""
+    todo = list(executions)
+    steps: dict[int, Step] = {}
+    while todo and (max_steps is None or len(steps) < max_steps):
+        for step in reader.steps(todo.pop(0)):
+            if step.number not in steps:
+                steps[step.number] = step
+                todo += reader.makers((*step.inputs, *step.passed_on))
+    return steps
+
+
 class _Reader:
-    """Executions out of ML Metadata, as steps."""
+    """Reads executions from ML Metadata as steps."""
 
     def __init__(self, store: Any) -> None:
         from ml_metadata.proto import metadata_store_pb2
@@ -185,49 +209,53 @@ class _Reader:
         self._kinds = {kind.id: kind.name for kind in store.get_artifact_types()}
 
     def run(self, run_id: str) -> list[Any]:
-        """Returns the finished executions of a run."""
+        """Returns the finished executions of a run, oldest first."""
         context = self._store.get_context_by_type_and_name("pipeline_run", run_id)
-        found = self._store.get_executions_by_context(context.id) if context else []
-        done = (self._states.COMPLETE, self._states.CACHED)
-        found = sorted(found, key=lambda one: int(one.id))
-        return [one for one in found if one.last_known_state in done]
+        executions = self._store.get_executions_by_context(context.id) if context else []
+        finished = (self._states.COMPLETE, self._states.CACHED)
+        return sorted(
+            (execution for execution in executions if execution.last_known_state in finished),
+            key=lambda execution: int(execution.id),
+        )
 
     def makers(self, artifacts: Iterable[int]) -> list[Any]:
         """Returns the executions that made artifacts."""
         events = self._store.get_events_by_artifact_ids(list(artifacts))
-        made = [event.execution_id for event in events if event.type == event.OUTPUT]
-        found = self._store.get_executions_by_id(made)
-        return [one for one in found if one.last_known_state == self._states.COMPLETE]
+        ids = [event.execution_id for event in events if event.type == event.OUTPUT]
+        return [
+            execution
+            for execution in self._store.get_executions_by_id(ids)
+            if execution.last_known_state == self._states.COMPLETE
+        ]
 
-    def workers(self, execution: Any) -> list[Step]:
-        """Returns an execution as a step; of one from the cache, those that did the work."""
+    def steps(self, execution: Any) -> list[Step]:
+        """Returns an execution as a step; if it is from the cache, the executions it repeats."""
         if execution.last_known_state == self._states.COMPLETE:
             return [self._step(execution)]
         events = self._store.get_events_by_execution_ids([execution.id])
         outputs = [event.artifact_id for event in events if event.type == event.OUTPUT]
-        return [self._step(one) for one in self.makers(outputs)]
+        return [self._step(maker) for maker in self.makers(outputs)]
 
     def _step(self, execution: Any) -> Step:
         events = self._store.get_events_by_execution_ids([execution.id])
-        names: dict[str, str] = {}
-        for context in self._store.get_contexts_by_execution(execution.id):
-            names[context.type] = context.name
-        numbers = {
-            kind: tuple(sorted({event.artifact_id for event in events if event.type == kind}))
-            for kind in {event.type for event in events}
-        }
-        outputs = self._store.get_artifacts_by_id(list(numbers.get(self._events.OUTPUT, ())))
-        begun = int(execution.create_time_since_epoch)
+        contexts = self._store.get_contexts_by_execution(execution.id)
+        names: dict[str, str] = {context.type: context.name for context in contexts}
+
+        def ids(kind: int) -> list[int]:
+            return sorted({event.artifact_id for event in events if event.type == kind})
+
+        outputs = self._store.get_artifacts_by_id(ids(self._events.OUTPUT))
+        created = int(execution.create_time_since_epoch)
         return Step(
             number=int(execution.id),
             node=names.get("node", execution.type).removeprefix(f"{PIPELINE_NAME}."),
             run=names.get("pipeline_run", ""),
-            started=begun / 1000,
-            seconds=(int(execution.last_update_time_since_epoch) - begun) / 1000,
-            inputs=numbers.get(self._events.INPUT, ()),
+            started=created / 1000,
+            seconds=(int(execution.last_update_time_since_epoch) - created) / 1000,
+            inputs=tuple(ids(self._events.INPUT)),
             outputs=tuple(
-                Artifact(number=int(one.id), kind=self._kinds[one.type_id], uri=str(one.uri))
-                for one in sorted(outputs, key=lambda one: int(one.id))
+                Artifact(number=int(made.id), kind=self._kinds[made.type_id], uri=str(made.uri))
+                for made in sorted(outputs, key=lambda made: int(made.id))
             ),
-            found=numbers.get(self._events.INTERNAL_OUTPUT, ()),
+            passed_on=tuple(ids(self._events.INTERNAL_OUTPUT)),
         )

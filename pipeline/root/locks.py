@@ -1,6 +1,6 @@
 """Locks that keep processes of one pipeline root apart, and the connection to a MySQL server.
 
-By default ML Metadata is a SQLite file below the root, and locks are files beside it. A team can
+By default ML Metadata is a SQLite file below the root, and locks are files next to it. A team can
 keep it on a MySQL or MariaDB server; then the locks are the server's, and hold for all machines.
 """
 
@@ -22,8 +22,11 @@ from pipeline.config.sections import MetadataSettings
 PASSWORD = "NOCTURNE_METADATA_PASSWORD"
 PASSWORD_FILE = "NOCTURNE_METADATA_PASSWORD_FILE"
 
-# How long to wait for a server that restarts: hours of training may precede this call.
+# How long to wait for a server that restarts. Hours of training may precede this call.
 _PATIENCE_SECONDS = 60.0
+# How long to wait for the answer to one attempt.
+_CONNECT_SECONDS = 60
+# How long to pause between two attempts.
 _PAUSE_SECONDS = 1.0
 # How long a connection may wait for a lock, or hold one while a node runs.
 _MONTH_SECONDS = 30 * 24 * 3600
@@ -111,7 +114,7 @@ def _connect(settings: MetadataSettings) -> Any:
                 password=_password(),
                 host=settings.host,
                 port=settings.port,
-                connect_timeout=int(_PATIENCE_SECONDS),
+                connect_timeout=_CONNECT_SECONDS,
                 autocommit=True,
             )
         except pymysql.MySQLError as error:

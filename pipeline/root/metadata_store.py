@@ -1,4 +1,4 @@
-"""What processes of one pipeline root share: locks, ML Metadata, and what a run has done so far."""
+"""ML Metadata and the locks of a pipeline root, and what a run has finished so far."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from audio.errors import UsageError
 from pipeline.root.locks import file_lock, server_lock
 from pipeline.root.paths import PIPELINE_NAME, Layout
 
-# The type of the context by whose name a store says whose it is.
+# Type of the context whose name is the root that a store belongs to.
 _OWNER = "nocturne_root"
 
 
 def root_lock(layout: Layout, name: str, busy: str = "") -> contextlib.AbstractContextManager[None]:
     """Returns a lock of a root, such as runs/ID/NODE; see file_lock for `busy`.
 
-    With ML Metadata on a server it holds for all machines, else for this one.
+    If ML Metadata is on a server, the lock holds for all machines, otherwise for this one.
     """
     if layout.settings.on_server:
         return server_lock(layout.settings, f"{layout.root}:{name}", busy)
@@ -31,11 +31,11 @@ def root_lock(layout: Layout, name: str, busy: str = "") -> contextlib.AbstractC
 
 
 class SharedMetadata(metadata.Metadata):
-    """ML Metadata, entered by one process at a time.
+    """ML Metadata that only one process enters at a time.
 
-    Processes that write at once get `Concurrent writes aborted` from it on SQLite, and
-    `a subset of tables` and `already exists` on every kind of store while it is new. A node
-    enters it for moments, at its beginning and its end.
+    If processes write at once, ML Metadata raises `Concurrent writes aborted` on SQLite, and `a
+    subset of tables` or `already exists` on every kind of store while it is new. A node enters it
+    for moments only, when it begins and when it ends.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -69,21 +69,22 @@ class SharedMetadata(metadata.Metadata):
             self._held.close()
 
 
-def claim(handle: metadata.Metadata, layout: Layout) -> None:
-    """Makes the store a root's own: what is blessed or cached in it is looked up by no root's name.
+def claim_store(handle: metadata.Metadata, layout: Layout) -> None:
+    """Records which pipeline root owns this metadata store.
 
-    A SQLite file in its usual place below the root needs no claim.
+    Blessed models and cached results are not stored per root, so two roots must not share a store.
+    A SQLite file in its usual place below the root needs no record.
 
     Raises:
-      UsageError: it is another root's.
+      UsageError: The store belongs to another root.
     """
     if not layout.settings.on_server and layout.settings.path is None:
         return
     store = handle.store
-    owners = [one.name for one in store.get_contexts_by_type(_OWNER)]
+    owners = [context.name for context in store.get_contexts_by_type(_OWNER)]
     if not owners:
-        kind = store.put_context_type(metadata_store_pb2.ContextType(name=_OWNER))
-        store.put_contexts([metadata_store_pb2.Context(type_id=kind, name=layout.root)])
+        type_id = store.put_context_type(metadata_store_pb2.ContextType(name=_OWNER))
+        store.put_contexts([metadata_store_pb2.Context(type_id=type_id, name=layout.root)])
     elif layout.root not in owners:
         raise UsageError(
             f"--root {layout.root}: the store at {layout.metadata} belongs to {owners[0]}. Give "
@@ -91,43 +92,45 @@ def claim(handle: metadata.Metadata, layout: Layout) -> None:
         )
 
 
-def executions(handle: metadata.Metadata, *, run_id: str, node: str) -> list[Any]:
-    """Returns a node's executions in one run, whatever became of them, the newest last."""
-    wanted = (("pipeline_run", run_id), ("node", f"{PIPELINE_NAME}.{node}"))
-    contexts = [handle.store.get_context_by_type_and_name(*each) for each in wanted]
+def find_executions(handle: metadata.Metadata, *, run_id: str, node: str) -> list[Any]:
+    """Returns all executions of a node in a run, failed ones too, oldest first."""
+    names = (("pipeline_run", run_id), ("node", f"{PIPELINE_NAME}.{node}"))
+    contexts = [handle.store.get_context_by_type_and_name(*name) for name in names]
     if None in contexts:
         return []
-    found = execution_lib.get_executions_associated_with_all_contexts(handle, contexts)
-    return sorted(found, key=lambda execution: int(execution.id))
+    executions = execution_lib.get_executions_associated_with_all_contexts(handle, contexts)
+    return sorted(executions, key=lambda execution: int(execution.id))
 
 
-def outputs(layout: Layout, execution: int) -> list[tuple[str, str, Any]]:
-    """Returns what an execution made or found in the cache: type, folder, custom properties."""
+def execution_outputs(layout: Layout, execution: int) -> list[tuple[str, str, Any]]:
+    """Returns type, folder and custom properties of an execution's outputs, cached ones too."""
     with SharedMetadata(layout) as handle:
-        events = handle.store.get_events_by_execution_ids([execution])
-        made = [event.artifact_id for event in events if event.type == event.OUTPUT]
-        artifacts = handle.store.get_artifacts_by_id(made)
-        types = {one.id: one.name for one in handle.store.get_artifact_types()}
-    return [(types[one.type_id], str(one.uri), one.custom_properties) for one in artifacts]
+        artifacts = _outputs(handle, execution)
+        types = {kind.id: kind.name for kind in handle.store.get_artifact_types()}
+    return [(types[made.type_id], str(made.uri), made.custom_properties) for made in artifacts]
 
 
-def finished(handle: metadata.Metadata, *, run_id: str, node: str) -> Any | None:
-    """Returns the execution by which a node is finished in one run; None where it is not.
+def find_finished(handle: metadata.Metadata, *, run_id: str, node: str) -> Any | None:
+    """Returns the execution that finished a node in a run, or None.
 
-    A Resolver that found nothing succeeds without an output, and is not finished: what it waits
-    for may be there the next time. What `nocturne prune` removed is made again.
+    A Resolver that found nothing succeeds without an output. It counts as unfinished, because what
+    it looks for may exist the next time. If `nocturne prune` removed an output, the node counts as
+    unfinished, too, and makes it again.
     """
-    for execution in reversed(executions(handle, run_id=run_id, node=node)):
+    for execution in reversed(find_executions(handle, run_id=run_id, node=node)):
         events = handle.store.get_events_by_execution_ids([execution.id])
-        made = [event.artifact_id for event in events if event.type == event.OUTPUT]
-        whole = all(
-            artifact.state == artifact.LIVE for artifact in handle.store.get_artifacts_by_id(made)
-        )
-        if execution_lib.is_execution_successful(execution) and has_output(events) and whole:
+        complete = all(made.state == made.LIVE for made in _outputs(handle, execution.id))
+        if execution_lib.is_execution_successful(execution) and has_output(events) and complete:
             return execution
     return None
 
 
 def has_output(events: Iterable[Any]) -> bool:
-    """Says whether an execution's events name something that it made or found."""
+    """Returns whether an execution's events contain an artifact that it made or passed on."""
     return any(event.type in (event.OUTPUT, event.INTERNAL_OUTPUT) for event in events)
+
+
+def _outputs(handle: metadata.Metadata, execution: int) -> list[Any]:
+    events = handle.store.get_events_by_execution_ids([execution])
+    ids = [event.artifact_id for event in events if event.type == event.OUTPUT]
+    return list(handle.store.get_artifacts_by_id(ids))

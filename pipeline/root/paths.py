@@ -1,12 +1,12 @@
-"""Where things are below a pipeline's root.
+"""Paths below a pipeline root.
 
-ROOT/metadata.sqlite      ML Metadata: what was made from what (or on a server: connections.py)
+ROOT/metadata.sqlite      ML Metadata: which artifact was made from which, unless it is on a server
 ROOT/artifacts/NODE/...   TFX's artifacts, datasets and models among them
 ROOT/pushed/VERSION/      blessed models
-ROOT/runs/ID/             a run's effective configuration, its logs, its summary and its page
+ROOT/runs/ID/             configuration, logs, summary and page of a run
 
-A root may be on gs://. Locks and logs are files that grow, which buckets do not have: these are
-then in a folder of this machine.
+A root may be on gs://. Locks and logs are files that change in place, which a bucket does not
+support, so these are then in a folder of this machine.
 """
 
 from __future__ import annotations
@@ -25,51 +25,51 @@ from pipeline.config.sections import MetadataSettings
 from pipeline.root.locks import server_config
 from storage import files
 
-# Training and generation share one name: ML Metadata then finds the models of the one for the
-# other, and a clip's history is one graph.
+# Training and generation have the same pipeline name, so that generation finds the models of
+# training in ML Metadata, and the history of a clip is one graph.
 PIPELINE_NAME = "nocturne"
-# Of a run's folder: its nodes, with outcomes and durations.
+# Name of the file in a run's folder with its nodes, their outcomes and figures.
 RUN_SUMMARY = "run.json"
-# A run's id names a folder; Airflow's run ids are among those that must pass.
+# The id of a run is the name of its folder. Airflow's run ids must match, too.
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+~-]{0,199}")
 
 
 def new_run_id(kind: str) -> str:
-    """Returns a name for a run that sorts by time."""
+    """Returns a new run id. The ids of one kind sort by time."""
     return f"{kind}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}"
 
 
-def run_id_for(kind: str, given: str | None, only: str | None) -> str:
-    """Returns a run's id: the given one, or else a new one of its kind.
+def run_id_for(kind: str, run_id: str | None, only: str | None) -> str:
+    """Returns the id of a run: the given one, or a new one.
 
     Args:
-      kind: training or generation.
-      given: by the user.
-      only: the one node that is to run; it needs a run to belong to.
+      kind: Kind of the run, `training` or `generation`.
+      run_id: Id that the user gave.
+      only: Name of the single node to run, which must belong to a run with a given id.
 
     Raises:
-      UsageError: it cannot name a run, or a node is to run in none.
+      UsageError: The id cannot name a folder, or it is missing although `only` is given.
     """
-    if only and not given:
-        raise UsageError("--only: wanted --run-id too, which ties the nodes of a run together")
+    if only and not run_id:
+        raise UsageError("--only: wanted --run-id too, which says to which run the node belongs")
     if only and not only.isidentifier():
-        raise UsageError(f"--only: wanted a node as `nocturne run nodes` names it, got {only!r}")
-    if given and not _RUN_ID.fullmatch(given):
+        raise UsageError(f"--only: wanted a node that `nocturne run nodes` lists, got {only!r}")
+    if run_id and not _RUN_ID.fullmatch(run_id):
         raise UsageError(
             "--run-id: wanted up to 200 letters, digits and _.:+~- with a letter or digit first, "
-            f"got {given!r}"
+            f"got {run_id!r}"
         )
-    return given or new_run_id(kind)
+    return run_id or new_run_id(kind)
 
 
 def run_log(root: str, run_id: str, only: str | None) -> pathlib.Path:
-    """Returns the log of a run, or of its one node: nodes of one run may run at once."""
+    """Returns the log file of a run, or of its node `only`: nodes may run at the same time."""
     name = f"log-{only}.txt" if only else "log.txt"
     return local_folder(root) / "runs" / run_id / name
 
 
 def local_folder(root: str) -> pathlib.Path:
-    """Returns the folder on this machine for a root's locks and logs: a local root is it itself."""
+    """Returns the folder for a root's locks and logs: a local root itself, or one in the home."""
     if "://" not in root:
         return pathlib.Path(root)
     name = re.sub(r"\W+", "-", root.rstrip("/").partition("://")[2])[-60:].strip("-")
@@ -82,8 +82,8 @@ class Layout:
     """Paths below a root.
 
     Attributes:
-      root: an absolute local folder, or a prefix of a bucket.
-      settings: where ML Metadata is.
+      root: Absolute path of a local folder, or gs://BUCKET/PREFIX.
+      settings: Where ML Metadata is.
     """
 
     root: str
@@ -91,11 +91,11 @@ class Layout:
 
     @classmethod
     def at(cls, root: str, settings: MetadataSettings | None = None) -> Layout:
-        """Returns the layout below a folder, made absolute: TFX records absolute paths.
+        """Returns the layout below a folder. A local path is made absolute, because TFX stores it.
 
         Raises:
-          UsageError: the root is on another file system than gs://, or in a bucket, where no
-            SQLite file can be.
+          UsageError: The root is neither local nor on gs://, or it is on gs:// and ML Metadata is
+            neither on a local disk nor on a server.
         """
         settings = settings or MetadataSettings()
         if "://" not in root:
@@ -111,36 +111,36 @@ class Layout:
 
     @property
     def metadata(self) -> str:
-        """What names the store of ML Metadata: a SQLite file, or a server's address."""
+        """Address of ML Metadata: its SQLite file, or its server."""
         return self.settings.address if self.settings.on_server else self.metadata_file
 
     @property
     def metadata_file(self) -> str:
-        """The SQLite file of ML Metadata, where it is in one."""
+        """SQLite file of ML Metadata, unless it is on a server."""
         path = self.settings.path
         return str(pathlib.Path(path).resolve()) if path else f"{self.root}/metadata.sqlite"
 
     @property
     def local(self) -> pathlib.Path:
-        """The folder on this machine for locks and logs."""
+        """Folder of this machine for locks and logs."""
         return local_folder(self.root)
 
     @property
     def artifacts(self) -> str:
-        """TFX's pipeline root."""
+        """Folder of TFX's artifacts, which TFX calls its pipeline root."""
         return f"{self.root}/artifacts"
 
     @property
     def pushed(self) -> str:
-        """Where blessed models go, one folder a version."""
+        """Folder of the blessed models, with one folder for each version."""
         return f"{self.root}/pushed"
 
     def run_folder(self, run_id: str) -> str:
-        """A run's own folder."""
+        """Returns the folder of a run."""
         return f"{self.root}/runs/{run_id}"
 
     def metadata_config(self) -> Any:
-        """Returns the connection that TFX wants; a server's password is in it."""
+        """Returns TFX's connection settings, which contain a server's password."""
         if self.settings.on_server:
             return server_config(self.settings)
         from tfx.orchestration import metadata
@@ -152,8 +152,8 @@ class Layout:
     def beam_args(args: Sequence[str]) -> list[str]:
         """Returns Beam options for TFX.
 
-        Where no option says what workers need, TFX builds a source package of itself for every
-        node. The in-process runner starts no worker and takes no notice of an image's name.
+        If no option says what workers need, TFX builds a source package of itself for every node.
+        An image's name prevents that; the in-process runner starts no worker and ignores it.
         """
         if any("FnApiRunner" in arg for arg in args):
             return [*args, "--sdk_container_image=in-process"]

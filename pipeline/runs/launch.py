@@ -1,4 +1,4 @@
-"""The two TFX pipelines as commands."""
+"""`nocturne run` as functions: the two TFX pipelines, or one node of them."""
 
 from __future__ import annotations
 
@@ -15,27 +15,36 @@ from pipeline.root.paths import Layout
 
 if TYPE_CHECKING:
     from pipeline.runs.results import TrainingResult
-    from pipeline.runs.runner import NodeRun
+    from pipeline.runs.summary import NodeRun
 
-# The one node that reads what --input names, and the one that writes to --output.
-INPUT_NODE, OUTPUT_NODE = "AudioExampleGen", "BatchGenerator"
-# After this one a run of training that goes node by node has what its page tells.
+# The only node that reads --input.
+INPUT_NODE = "AudioExampleGen"
+# The only node that writes to --output.
+OUTPUT_NODE = "BatchGenerator"
+# If a training run is run node by node, its page is written after this node.
 TRAINING_PAGE_NODE = "Pusher"
 
 
 def run_training(
     console: Console, inputs: Sequence[str], root: str, config: Config, *, run_id: str
 ) -> TrainingResult:
-    """Runs the training pipeline; a run of the same id is taken up where it stopped.
+    """Runs the training pipeline; a run with the same id continues where it stopped.
 
-    A model that fails its evaluation is kept, but not pushed; see require_blessed.
+    A model that is refused is kept, but not pushed; see require_blessed.
+
+    Args:
+      console: Console that shows the nodes.
+      inputs: Paths of audio files, folders or globs.
+      root: The pipeline root.
+      config: The configuration.
+      run_id: Id of the run.
 
     Raises:
-      InputError: there is no audio.
-      UsageError: the run was begun with another configuration.
+      InputError: There is no audio.
+      UsageError: The run was begun with another configuration.
     """
     layout = Layout.at(root, config.metadata)
-    nodes = _run_nodes(console, inputs, layout, config, run_id=run_id)
+    nodes = _run_training_nodes(console, inputs, layout, config, run_id=run_id)
     from pipeline.commands import stages
     from pipeline.runs import results
 
@@ -52,24 +61,24 @@ def run_training(
 def run_training_node(
     console: Console, inputs: Sequence[str], root: str, config: Config, *, run_id: str, node: str
 ) -> None:
-    """Runs one node of the training pipeline, for an outside scheduler.
+    """Runs one node of the training pipeline, for a scheduler such as Airflow.
 
-    Only AudioExampleGen looks at the inputs.
+    Only AudioExampleGen reads the inputs.
 
     Raises:
-      InputError: there is no audio.
-      UsageError: the node is unknown, or the run was begun with another configuration.
-      IncompleteError: a node that it depends on has not run in this run.
-      BusyError: it is running in another process.
+      InputError: There is no audio.
+      UsageError: The node is unknown, or the run was begun with another configuration.
+      IncompleteError: A node that it depends on has not run in this run.
+      BusyError: The node is running in another process.
     """
     used = inputs if node == INPUT_NODE else ()
     layout = Layout.at(root, config.metadata)
-    _run_nodes(console, used, layout, config, run_id=run_id, only=node)
+    _run_training_nodes(console, used, layout, config, run_id=run_id, only=node)
     if node == TRAINING_PAGE_NODE:
         write_page(console, layout.root, run_id, config)
 
 
-def _run_nodes(
+def _run_training_nodes(
     console: Console,
     inputs: Sequence[str],
     layout: Layout,
@@ -81,13 +90,13 @@ def _run_nodes(
     from beam_transforms.sources import find_sources
 
     if only in (None, INPUT_NODE):
-        find_sources(inputs)  # a missing input is said before TensorFlow is loaded
+        find_sources(inputs)  # reports a missing input before TensorFlow is loaded
     _begin(layout, run_id, config)
     with console.stage("load TFX"):
         from pipeline.components.training_pipeline import training_pipeline
         from pipeline.runs.runner import StagedDagRunner
     runner = StagedDagRunner(console=console, layout=layout, run_id=run_id, only=only)
-    absolute = [one if "://" in one else str(pathlib.Path(one).absolute()) for one in inputs]
+    absolute = [path if "://" in path else str(pathlib.Path(path).absolute()) for path in inputs]
     try:
         runner.run(training_pipeline(inputs=absolute, layout=layout, config=config))
     finally:
@@ -103,22 +112,19 @@ def write_page(
     *,
     output: str | None = None,
 ) -> str:
-    """Writes the page of a run and prints where it is.
+    """Writes the page of a run, prints its path and returns it.
 
     Args:
-      console: where it is shown.
-      root: of the pipelines.
-      run_id: the run.
-      config: its configuration.
-      output: a folder for the page, local or gs://; that of the run's clips, or the run's own,
-        where none is given.
-
-    Returns:
-      The page's path.
+      console: Console to print to.
+      root: The pipeline root.
+      run_id: Id of the run.
+      config: Configuration of the run.
+      output: Folder for the page, local or gs://. By default, it is the folder of the run's clips,
+        or the run's own folder if it has none.
 
     Raises:
-      LineageError: there is no ML Metadata below the root.
-      IncompleteError: the clips are gone.
+      LineageError: There is no ML Metadata below the root.
+      IncompleteError: The clips are missing.
     """
     with console.stage("write page") as stage:
         from pipeline.report import page
@@ -138,15 +144,15 @@ def write_page(
 
 
 def _begin(layout: Layout, run_id: str, config: Config) -> None:
-    """Lays down the configuration of a run; every further command of the run must have the same.
+    """Stores the configuration of a run, unless an earlier command of the run has done so.
 
     Raises:
-      UsageError: the run has another configuration.
+      UsageError: The run has another configuration.
     """
     from storage.outputs import open_output
 
     folder = layout.run_folder(run_id)
-    try:  # of two nodes that begin at once, one wins
+    try:  # fails if the file is there with other content, even if two nodes begin at once
         open_output(folder).publish(contract.EFFECTIVE_CONFIG, config.to_yaml().encode())
     except OutputExistsError:
         raise UsageError(
@@ -156,24 +162,24 @@ def _begin(layout: Layout, run_id: str, config: Config) -> None:
 
 
 def require_blessed(result: TrainingResult) -> None:
-    """Checks that a training run's model passed.
+    """Checks that a training run's model is blessed.
 
     Raises:
-      NotBlessedError: it did not.
+      NotBlessedError: The model was refused.
     """
     if not result.evaluation["blessed"]:
         raise NotBlessedError(
-            f"the model is not blessed, and not pushed; it stays in {result.model}. The lines that "
-            "say FAIL above are why. Train longer (--set train.steps=...), or on more recordings."
+            f"the model is not blessed, and not pushed; it stays in {result.model}. The lines with "
+            "FAIL above say why. Train longer (--set train.steps=...), or on more recordings."
         )
 
 
 def require_blessed_run(console: Console, root: str, run_id: str, config: Config) -> None:
-    """Prints the verdict on the model of a run of the training pipeline.
+    """Prints the verdict on the model of a training run.
 
     Raises:
-      IncompleteError: the run has no verdict.
-      NotBlessedError: it failed.
+      IncompleteError: The run has no verdict yet.
+      NotBlessedError: The model was refused.
     """
     with console.stage("look up the verdict"):
         from pipeline.runs import results
@@ -183,8 +189,8 @@ def require_blessed_run(console: Console, root: str, run_id: str, config: Config
         console.line(f"  model: {reason}")
     if not evaluation["blessed"]:
         raise NotBlessedError(
-            f"the model of {run_id} is not blessed, and not pushed. The lines that say FAIL above "
-            "are why. The blessed model before it, if there is one, stays in use."
+            f"the model of {run_id} is not blessed, and not pushed. The lines with FAIL above say "
+            "why. The last blessed model, if there is one, stays in use."
         )
 
 
@@ -197,21 +203,32 @@ def run_generation(
     run_id: str,
     only: str | None = None,
 ) -> dict[str, Any] | None:
-    """Runs the generation pipeline, or one node of it; returns the manifest where there is one.
+    """Runs the generation pipeline, or its node `only`.
+
+    Args:
+      console: Console that shows the nodes.
+      root: The pipeline root.
+      output: Folder for the clips, local or gs://.
+      config: The configuration.
+      run_id: Id of the run.
+      only: Name of the single node to run; all by default.
+
+    Returns:
+      The manifest of the clips, or None if only the first node ran.
 
     Raises:
-      NotBlessedError: no model below root is blessed.
-      OutputExistsError: the output holds a finished run of another plan or model.
-      UsageError: the node is unknown, or the run was begun with another configuration.
-      IncompleteError: a node that it depends on has not run in this run.
-      BusyError: it is running in another process.
+      NotBlessedError: There is no blessed model below the root.
+      OutputExistsError: The output has a finished run with other settings or another model.
+      UsageError: The node is unknown, or the run was begun with another configuration.
+      IncompleteError: A node that it depends on has not run in this run.
+      BusyError: The node is running in another process.
     """
     layout = Layout.at(root, config.metadata)
     output = output if "://" in output else str(pathlib.Path(output).absolute())
     if not config.metadata.on_server and not pathlib.Path(layout.metadata_file).exists():
         raise NotBlessedError(
-            f"no blessed model below {root}: nothing was trained there yet. "
-            "Run `nocturne run training --input ... --root` first."
+            f"no blessed model below {root}: nothing was trained there yet. Run "
+            f"`nocturne run training --input ... --root {root}` first."
         )
     if only in (None, OUTPUT_NODE):
         _refuse_other_settings(output, config)
@@ -229,8 +246,8 @@ def run_generation(
     last = runner.nodes[-1]
     if last.outcome == "skipped":
         raise NotBlessedError(
-            f"no blessed model below {root}. `nocturne run training` makes one; it says why where "
-            "a model fails."
+            f"no blessed model below {root}. Run `nocturne run training`, which trains a model and "
+            "says why if it is refused."
         )
     if last.node != OUTPUT_NODE:
         return None
@@ -241,11 +258,11 @@ def run_generation(
 
 
 def _refuse_other_settings(output: str, config: Config) -> None:
-    """Refuses an output with a finished run of another plan, before TensorFlow is loaded."""
+    """Refuses an output that has a finished run with other settings, before loading TensorFlow."""
     from storage.outputs import open_output
 
-    place = open_output(output)
-    text = place.read(contract.MANIFEST) if place.read(contract.COMPLETED) is not None else None
+    folder = open_output(output)
+    text = folder.read(contract.MANIFEST) if folder.read(contract.COMPLETED) is not None else None
     if text and json.loads(text)["generate"] != config.generate.recorded():
         raise OutputExistsError(
             f"{output} already holds a finished run with other settings. Choose another "

@@ -1,11 +1,9 @@
-"""Running a TFX pipeline on this machine, node by node, with each node shown as a stage."""
+"""Runs TFX pipelines on this machine, node by node, and shows each node as a stage."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import glob
-import json
 import pathlib
 import time
 from collections.abc import Iterator
@@ -26,55 +24,40 @@ from pipeline.console.root_cause import find_nocturne_error
 from pipeline.console.terminal import Console, PollingThread, Stage, StepRate
 from pipeline.root.metadata_store import (
     SharedMetadata,
-    claim,
-    executions,
-    finished,
+    claim_store,
+    find_executions,
+    find_finished,
     has_output,
     root_lock,
 )
-from pipeline.root.paths import RUN_SUMMARY, Layout
-from pipeline.runs.counters import write_counters
+from pipeline.root.paths import Layout
+from pipeline.runs.summary import NodeRun, Outcome, read_nodes, write_summary
 from storage import files
 from trainer.fit import train
 
 _STATES = metadata_store_pb2.Execution.State
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NodeRun:
-    """What became of one node.
-
-    Attributes:
-      node: its id.
-      outcome: `ran`, `cached`, `kept` (this run has done it already), `skipped` (an input that it
-        needs is not there, or a Resolver found nothing) or `failed`.
-      seconds: how long it took.
-      execution: its execution's id in ML Metadata.
-    """
-
-    node: str
-    outcome: str
-    seconds: float
-    execution: int
-
-
 class NodeFailedError(NocturneError):
-    """A node failed for a reason that is not the user's input."""
+    """A node failed, and the cause is not an error of Nocturne with a message of its own."""
 
 
 class StagedDagRunner(LocalDagRunner):
-    """TFX's LocalDagRunner, with a stage for every node and a run id that the caller chooses.
+    """TFX's LocalDagRunner with a stage for every node and a given run id.
 
-    Nodes that are finished in a run of that id are kept. `only` names one node to run by itself;
-    others of the same run may run in other processes meanwhile.
+    Nodes that this run has finished already are kept. With `only`, a single node runs; other nodes
+    of the same run may run in other processes at the same time.
+
+    Attributes:
+      nodes: The nodes that this runner ran.
     """
 
     def __init__(
         self, *, console: Console, layout: Layout, run_id: str, only: str | None = None
     ) -> None:
         super().__init__()
-        # Otherwise Beam sizes Transform's batches by how long the last ones took, and no graph is
-        # the same twice (trainer/data/transform_graph.py).
+        # By default, Beam sizes Transform's batches by how long the last ones took, so that no two
+        # graphs are the same (trainer/data/transform_graph.py).
         flags.FLAGS.set_default("tfxio_use_byte_size_batching", True)
         self._console, self._layout, self._run_id, self._only = console, layout, run_id, only
         self.nodes: list[NodeRun] = []
@@ -88,10 +71,10 @@ class StagedDagRunner(LocalDagRunner):
         """Runs the nodes of a compiled pipeline in order.
 
         Raises:
-          NocturneError: a node failed; the message says which, and why.
-          UsageError: there is no node of the name to run.
-          IncompleteError: what that node depends on has not run.
-          BusyError: another process runs the same node of the same run.
+          NocturneError: A node failed.
+          UsageError: The pipeline has no node `only`.
+          IncompleteError: A node that `only` depends on has not run.
+          BusyError: Another process runs the same node of the same run.
         """
         del run_options
         runtime_parameter_utils.substitute_runtime_parameter(
@@ -100,15 +83,15 @@ class StagedDagRunner(LocalDagRunner):
         deployment = runner_utils.extract_local_deployment_config(pipeline)
         store = SharedMetadata(self._layout)
         with store as handle:
-            claim(handle, self._layout)
-        for node in self._chosen(pipeline, store):
+            claim_store(handle, self._layout)
+        for node in self._nodes_to_run(pipeline, store):
             name = node.node_info.id
             busy = f"{name} of {self._run_id} is running in another process. Wait."
             with root_lock(self._layout, f"runs/{self._run_id}/{name}", busy):
                 self._run_node(node, pipeline, deployment, store)
 
-    def _chosen(self, pipeline: pipeline_pb2.Pipeline, store: SharedMetadata) -> list[Any]:
-        """Returns the nodes to run; a single one only if those before it have run."""
+    def _nodes_to_run(self, pipeline: pipeline_pb2.Pipeline, store: SharedMetadata) -> list[Any]:
+        """Returns the nodes to run, after a check that a single node can run."""
         nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in pipeline.nodes}
         if self._only is None:
             return list(nodes.values())
@@ -125,8 +108,9 @@ class StagedDagRunner(LocalDagRunner):
         return [node]
 
     def _has_run(self, handle: SharedMetadata, name: str) -> bool:
-        found = executions(handle, run_id=self._run_id, node=name)
-        return any(one.last_known_state in (_STATES.COMPLETE, _STATES.CACHED) for one in found)
+        executions = find_executions(handle, run_id=self._run_id, node=name)
+        finished = (_STATES.COMPLETE, _STATES.CACHED)
+        return any(execution.last_known_state in finished for execution in executions)
 
     def _run_node(
         self, node: Any, pipeline: pipeline_pb2.Pipeline, deployment: Any, store: SharedMetadata
@@ -140,16 +124,17 @@ class StagedDagRunner(LocalDagRunner):
             executor_spec=runner_utils.extract_executor_spec(deployment, name),
             custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
         )
-        started, execution, outcome = time.monotonic(), 0, "failed"
+        started, execution = time.monotonic(), 0
+        outcome: Outcome = "failed"
         try:
-            with self._console.stage(name) as stage, _watched(stage, self._layout):
+            with self._console.stage(name) as stage, _showing_progress(stage, self._layout):
                 execution = self._finished_before(node, store)
                 if execution:
-                    stage.outcome = "kept"
+                    outcome = "kept"
                 else:
                     execution = _launch(name, component_launcher)
-                    stage.outcome = _outcome(store, execution)
-                outcome = stage.outcome
+                    outcome = _outcome(store, execution)
+                stage.outcome = outcome
         except BaseException as error:
             self._error = type(error).__name__
             raise
@@ -160,18 +145,18 @@ class StagedDagRunner(LocalDagRunner):
             )
 
     def _finished_before(self, node: Any, store: SharedMetadata) -> int:
-        """Returns the execution by which this run has done a node, or 0.
+        """Returns the execution by which this run has finished a node before, or 0.
 
-        What a killed attempt left half-written is removed: the launcher goes on in its folders.
+        The output folders of killed attempts are removed, because TFX would continue in them.
         """
         name = node.node_info.id
         with store as handle:
-            done = finished(handle, run_id=self._run_id, node=name)
-            found = [] if done else executions(handle, run_id=self._run_id, node=name)
-        for execution in found:
+            done = find_finished(handle, run_id=self._run_id, node=name)
+            killed = [] if done else find_executions(handle, run_id=self._run_id, node=name)
+        for execution in killed:
             outputs_utils.remove_output_dirs(
                 {
-                    key: [one for one in artifacts if fileio.exists(one.uri)]
+                    key: [artifact for artifact in artifacts if fileio.exists(artifact.uri)]
                     for key, artifacts in outputs_utils.generate_output_artifacts(
                         execution.id, node.outputs.outputs, f"{self._layout.artifacts}/{name}"
                     ).items()
@@ -180,19 +165,15 @@ class StagedDagRunner(LocalDagRunner):
         return int(done.id) if done else 0
 
     def write_summary(self) -> None:
-        """Writes run.json and counters.json: of nodes that ran in other processes, too."""
-        path = f"{self._layout.run_folder(self._run_id)}/{RUN_SUMMARY}"
+        """Updates run.json, which also has the nodes that ran in other processes."""
         with root_lock(self._layout, f"runs/{self._run_id}/run"):
-            before = files.read_json(path)["nodes"] if files.exists(path) else []
-            rows = {row["node"]: row for row in before}
-            rows |= {node.node: dataclasses.asdict(node) for node in self.nodes}
-            text = json.dumps({"run_id": self._run_id, "nodes": list(rows.values())}, indent=2)
-            files.write_text(path, text + "\n")
-            write_counters(self._layout, self._run_id, rows.values(), self._error)
+            nodes = [*read_nodes(self._layout, self._run_id), *self.nodes]
+            newest = {node.node: node for node in nodes}
+            write_summary(self._layout, self._run_id, newest.values(), self._error)
 
 
 def _launch(name: str, component_launcher: launcher.Launcher) -> int:
-    """Runs a node; returns its execution's id."""
+    """Runs a node and returns the id of its execution."""
     try:
         info = component_launcher.launch()
     except Exception as error:
@@ -203,40 +184,40 @@ def _launch(name: str, component_launcher: launcher.Launcher) -> int:
     return int(info.execution_id or 0) if info else 0
 
 
-def _outcome(store: SharedMetadata, execution_id: int) -> str:
+def _outcome(store: SharedMetadata, execution_id: int) -> Outcome:
     with store as handle:
-        found = handle.store.get_executions_by_id([execution_id])
+        executions = handle.store.get_executions_by_id([execution_id])
         events = handle.store.get_events_by_execution_ids([execution_id])
-    if not found or not has_output(events):
+    if not executions or not has_output(events):
         return "skipped"
-    return "cached" if found[0].last_known_state == _STATES.CACHED else "ran"
+    return "cached" if executions[0].last_known_state == _STATES.CACHED else "ran"
 
 
 @contextlib.contextmanager
-def _watched(stage: Stage, layout: Layout) -> Iterator[None]:
-    """Shows how far a node is: the Trainer says, Beam jobs leave files."""
-    step_rate = StepRate()
+def _showing_progress(stage: Stage, layout: Layout) -> Iterator[None]:
+    """Shows the progress of a node: the Trainer reports it, and Beam jobs leave files."""
+    rate = StepRate()
 
-    def steps(done: int, total: int, loss: float) -> None:
-        stage.update(done, total, f"loss {loss:.4f}  {step_rate.describe(done)}")
+    def show_steps(done: int, total: int, loss: float) -> None:
+        stage.update(done, total, f"loss {loss:.4f}  {rate.describe(done)}")
 
     pattern = f"{layout.artifacts}/{stage.name}/*/*/{staging.FOLDER}"
 
-    def look() -> None:
+    def count_files() -> None:
         if files.is_remote(pattern):
-            return  # a listing a second would cost more than it says
+            return  # a request each second is not worth it
         for folder in sorted(glob.glob(pattern))[-1:]:
             done = len(glob.glob(f"{folder}/*.json"))
             listing = pathlib.Path(folder, "sources.jsonl")
             total = listing.read_bytes().count(b"\n") if listing.exists() else None
             stage.update(done, total, "files")
 
-    train.listener = steps
+    train.listener = show_steps
     try:
-        with PollingThread(look):
+        with PollingThread(count_files):
             yield
     finally:
-        train.listener = None  # the stage, and the console that it writes to, end here
+        train.listener = None  # a later training must not write to this stage, which has ended
 
 
 def _first_line(error: BaseException) -> str:

@@ -97,12 +97,12 @@ def states(run_id: str, node: str) -> list[str]:
     """Returns the states of a node's executions in a run, as ML Metadata has them."""
     from ml_metadata.proto import metadata_store_pb2
 
-    from pipeline.root.metadata_store import SharedMetadata, executions
+    from pipeline.root.metadata_store import SharedMetadata, find_executions
     from pipeline.root.paths import Layout
 
     layout = Layout.at("root")
     with SharedMetadata(layout) as handle:
-        found = executions(handle, run_id=run_id, node=node)
+        found = find_executions(handle, run_id=run_id, node=node)
     names = metadata_store_pb2.Execution.State
     return [names.Name(one.last_known_state) for one in found]
 
@@ -208,10 +208,10 @@ def test_a_night_into_a_bucket_whose_end_was_lost(root, tmp_path, monkeypatch) -
             with pytest.raises(NodeFailedError, match=r"BatchGenerator failed: .*power cut"):
                 generate("BatchGenerator", "bucket", "gs://songs/night")
         first = Bucket("gs://songs/night").read(contract.MANIFEST)
-        counters = json.loads(pathlib.Path("root/runs/bucket/counters.json").read_text())
-        assert counters["nodes"]["BatchGenerator"]["outcome"] == "failed"
-        assert counters["error"] == "NodeFailedError"
-        assert counters["clips_published"] is None
+        assert outcomes("bucket")["BatchGenerator"] == "failed"
+        summary = json.loads(pathlib.Path("root/runs/bucket/run.json").read_text())
+        assert summary["error"] == "NodeFailedError"
+        assert summary["clips_published"] is None
         assert generate("BatchGenerator", "bucket", "gs://songs/night") == "ran"
         assert Bucket("gs://songs/night").read(contract.MANIFEST) == first
         assert first is not None

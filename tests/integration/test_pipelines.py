@@ -102,28 +102,30 @@ def test_statistics_are_of_the_figures_alone_and_the_schema_fits(project) -> Non
         assert not anomalies_pb2.Anomalies.FromString(path.read_bytes()).anomaly_info
 
 
-def test_counters_say_what_the_runs_did(project) -> None:
-    from pipeline.runs.counters import Counters
+def test_run_json_has_the_figures_of_the_runs(project) -> None:
+    from pipeline.runs.summary import RunSummary
 
-    (week,) = (project / "root" / "runs").glob("training-*/counters.json")
-    found = Counters.model_validate_json(week.read_text())
-    assert found.run_id == week.parent.name
-    assert {name: node.outcome for name, node in found.nodes.items()} == dict.fromkeys(NODES, "ran")
-    assert found.nodes["Trainer"].seconds > 0
+    (path,) = (project / "root" / "runs").glob("training-*/run.json")
+    training = RunSummary.model_validate_json(path.read_text())
+    assert training.run_id == path.parent.name
+    assert {node.node: node.outcome for node in training.nodes} == dict.fromkeys(NODES, "ran")
+    assert all(node.seconds > 0 and node.execution > 0 for node in training.nodes)
     (info,) = (project / "root" / "artifacts").glob("AudioExampleGen/examples/*/dataset_info.json")
     splits = json.loads(info.read_text())["splits"].values()
-    assert found.audio_seconds == pytest.approx(sum(one["seconds"] for one in splits), abs=1e-3)
-    assert (found.files, found.recordings_read, found.recordings_rejected) == (6, 6, 0)
-    assert (found.steps, found.windows, found.model_blessed) == (30, 30 * 4, True)
-    assert (found.clips_published, found.error) == (None, None)
-    (night,) = (project / "root" / "runs").glob("generation-*/counters.json")
-    found = Counters.model_validate_json(night.read_text())
+    assert training.audio_seconds == pytest.approx(
+        sum(split["seconds"] for split in splits), abs=1e-3
+    )
+    assert (training.files, training.recordings_read, training.recordings_rejected) == (6, 6, 0)
+    assert (training.steps, training.windows, training.model_blessed) == (30, 30 * 4, True)
+    assert (training.clips_published, training.error) == (None, None)
+    (path,) = (project / "root" / "runs").glob("generation-*/run.json")
+    generation = RunSummary.model_validate_json(path.read_text())
     manifest = json.loads((project / "clips" / "manifest.json").read_text())
     entries = manifest["clips"] + manifest["unhealthy"]
-    assert found.clips_published == len(manifest["clips"]) == 2
-    assert found.clips_refused == len(manifest["unhealthy"])
-    assert found.clip_attempts == sum(len(one["attempts"]) for one in entries)
-    assert found.steps is None
+    assert generation.clips_published == len(manifest["clips"]) == 2
+    assert generation.clips_refused == len(manifest["unhealthy"])
+    assert generation.clip_attempts == sum(len(entry["attempts"]) for entry in entries)
+    assert generation.steps is None
 
 
 def test_nothing_is_stored_twice(project) -> None:

@@ -124,7 +124,7 @@ def test_three_stages_by_themselves_without_tfx(tmp_path, recordings) -> None:
     assert "clips/clip-0001.wav" in done.stdout
     done = nocturne("trace", "clips/clip-0001.wav", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "learned    from 5 recordings" in done.stdout
+    assert "trained    on 5 recordings" in done.stdout
     found = json.loads(nocturne("trace", "clips/clip-0001.wav", "--json", cwd=tmp_path).stdout)
     rows = (tmp_path / "data" / contract.RECORDINGS).read_text().splitlines()
     assert found["dataset"]["recordings"] == [json.loads(row) for row in rows]
@@ -225,7 +225,7 @@ def test_a_clip_that_was_altered_is_not_traced(tmp_path, model) -> None:
     generate.run(model_path=str(model), output=str(tmp_path / "clips"), settings=settings)
     clip = tmp_path / "clips" / "clip-0000.wav"
     clip.write_bytes(clip.read_bytes()[:-2] + b"\x00\x01")
-    assert_one_line(nocturne("trace", clip, cwd=tmp_path), 9, "bytes differ")
+    assert_one_line(nocturne("trace", clip, cwd=tmp_path), 9, "was modified after it was generated")
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from ml_metadata.proto import metadata_store_pb2 as proto
 
 from audio.errors import LineageError
 from pipeline.config.sections import MetadataSettings
-from pipeline.root.history import History, history_of, open_metadata, previous_clips
+from pipeline.root.history import History, history_of_runs, open_metadata, previous_clips
 from tests.support.pages import Store
 
 
@@ -17,7 +17,7 @@ def store(tmp_path: pathlib.Path) -> Store:
 
 
 def told(store: Store, *runs: str) -> History:
-    return history_of(store.store, runs)
+    return history_of_runs(store.store, runs)
 
 
 def test_what_came_from_the_cache_is_told_as_the_step_that_did_the_work(store) -> None:
@@ -82,7 +82,7 @@ def test_nights_before_are_told_newest_first_without_this_output(store) -> None:
 def test_reading_needs_no_write(store, tmp_path) -> None:
     store.ran("Trainer", "t", makes=[store.artifact("Model", "/m")])
     again = open_metadata(str(tmp_path / "metadata.sqlite"))
-    assert history_of(again, ["t"]).last_uri("Model") == "/m"
+    assert history_of_runs(again, ["t"]).last_uri("Model") == "/m"
 
 
 def test_a_server_that_is_not_the_configured_one_is_not_called() -> None:
