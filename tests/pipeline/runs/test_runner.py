@@ -28,11 +28,11 @@ def test_batches_are_sized_by_their_bytes_not_by_the_time_they_took(tmp_path) ->
 def test_a_node_stops_listening_to_the_training_when_it_ends(tmp_path) -> None:
     """Else the next training of this process writes to a console that is closed."""
     from pipeline.console.terminal import Stage
-    from pipeline.runs.runner import _watched
+    from pipeline.runs.runner import _showing_progress
     from trainer.fit import train
 
     def interrupted() -> None:
-        with _watched(Stage(Silent(), "Trainer"), Layout(str(tmp_path))):
+        with _showing_progress(Stage(Silent(), "Trainer"), Layout(str(tmp_path))):
             assert train.listener is not None
             raise KeyboardInterrupt
 
