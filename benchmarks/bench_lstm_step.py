@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from typing import Any
 
 import harness
 
@@ -52,7 +53,7 @@ def _measure(cores: int, rounds: int) -> None:
     layers = [keras.layers.LSTM(UNITS, return_sequences=True) for _ in range(LAYERS)]
     stock = keras.Sequential([keras.Input((FRAMES, MELS)), *layers])
 
-    def step(model: keras.layers.Layer) -> tuple[object, float]:
+    def step(model: keras.layers.Layer) -> tuple[Any, float]:
         @tf.function
         def take(batch: tf.Tensor) -> list[tf.Tensor]:
             with tf.GradientTape() as tape:
@@ -84,7 +85,7 @@ def _measure(cores: int, rounds: int) -> None:
     harness.report(bars)
 
 
-def _torch_peer(cores: int):
+def _torch_peer(cores: int) -> Any:
     import torch
 
     torch.set_num_threads(cores)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import pathlib
 import tempfile
+from typing import Any
 
 import harness
 
@@ -84,7 +85,7 @@ def _slide(original: keras.Model, primer: np.ndarray) -> np.ndarray:
     return window
 
 
-def _torch_loop(batch: int):
+def _torch_loop(batch: int) -> Any:
     import torch
 
     torch.set_num_threads(1)

@@ -107,7 +107,9 @@ def relink(source: pathlib.Path, target: pathlib.Path) -> list[str]:
     renamed = []
     for symbol in binary.dynamic_symbols:
         version = symbol.symbol_version
-        auxiliary = version.symbol_version_auxiliary if version else None
+        if version is None:
+            continue
+        auxiliary = version.symbol_version_auxiliary
         if auxiliary is None or auxiliary.name not in NEW_VERSIONS:
             continue
         name = str(symbol.name)
@@ -119,9 +121,9 @@ def relink(source: pathlib.Path, target: pathlib.Path) -> list[str]:
         version.as_global()
         renamed.append(name)
     for requirement in binary.symbols_version_requirement:
-        for name in [auxiliary.name for auxiliary in requirement.get_auxiliary_symbols()]:
-            if name in NEW_VERSIONS:
-                requirement.remove_aux_requirement(name)
+        for required in [str(version.name) for version in requirement.get_auxiliary_symbols()]:
+            if required in NEW_VERSIONS:
+                requirement.remove_aux_requirement(required)
     binary.write(str(target))
     return sorted(renamed)
 

@@ -7,8 +7,8 @@ from audio.channels import look_at
 @pytest.mark.parametrize("n_channels", [1, 2, 3, 6])
 @pytest.mark.parametrize("chosen", [None, 0])
 def test_mix_energies_and_range_are_numpys(n_channels: int, chosen: int | None) -> None:
-    block = np.random.default_rng(n_channels).normal(0, 0.2, (1000, n_channels))
-    block = block.astype(np.float32)
+    noise = np.random.default_rng(n_channels).normal(0, 0.2, (1000, n_channels))
+    block = noise.astype(np.float32)
     look = look_at(block, chosen)
     expected = block.mean(axis=1) if chosen is None else block[:, chosen]
     np.testing.assert_allclose(look.mono, expected, atol=1e-7)

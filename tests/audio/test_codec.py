@@ -1,4 +1,5 @@
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def test_channels_are_averaged() -> None:
 def test_the_same_pcm_has_the_same_id_in_any_lossless_container() -> None:
     samples = to_pcm16(signals.noise(seconds=4))
 
-    def identity(**kwargs: str) -> str:
+    def identity(**kwargs: Any) -> str:
         reader = AudioReader(encoded(samples, **kwargs))
         assert sum(len(block) for block in reader.mono_blocks()) == len(samples)
         return reader.recording_id()

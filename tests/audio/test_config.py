@@ -2,6 +2,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ def test_fingerprint_is_the_same_in_every_process() -> None:
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(AudioConfig)])
 def test_every_field_changes_the_fingerprint(field: str) -> None:
-    other = {
+    other: dict[str, Any] = {
         "channels": "left",
         "n_fft": 1024,
         "fmin": 20.0,
@@ -89,7 +90,7 @@ def test_unknown_key_in_json_is_refused() -> None:
         ("log_floor", float("nan")),
     ],
 )
-def test_value_out_of_range_is_refused_by_name(field: str, value: float) -> None:
+def test_value_out_of_range_is_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(UsageError, match=rf"audio\.{field}"):
         AudioConfig(**{field: value})
 

@@ -1,4 +1,5 @@
 import importlib.metadata
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,7 +119,7 @@ class Neural:
 def test_a_packages_vocoder_is_found_and_refused_for_another_front_end(monkeypatch) -> None:
     entry = importlib.metadata.EntryPoint("neural", "tests.audio.test_vocoder:Neural", PLUGINS)
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: [entry])
-    found = find_vocoder("neural", AudioConfig(n_mels=80))
+    found: Any = find_vocoder("neural", AudioConfig(n_mels=80))
     assert found(np.zeros((3, 80), np.float32)).tolist() == [0.5] * 3
     with pytest.raises(ConfigMismatchError, match="made for front end"):
         find_vocoder("neural", CONFIG)

@@ -13,7 +13,13 @@ from beam_transforms.extract import Chunk, Extracted
 
 
 def test_bytes_are_those_of_tensorflows_own_example() -> None:
-    values = {"b": b"\x00\xff" * 1000, "i": -(2**60), "f": 0.1, "empty": b"", "zero": 0}
+    values: dict[str, bytes | int | float] = {
+        "b": b"\x00\xff" * 1000,
+        "i": -(2**60),
+        "f": 0.1,
+        "empty": b"",
+        "zero": 0,
+    }
     expected = tf.train.Example()
     for name, value in values.items():
         feature = expected.features.feature[name]

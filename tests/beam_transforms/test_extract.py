@@ -1,6 +1,7 @@
 """Loudness and silence of a recording, as the configuration asks."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ RATE = 22050
 TUNE = signals.tune(seconds=6)
 
 
-def extract(samples: np.ndarray, rate: int = RATE, **audio: float | None) -> Extracted:
+def extract(samples: np.ndarray, rate: int = RATE, **audio: Any) -> Extracted:
     file = io.BytesIO()
     soundfile.write(file, samples, rate, format="WAV", subtype="FLOAT")
     file.seek(0)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from pipeline.console.terminal import Console
 from tests.support import prepared
 from tests.support.tiny import TINY
 
-BASE = {
+BASE: dict[str, Any] = {
     "audio": {"n_mels": 32},
     "prepare": {"chunk_frames": 100, "max_rejected_share": 0.9},
     "train": dataclasses.asdict(TINY) | {"window_frames": 32},

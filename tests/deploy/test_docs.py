@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import typer.main
@@ -137,7 +138,7 @@ def test_commands_in_the_docs_are_ones_that_the_program_takes(page: str) -> None
     from pipeline.cli.app import app
     from pipeline.config.load import load_config
 
-    program = typer.main.get_command(app)
+    program: Any = typer.main.get_command(app)
     for words in commands((ROOT / page).read_text(encoding="utf-8")):
         context, rest = program.make_context("nocturne", list(words)), words
         command = program

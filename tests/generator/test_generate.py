@@ -169,7 +169,7 @@ def test_an_unusable_primer_ends_the_run_before_it_begins(
     if content == "short":
         signals.write(path, signals.tune(seconds=0.1))
     elif content:
-        path.write_bytes(content)  # type: ignore[arg-type]
+        path.write_bytes(content)
     with pytest.raises(InputError, match=rf"mine\.wav: .*{said}"):
         run(model, tmp_path / "out", dataclasses.replace(SETTINGS, primer=str(path)))
     assert not (tmp_path / "out").exists()

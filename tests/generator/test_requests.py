@@ -1,6 +1,7 @@
 import collections
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,6 @@ def test_primers_are_used_evenly() -> None:
     ("field", "value"),
     [("clips", 0), ("seconds", 0.1), ("seed", -1), ("temperature", -0.1), ("iterations", 0)],
 )
-def test_a_value_out_of_range_is_refused_by_name(field: str, value: float) -> None:
+def test_a_value_out_of_range_is_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(UsageError, match=rf"generate\.{field}"):
         GenerateSettings(**{field: value})

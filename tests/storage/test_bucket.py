@@ -191,7 +191,8 @@ def test_a_night_on_a_bucket_is_the_night_in_a_folder(faults, model, tmp_path) -
     """Broken at its second clip, taken up again: no clip is written twice, nothing is left over."""
     run(model, str(tmp_path / "clips"))
     wanted = contents(tmp_path / "clips")
-    real, broken = Bucket.publish, []
+    real = Bucket.publish
+    broken: list[str] = []
 
     def breaks(self: Bucket, name: str, content: bytes) -> None:
         if name == "clip-0001.wav" and not broken:

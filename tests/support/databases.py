@@ -12,7 +12,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from tests.support.system import require_program
 
@@ -87,7 +88,9 @@ def _mariadb(folder: pathlib.Path, port: int) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def _process(command: list[object], folder: pathlib.Path, ask: Callable[[], str]) -> Iterator[None]:
+def _process(
+    command: Sequence[object], folder: pathlib.Path, ask: Callable[[], str]
+) -> Iterator[None]:
     """Runs a server until the block ends; the block begins once it answers."""
     log = (folder.with_suffix(".log")).open("wb")
     with log:
@@ -116,7 +119,7 @@ def _answers(ask: Callable[[], str]) -> bool:
     return True
 
 
-def _run(command: list[object], folder: pathlib.Path) -> str:
+def _run(command: Sequence[object], folder: pathlib.Path) -> str:
     done = subprocess.run(
         [str(part) for part in command],
         cwd=folder,
@@ -130,7 +133,7 @@ def _run(command: list[object], folder: pathlib.Path) -> str:
     return done.stdout.strip()
 
 
-def _unprivileged() -> dict[str, object]:
+def _unprivileged() -> dict[str, Any]:
     """Servers refuse to run as root."""
     if os.geteuid() != 0:
         return {}

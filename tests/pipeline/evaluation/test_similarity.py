@@ -114,7 +114,7 @@ def test_an_interval_holds_what_other_clips_would_have_had() -> None:
         low, high = similarity.middle_90_percent(
             distance.resample(clips(), similarity.bootstrap_weights(30, rng))
         )
-        inside += low < usual < high
+        inside += int(low < usual < high)
     assert 80 <= inside <= 97
 
 

@@ -8,6 +8,7 @@ import pathlib
 import re
 import shutil
 import urllib.parse
+from typing import Any
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as proto
@@ -29,7 +30,7 @@ def folder(model, dataset, tmp_path_factory) -> pathlib.Path:
     return made
 
 
-def page_of(folder: pathlib.Path, run: str, **settings: object) -> pathlib.Path:
+def page_of(folder: pathlib.Path, run: str, **settings: Any) -> pathlib.Path:
     root = str(folder / "root")
     clips = (find_clips(root, run) or (None,))[0]
     return pathlib.Path(

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import keras
 import pytest
@@ -35,7 +36,7 @@ SETTINGS = dataclasses.replace(
 )
 
 
-def run(dataset: pathlib.Path, model: pathlib.Path, **options: object) -> dict:
+def run(dataset: pathlib.Path, model: pathlib.Path, **options: Any) -> dict:
     return train.train(
         dataset_path=str(dataset), model_path=str(model), settings=SETTINGS, **options
     )

@@ -219,7 +219,10 @@ def test_an_echo_is_the_onset_one_beat_before_the_next_frame() -> None:
     frames[:, ::20] += 3.0
     window = tf.constant(frames)
     features, _, _ = made.features.window(window, window[:, :30], None)
-    echo = made.features.echo(features)[0].numpy()
+    echoes = made.features.echo(features)
+    assert echoes is not None
+    assert made.onsets is not None
+    echo = echoes[0].numpy()
     strengths = made.onsets.strengths(window)[0].numpy()
     late = np.arange(150, 230)
     np.testing.assert_allclose(echo[late, 1], strengths[late + 1 - 20], atol=1e-5)
