@@ -1,9 +1,9 @@
 import threading
 
 import librosa
-from librosa.filters import mel
 import numpy as np
 import pytest
+from librosa.filters import mel
 
 from audio.config import AudioConfig
 from audio.errors import AudioError

@@ -1,7 +1,9 @@
-import librosa
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.fft
+from librosa.filters import get_window
 
 from audio.config import AudioConfig
 from audio.stft import cut_frames, hann_window, power_spectra
@@ -9,13 +11,13 @@ from audio.stft import cut_frames, hann_window, power_spectra
 
 def test_window_is_periodic_hann() -> None:
     config = AudioConfig()
-    expected = librosa.filters.get_window("hann", config.n_fft, fftbins=True)
+    expected = get_window("hann", config.n_fft, fftbins=True)
     np.testing.assert_allclose(hann_window(config), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("n_fft", [16, 18, 20, 100, 512, 1102, 2048])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 2e-6), (np.float64, 1e-14)])
-def test_power_is_that_of_a_real_transform(n_fft: int, dtype: type, tolerance: float) -> None:
+def test_power_is_that_of_a_real_transform(n_fft: int, dtype: Any, tolerance: float) -> None:
     frames = np.random.default_rng(0).standard_normal((3, n_fft)).astype(dtype)
     expected = np.abs(np.fft.rfft(frames.astype(np.float64))) ** 2
     power = np.empty((3, n_fft // 2 + 1), dtype)

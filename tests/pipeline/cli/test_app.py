@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -66,7 +67,7 @@ def test_help_of_every_command(tmp_path, command: str) -> None:
     assert f"Example: nocturne {command}" in done.stdout
     for type_name in ("<", "list[", "INTEGER", "FLOAT", "{generate"):
         assert type_name not in done.stdout
-    found = get_command(app)
+    found: Any = get_command(app)
     for name in command.split():
         found = found.commands[name]
     for parameter in found.params:
@@ -142,12 +143,12 @@ def test_three_stages_by_themselves_without_tfx(tmp_path, recordings) -> None:
     # Finished outputs are left alone.
     done = nocturne(*judge, cwd=tmp_path)
     assert_one_line(done, errors.OutputExistsError.exit_code, "judged already exists")
-    for command in (
-        (nocturne, "prepare", "--input", recordings, "--output", "data"),
-        (nocturne, "train", "--dataset", "data", "--model", "model"),
-        (nocturne, "generate", "--model", "model", "--output", "clips"),
+    for arguments in (
+        ("prepare", "--input", recordings, "--output", "data"),
+        ("train", "--dataset", "data", "--model", "model"),
+        ("generate", "--model", "model", "--output", "clips"),
     ):
-        done = nocturne(*command, cwd=tmp_path)
+        done = nocturne(*arguments, cwd=tmp_path)
         assert_one_line(done, errors.OutputExistsError.exit_code, "already holds a")
     (tmp_path / "data" / contract.COMPLETED).unlink()
     done = nocturne("train", "--dataset", "data", "--model", "other", cwd=tmp_path)

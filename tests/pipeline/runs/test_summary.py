@@ -1,5 +1,6 @@
 import json
 import pathlib
+from typing import Any
 
 from pipeline.root.paths import Layout
 from pipeline.runs.summary import NodeRun, RunSummary, read_nodes
@@ -17,7 +18,7 @@ def write() -> None:
 
 
 def test_the_run_json_of_an_earlier_version_is_read(tmp_path) -> None:
-    row = {"node": "Trainer", "outcome": "ran", "seconds": 1.5, "execution": 7}
+    row: dict[str, Any] = {"node": "Trainer", "outcome": "ran", "seconds": 1.5, "execution": 7}
     (tmp_path / "runs" / "first").mkdir(parents=True)
     (tmp_path / "runs" / "first" / "run.json").write_text(
         json.dumps({"run_id": "first", "nodes": [row]})
