@@ -6,96 +6,62 @@ import dataclasses
 import hashlib
 import json
 import math
+from typing import Annotated, Literal
 
-from audio.errors import UsageError
+from pydantic import Field
 
-CHANNELS = ("mix", "left", "right", "loudest")
+from audio.settings import Wanted, settings, wrong_value
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@settings("audio")
 class AudioConfig:
     """How samples become log-mel frames. Equal configurations give equal frames.
 
-    Attributes:
-      sample_rate: samples per second after resampling.
-      n_fft: samples of one STFT frame; even.
-      hop_length: samples from one frame to the next.
-      n_mels: mel bands.
-      fmin: lower edge of the lowest band, Hz.
-      fmax: upper edge of the highest band, Hz; sample_rate / 2 where it is not given.
-      channels: how several become one: `mix` (their mean), `left`, `right`, or `loudest` (the one
-        with the most energy).
-      loudness_lufs: integrated loudness that every recording is brought to (BS.1770, measured on
-        the one channel, raised by 40 dB at the most); None leaves levels as they are.
-      trim_silence_db: frames below this level, dB re. full scale, are cut from both ends of every
-        recording; None keeps them.
-      log_floor: mel power below which the logarithm is taken of this instead.
-
     Raises:
-      UsageError: a value is out of range; the message names the field.
+      UsageError: A value is out of range; the message names the field.
     """
 
-    sample_rate: int = 22050
-    n_fft: int = 2048
-    hop_length: int = 512
-    n_mels: int = 128
-    fmin: float = 0.0
+    sample_rate: int = Field(default=22050, ge=1000, le=384_000)
+    """Samples per second to which every recording is resampled."""
+    n_fft: Annotated[int, Wanted("an even number from 16 to 65536")] = Field(
+        default=2048, ge=16, le=65536, multiple_of=2
+    )
+    """Length of the Fourier transform of one frame, in samples."""
+    hop_length: int = Field(default=512, ge=1)
+    """Samples from the start of one frame to the start of the next. At most n_fft."""
+    n_mels: int = Field(default=128, ge=1, le=1024)
+    """Number of mel bands."""
+    fmin: float = Field(default=0.0, ge=0)
+    """Lower edge of the lowest mel band, in Hz. Below fmax."""
     fmax: float | None = None
-    channels: str = "mix"
-    loudness_lufs: float | None = None
-    trim_silence_db: float | None = None
-    log_floor: float = 1e-10
+    """Upper edge of the highest mel band, in Hz. At most half of sample_rate, which is also what
+    null means.
+    """
+    channels: Literal["mix", "left", "right", "loudest"] = "mix"
+    """How the channels of a recording become one: mix takes their mean, left and right take one of
+    them, and loudest takes the one with the most energy.
+    """
+    loudness_lufs: float | None = Field(default=None, ge=-60, le=0)
+    """Integrated loudness (ITU-R BS.1770, in LUFS) to which every recording is brought, with a gain
+    of at most 40 dB. null leaves levels as they are.
+    """
+    trim_silence_db: float | None = Field(default=None, ge=-120, le=0)
+    """Frames below this level, in dB re. full scale, are cut from both ends of every recording.
+    null keeps them.
+    """
+    log_floor: float = Field(default=1e-10, gt=1e-30, lt=1)
+    """Mel power below this value is raised to it before the logarithm is taken."""
 
     def __post_init__(self) -> None:
-        for name in ("sample_rate", "n_fft", "hop_length", "n_mels"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise UsageError(f"audio.{name}: wanted a whole number, got {value!r}")
+        if self.hop_length > self.n_fft:
+            raise wrong_value("audio.hop_length", f"1 to n_fft ({self.n_fft})", self.hop_length)
+        highest = self.sample_rate / 2
         if self.fmax is None:
-            object.__setattr__(self, "fmax", self.sample_rate / 2)
-        for name in ("fmin", "fmax", "loudness_lufs", "trim_silence_db", "log_floor"):
-            # 8000 and 8000.0 are one configuration, and so must be one fingerprint.
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, float(getattr(self, name)))
-        _require(
-            "sample_rate", self.sample_rate, 1000 <= self.sample_rate <= 384_000, "1000 to 384000"
-        )
-        _require(
-            "n_fft",
-            self.n_fft,
-            16 <= self.n_fft <= 65536 and self.n_fft % 2 == 0,
-            "an even number from 16 to 65536",
-        )
-        _require(
-            "hop_length",
-            self.hop_length,
-            1 <= self.hop_length <= self.n_fft,
-            f"1 to n_fft ({self.n_fft})",
-        )
-        _require("n_mels", self.n_mels, 1 <= self.n_mels <= 1024, "1 to 1024")
-        _require("fmin", self.fmin, 0 <= self.fmin < self.upper_edge, "0 to below fmax")
-        _require(
-            "fmax",
-            self.fmax,
-            self.upper_edge <= self.sample_rate / 2,
-            f"at most sample_rate / 2 ({self.sample_rate / 2})",
-        )
-        _require(
-            "channels", self.channels, self.channels in CHANNELS, f"one of {', '.join(CHANNELS)}"
-        )
-        _require(
-            "loudness_lufs",
-            self.loudness_lufs,
-            self.loudness_lufs is None or -60 <= self.loudness_lufs <= 0,
-            "-60 to 0, or null",
-        )
-        _require(
-            "trim_silence_db",
-            self.trim_silence_db,
-            self.trim_silence_db is None or -120 <= self.trim_silence_db <= 0,
-            "-120 to 0, or null",
-        )
-        _require("log_floor", self.log_floor, 1e-30 < self.log_floor < 1, "above 1e-30, below 1")
+            object.__setattr__(self, "fmax", highest)
+        if self.upper_edge > highest:
+            raise wrong_value("audio.fmax", f"at most sample_rate / 2 ({highest})", self.fmax)
+        if self.fmin >= self.upper_edge:
+            raise wrong_value("audio.fmin", f"0 to below fmax ({self.fmax})", self.fmin)
 
     @property
     def upper_edge(self) -> float:
@@ -142,13 +108,4 @@ class AudioConfig:
         Raises:
           UsageError: a key is unknown or a value out of range.
         """
-        fields = json.loads(text)
-        unknown = set(fields) - {field.name for field in dataclasses.fields(cls)}
-        if unknown:
-            raise UsageError(f"audio config: unknown keys {sorted(unknown)}")
-        return cls(**fields)
-
-
-def _require(name: str, value: object, ok: bool, wanted: str) -> None:
-    if not ok:
-        raise UsageError(f"audio.{name}: wanted {wanted}, got {value!r}")
+        return cls(**json.loads(text))

@@ -1,4 +1,4 @@
-"""What preparation can be told, and what it passes from step to step."""
+"""Settings of preparation, and the objects that its steps pass on."""
 
 from __future__ import annotations
 
@@ -7,57 +7,33 @@ import hashlib
 import json
 from typing import Any
 
+from pydantic import Field
+
 from audio import contract
 from audio.config import AudioConfig
-from audio.errors import UsageError
+from audio.settings import settings
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@settings("prepare")
 class PrepareSettings:
-    """Settings of the Beam job.
+    """Settings of the preparation of a dataset."""
 
-    Attributes:
-      chunk_frames: frames of one record; the last record of a recording may be shorter.
-      eval_share: share of the recordings that go to the eval split.
-      eval_fold: which share of them: folds 0, 1, 2 ... hold out others each, until all were held
-        out once. For cross-validation; leave it at 0 for a dataset that grows.
-      min_seconds: shorter recordings are rejected.
-      max_seconds_per_file: a file that takes longer than this to prepare is rejected.
-      min_level_db: recordings whose loudest frame is below this, dB re. full scale, are rejected.
-      max_rejected_share: more rejected files than this share of all fail the job.
+    chunk_frames: int = Field(default=1024, ge=2, le=65536)
+    """Frames in one record of the dataset. The last record of a recording may be shorter."""
+    eval_share: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the recordings that is held out of training, for evaluation."""
+    eval_fold: int = Field(default=0, ge=0, lt=1000)
+    """Number of the fold, for cross-validation: folds 0, 1, 2 and so on hold out different
+    recordings, until each was held out once. Leave it at 0 for a dataset that grows.
     """
-
-    chunk_frames: int = 1024
-    eval_share: float = 0.1
-    eval_fold: int = 0
-    min_seconds: float = 1.0
-    min_level_db: float = -60.0
-    max_seconds_per_file: float = 600.0
-    max_rejected_share: float = 0.2
-
-    def __post_init__(self) -> None:
-        _require("chunk_frames", self.chunk_frames, 2 <= self.chunk_frames <= 65536, "2 to 65536")
-        _require("eval_share", self.eval_share, 0 <= self.eval_share < 1, "0 to below 1")
-        _require("eval_fold", self.eval_fold, 0 <= self.eval_fold < 1000, "0 to 999")
-        _require("min_seconds", self.min_seconds, self.min_seconds >= 0, "0 or more")
-        _require(
-            "max_seconds_per_file",
-            self.max_seconds_per_file,
-            self.max_seconds_per_file > 0,
-            "above 0",
-        )
-        _require("min_level_db", self.min_level_db, self.min_level_db <= 0, "0 or less")
-        _require(
-            "max_rejected_share",
-            self.max_rejected_share,
-            0 <= self.max_rejected_share <= 1,
-            "0 to 1",
-        )
-
-
-def _require(name: str, value: object, ok: bool, wanted: str) -> None:
-    if not ok:
-        raise UsageError(f"prepare.{name}: wanted {wanted}, got {value!r}")
+    min_seconds: float = Field(default=1.0, ge=0)
+    """Recordings shorter than this, in seconds, are rejected."""
+    min_level_db: float = Field(default=-60.0, le=0)
+    """Recordings whose loudest frame is below this level, in dB re. full scale, are rejected."""
+    max_seconds_per_file: float = Field(default=600.0, gt=0)
+    """Files that take longer than this to prepare, in seconds, are rejected."""
+    max_rejected_share: float = Field(default=0.2, ge=0, le=1)
+    """Preparation fails if more than this share of all files is rejected."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

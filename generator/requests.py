@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from audio.encode import FORMATS
-from audio.errors import UsageError
-from audio.vocoder import DEFAULT_ITERATIONS, DEFAULT_VOCODER
+from pydantic import Field
+
+from audio.settings import Wanted, settings, wrong_value
 
 # In place of a path: clips that go on from nothing.
 NO_PRIMER = "none"
@@ -28,71 +28,60 @@ FIXED = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@settings("generate")
 class GenerateSettings:
-    """Settings of one run of generation.
+    """Settings of a generation run."""
 
-    Attributes:
-      clips: how many.
-      seconds: length of each clip.
-      seed: of the run; every clip's own seed follows from it.
-      temperature: of what is chosen at random in a frame; 0 takes the likeliest. The model's own
-        where none is given: 0.3 for the mse head, 1 for a mixture.
-      vocoder: `griffin-lim`, `librosa`, or one that a package adds (audio/vocoder.py).
-      iterations: of the vocoder.
-      format: wav, wav24, wavfloat, flac, vorbis, opus or mp3.
-      sample_rate: of the files, Hz; 0 for the model's. Formats that do not know it take the next.
-      loudness_lufs: what every clip is brought to, as far as its peaks allow; null for as it is.
-      attempts: at a clip that is silent, frozen, looping, diverged or too quiet; each with a seed
-        of its own.
-      max_unhealthy_share: of clips that may be left out because no attempt was well.
-      pictures: whether a spectrogram of each clip is published beside it.
-      date: written into the files, such as 2026-11-22.
-      primer: an audio file that starts every clip; where empty, the model's own primers do. With
-        `none` a clip keeps the style of one of these, but goes on from none.
+    clips: int = Field(default=8, ge=1, le=1_000_000)
+    """Number of clips."""
+    seconds: float = Field(default=10.0, ge=0.5, le=86_400)
+    """Length of each clip, in seconds."""
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    """Seed of the generation run. The seeds of all clips follow from it, and the same seed gives
+    the same clips.
+    """
+    temperature: float | None = Field(default=None, ge=0, le=10)
+    """Sampling temperature: higher values are more varied, and 0 always picks the most likely
+    frame. null is the temperature of the model: 1 for the mixture head, 0.3 for the others.
+    """
+    vocoder: str = "griffin-lim"
+    """Name of the vocoder: griffin-lim, librosa, or one that an installed package adds."""
+    iterations: int = Field(default=20, ge=1, le=1000)
+    """Iterations of the vocoder. More of them cost time and improve the sound little."""
+    format: Literal["wav", "wav24", "wavfloat", "flac", "vorbis", "opus", "mp3"] = "wav"
+
+    """Format of the audio files."""
+    sample_rate: Annotated[int, Wanted("0, or 8000 to 192000")] = Field(default=0, ge=0, le=192_000)
+    """Sample rate of the audio files, in Hz. 0 is the sample rate of the model. If the format does
+    not support a rate, the next higher one is used.
+    """
+    loudness_lufs: float | None = Field(default=-23.0, ge=-70, le=0)
+    """Integrated loudness (ITU-R BS.1770, in LUFS) to which every clip is brought, as far as its
+    peaks allow. null leaves levels as they are.
+    """
+    attempts: int = Field(default=3, ge=1, le=100)
+    """Highest number of attempts at a clip. A clip that is silent, frozen, looping, diverged or too
+    quiet is made again with another seed.
+    """
+    max_unhealthy_share: float = Field(default=0.25, ge=0, le=1)
+    """The run fails if more than this share of the clips has a fault in every attempt. Such clips
+    are left out.
+    """
+    pictures: bool = False
+    """Whether a spectrogram of each clip is written beside it, as a PNG file."""
+    date: str = Field(default="", max_length=40)
+    """Date that is written into the tags of the files, such as 2026-11-22."""
+    primer: str = ""
+    """Audio file that starts every clip. If it is empty, the clips start from the primers that come
+    with the model. If it is none, each clip keeps the style of one of them, but does not continue
+    it.
     """
 
-    clips: int = 8
-    seconds: float = 10.0
-    seed: int = 0
-    temperature: float | None = None
-    vocoder: str = DEFAULT_VOCODER
-    iterations: int = DEFAULT_ITERATIONS
-    format: str = "wav"
-    sample_rate: int = 0
-    loudness_lufs: float | None = -23.0
-    attempts: int = 3
-    max_unhealthy_share: float = 0.25
-    pictures: bool = False
-    date: str = ""
-    primer: str = ""
-
     def __post_init__(self) -> None:
-        checks = {
-            "clips": (1 <= self.clips <= 1_000_000, "1 to 1000000"),
-            "seconds": (0.5 <= self.seconds <= 86_400, "0.5 to 86400"),
-            "seed": (0 <= self.seed < 2**63, "0 to below 2**63"),
-            "temperature": (
-                self.temperature is None or 0 <= self.temperature <= 10,
-                "0 to 10, or null",
-            ),
-            "iterations": (1 <= self.iterations <= 1000, "1 to 1000"),
-            "format": (self.format in FORMATS, f"one of {', '.join(FORMATS)}"),
-            "sample_rate": (
-                self.sample_rate == 0 or 8000 <= self.sample_rate <= 192_000,
-                "0 or 8000 to 192000",
-            ),
-            "loudness_lufs": (
-                self.loudness_lufs is None or -70 <= self.loudness_lufs <= 0,
-                "-70 to 0, or null",
-            ),
-            "attempts": (1 <= self.attempts <= 100, "1 to 100"),
-            "max_unhealthy_share": (0 <= self.max_unhealthy_share <= 1, "0 to 1"),
-            "date": (len(self.date) <= 40 and self.date.isprintable(), "up to 40 characters"),
-        }
-        for name, (ok, wanted) in checks.items():
-            if not ok:
-                raise UsageError(f"generate.{name}: wanted {wanted}, got {getattr(self, name)!r}")
+        if 0 < self.sample_rate < 8000:
+            raise wrong_value("generate.sample_rate", "0, or 8000 to 192000", self.sample_rate)
+        if not self.date.isprintable():
+            raise wrong_value("generate.date", "text on one line", self.date)
 
     def recorded(self) -> dict[str, Any]:
         """Returns the settings as manifest.json has them, with what is fixed among them."""

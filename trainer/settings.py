@@ -1,15 +1,18 @@
-"""What training can be told."""
+"""Settings of a training run and of the search before it."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field
 
 from audio.errors import UsageError
+from audio.settings import Wanted, settings
 
-HEADS = ("mse", "mse_frame", "mixture")
-PRECISIONS = ("float32", "bfloat16")
+HeadName = Literal["mse", "mse_frame", "mixture"]
+HEADS: tuple[HeadName, ...] = get_args(HeadName)
 # In place of a path, a warm start from what a pipeline blessed last.
 LATEST = "latest"
 # What the loss on held-out windows may be compared over: what it is a loss of stays the same.
@@ -22,7 +25,6 @@ TUNABLE = (
     "units",
     "weight_decay",
 )
-STRATEGIES = ("auto", "cpu", "gpu", "multi_gpu", "multi_worker", "tpu")
 
 # What follows is no setting, but model_info.json records it among them.
 # Frames in front of a window, from elsewhere in the same stored stretch, that show the mixture head
@@ -53,62 +55,73 @@ FIXED = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@settings("train")
 class TrainSettings:
-    """Settings of one training run.
+    """Settings of a training run."""
 
-    Attributes:
-      head: what is predicted and how it is scored; see trainer/model/head.py.
-      beat_weight: what an onset class loses in rollouts of the mixture head for each squared
-        deviation from the onset one beat ago; 0 leaves the beat to what was learnt.
-      hold: how firmly rollouts of the mixture head are held near the style of their primer; 0 not
-        at all.
-      units: size of each LSTM layer.
-      n_layers: LSTM layers, one on top of the other.
-      dropout: share of each layer's inputs that is dropped while training.
-      input_noise: standard deviation of the noise on the frames that the model sees while training:
-        in normalised units for the mse head; for the mixture head the most of it, in units of what
-        a frame brings that the one before did not tell. A rollout feeds on its own errors; this
-        teaches the way back.
-      window_frames: frames of one training window; the model sees all but the last.
-      batch_windows: windows of one step, over all devices.
-      steps: optimiser steps.
-      eval_every: steps between evaluations on the eval split; one such stretch is an epoch.
-      patience: training stops after this many evaluations without a better one; 0 for never.
-      checkpoint_seconds: a running training is saved this often, and at every evaluation.
-      learning_rate: AdamW's, at its peak; it warms up, then falls along a cosine.
-      weight_decay: AdamW's.
-      model_floor: log-mel below this is raised to it before the model sees it, nats; what is
-        quieter cannot be heard, but would rule the statistics.
-      strategy: which devices; see trainer/fit/devices.py.
-      precision: of the LSTM's matrix products while training; `bfloat16` is for a TPU.
-      primer_frames: frames of each; one alone would not show how much music moves.
-      warm_start: a model to go on from: a folder, or `latest` for the last blessed one of a
-        pipeline (for none, where none is blessed yet). Empty for new weights.
-      seed: of weights, windows and their order.
+    head: HeadName = "mixture"
+    """What the model predicts. mixture is a probability distribution of the next frame, from which
+    generation draws. mse is the expected change from the last frame, and mse_frame is the expected
+    next frame itself, as in the first version of Nocturne.
     """
+    beat_weight: float = Field(default=4.5, ge=0, le=100)
+    """How strongly rollouts of the mixture head prefer the onset strength of one beat ago: what the
+    log-probability of an onset class loses for each squared deviation from it. 0 leaves the beat to
+    what was learned.
+    """
+    hold: float = Field(default=1.0, ge=0, le=2)
+    """How firmly rollouts of the mixture head keep the style of their primer. 0 does not keep it.
+    """
+    units: int = Field(default=256, ge=1, le=8192)
+    """Size of each LSTM layer."""
+    n_layers: int = Field(default=1, ge=1, le=16)
+    """Number of LSTM layers."""
+    dropout: float = Field(default=0.25, ge=0, lt=1)
+    """Share of the inputs of each layer that is dropped during training."""
+    input_noise: float = Field(default=0.5, ge=0, le=10)
+    """Standard deviation of the noise that is added to input frames during training, so that the
+    model learns to recover from its own errors. For the mse heads it is in units of normalised
+    frames. For the mixture head it is the upper limit, in units of the innovation, which is what
+    the previous frame does not predict.
+    """
+    window_frames: int = Field(default=256, ge=2, le=65536)
+    """Frames in one training window. The model reads all but the last."""
+    batch_windows: int = Field(default=16, ge=1, le=65536)
+    """Windows in one step, over all devices."""
+    steps: int = Field(default=320, ge=1)
+    """Number of optimiser steps."""
+    eval_every: int = Field(default=80, ge=1)
+    """Steps between two evaluations on the eval split."""
+    patience: int = Field(default=0, ge=0)
+    """Training stops after this many evaluations without an improvement. 0 never stops it early."""
+    checkpoint_seconds: float = Field(default=300.0, gt=0)
+    """Time between two saved states of a running training, in seconds. The state is also saved at
+    every evaluation.
+    """
+    learning_rate: float = Field(default=3e-3, gt=0, le=1)
+    """Peak learning rate of AdamW. It warms up, then falls along a cosine."""
+    weight_decay: float = Field(default=0.02, ge=0, le=1)
+    """Weight decay of AdamW."""
+    model_floor: float = Field(default=-8.0, ge=-80, le=0)
+    """Log-mel values below this one, in nats, are raised to it before the model reads them. Sounds
+    below it are inaudible, but would dominate the statistics.
+    """
+    strategy: Literal["auto", "cpu", "gpu", "multi_gpu", "multi_worker", "tpu"] = "auto"
 
-    head: str = "mixture"
-    beat_weight: float = 4.5
-    hold: float = 1.0
-    units: int = 256
-    n_layers: int = 1
-    dropout: float = 0.25
-    input_noise: float = 0.5
-    window_frames: int = 256
-    batch_windows: int = 16
-    steps: int = 320
-    eval_every: int = 80
-    patience: int = 0
-    checkpoint_seconds: float = 300.0
-    learning_rate: float = 3e-3
-    weight_decay: float = 0.02
-    model_floor: float = -8.0
-    strategy: str = "auto"
-    precision: str = "float32"
-    primer_frames: int = 64
+    """Devices that training runs on. auto takes what is available."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the matrix products of the LSTM during training. bfloat16 is for a TPU."""
+    primer_frames: int = Field(default=64, ge=2, le=1024)
+    """Frames in each primer that comes with the model. Too short a primer does not show how the
+    music moves.
+    """
     warm_start: str = ""
-    seed: int = 0
+    """Model whose weights training starts from: the folder of a model or, in a pipeline, latest for
+    the last blessed one (new weights if there is none). If it is empty, training starts from new
+    weights.
+    """
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Seed of the initial weights, the windows and their order, and the trials of a search."""
 
     @property
     def anchor(self) -> int:
@@ -130,33 +143,6 @@ class TrainSettings:
         computed = {name: getattr(self, name) for name in ("residual", "steps_per_execution")}
         return {**FIXED, **computed, **dataclasses.asdict(self)}
 
-    def __post_init__(self) -> None:
-        checks = {
-            "head": (self.head in HEADS, f"one of {', '.join(HEADS)}"),
-            "beat_weight": (0 <= self.beat_weight <= 100, "0 to 100"),
-            "hold": (0 <= self.hold <= 2, "0 to 2"),
-            "weight_decay": (0 <= self.weight_decay <= 1, "0 to 1"),
-            "units": (1 <= self.units <= 8192, "1 to 8192"),
-            "n_layers": (1 <= self.n_layers <= 16, "1 to 16"),
-            "dropout": (0 <= self.dropout < 1, "0 to below 1"),
-            "input_noise": (0 <= self.input_noise <= 10, "0 to 10"),
-            "window_frames": (2 <= self.window_frames <= 65536, "2 to 65536"),
-            "batch_windows": (1 <= self.batch_windows <= 65536, "1 to 65536"),
-            "steps": (self.steps >= 1, "1 or more"),
-            "eval_every": (self.eval_every >= 1, "1 or more"),
-            "patience": (self.patience >= 0, "0 or more"),
-            "checkpoint_seconds": (self.checkpoint_seconds > 0, "above 0"),
-            "learning_rate": (0 < self.learning_rate <= 1, "above 0, at most 1"),
-            "model_floor": (-80 <= self.model_floor <= 0, "-80 to 0"),
-            "strategy": (self.strategy in STRATEGIES, f"one of {', '.join(STRATEGIES)}"),
-            "precision": (self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
-            "primer_frames": (2 <= self.primer_frames <= 1024, "2 to 1024"),
-            "seed": (0 <= self.seed < 2**31, "0 to below 2**31"),
-        }
-        for name, (ok, wanted) in checks.items():
-            if not ok:
-                raise UsageError(f"train.{name}: wanted {wanted}, got {getattr(self, name)!r}")
-
 
 # A few values around the defaults.
 _SPACE: dict[str, Sequence[int | float]] = {
@@ -166,29 +152,23 @@ _SPACE: dict[str, Sequence[int | float]] = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@settings("tune")
 class TuneSettings:
-    """Settings of a search for hyperparameters, before the training of a pipeline.
+    """Settings of the search for hyperparameters that a training pipeline can run first."""
 
-    Attributes:
-      trials: trainings that are compared; 0 for no search.
-      steps: optimiser steps of each.
-      space: by the name of a setting of training, the values to choose from.
+    trials: int = Field(default=0, ge=0, le=10_000)
+    """Number of short trainings that are compared. 0 skips the search."""
+    steps: int = Field(default=150, ge=1)
+    """Optimiser steps of each trial."""
+    space: Annotated[
+        dict[str, Sequence[int | float]], Wanted("one train setting or more, with lists of numbers")
+    ] = Field(default_factory=lambda: {**_SPACE}, min_length=1)
+    """Values that the trials choose from, by the name of a train setting: batch_windows, dropout,
+    input_noise, learning_rate, n_layers, units or weight_decay. Trials that differ in other
+    settings have losses that cannot be compared.
     """
 
-    trials: int = 0
-    steps: int = 150
-    space: dict[str, Sequence[int | float]] = dataclasses.field(default_factory=lambda: {**_SPACE})
-
     def __post_init__(self) -> None:
-        checks = {
-            "trials": (0 <= self.trials <= 10_000, "0 to 10000"),
-            "steps": (self.steps >= 1, "1 or more"),
-            "space": (bool(self.space), "one setting of training or more"),
-        }
-        for name, (ok, wanted) in checks.items():
-            if not ok:
-                raise UsageError(f"tune.{name}: wanted {wanted}, got {getattr(self, name)!r}")
         for name, values in self.space.items():
             _check_choices(name, values)
 
@@ -202,9 +182,7 @@ def _check_choices(name: str, values: Sequence[int | float]) -> None:
     if not values:
         raise UsageError(f"tune.space.{name}: wanted values to choose from, got none")
     for value in values:
-        if isinstance(getattr(TrainSettings(), name), int) and not isinstance(value, int):
-            raise UsageError(f"tune.space.{name}: wanted whole numbers, got {value!r}")
         try:
             TrainSettings(**{name: value})  # type: ignore[arg-type]
         except UsageError as error:
-            raise UsageError(str(error).replace("train.", "tune.space.")) from None
+            raise UsageError(str(error).replace("train.", "tune.space.", 1)) from None

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-import re
+import json
 import textwrap
 
 import yaml
 
 from audio.errors import OutputExistsError
-from pipeline.config.load import Config
+from pipeline.config.load import Config, describe, json_schema
 from storage import files
 
-CONFIG, GUIDE = "nocturne.yaml", "LAYOUT.md"
+CONFIG = "nocturne.yaml"
+GUIDE = "LAYOUT.md"
+SCHEMA = "config.schema.json"
 # Names below a workspace, and what goes there. Nothing needs a folder before it is written to.
 _FOLDERS = {
     "music": "the recordings to learn from, in any folders",
@@ -35,7 +36,8 @@ def run(target: str) -> list[str]:
       OutputExistsError: one of the files is there already; none is written then.
     """
     target = target.rstrip("/") or "/"
-    texts = {CONFIG: commented(Config()), GUIDE: _guide(target)}
+    schema = json.dumps(json_schema(), indent=2) + "\n"
+    texts = {CONFIG: commented(Config()), SCHEMA: schema, GUIDE: _guide(target)}
     paths = {files.join(target, name): text for name, text in texts.items()}
     for path in paths:
         if files.exists(path):
@@ -49,49 +51,25 @@ def run(target: str) -> list[str]:
 
 
 def commented(config: Config) -> str:
-    """Returns a YAML file that says what each key means; every key is commented out.
+    """Returns a YAML file that explains each setting; all keys are commented out.
 
-    Without its comment signs before keys it is `config`; as it stands it is the defaults, whatever
+    Without the signs in front of its keys it is `config`. As it stands it is the defaults, whatever
     they will be in a later version.
     """
     lines = [
-        "# Settings of Nocturne. What is commented out is the default; remove the sign in front of",
-        "# a section and a key to change it. `--set section.key=value` goes on top of this file.",
+        f"# yaml-language-server: $schema={SCHEMA}",
+        "# Settings of Nocturne. What is commented out is the default: to change it, remove the",
+        "# sign in front of it and of its section. --set section.key=value overrides this file.",
     ]
-    for field in dataclasses.fields(config):
-        section = getattr(config, field.name)
-        lines += ["", f"#{field.name}:"]
-        explained = _attributes(type(section).__doc__ or "")
-        for key in dataclasses.fields(section):
-            lines += _explanation(explained.get(key.name, ""))
-            lines += _key(key.name, getattr(section, key.name))
+    values = config.plain()
+    for section, keys in values.items():
+        lines += ["", f"#{section}:"]
+        for setting, (key, value) in zip(describe(section), keys.items(), strict=True):
+            text = f"{setting.description} ({setting.wanted})"
+            lines += textwrap.wrap(text, _WIDTH, initial_indent="  # ", subsequent_indent="  # ")
+            dumped = yaml.safe_dump(value, default_flow_style=True, width=4096, sort_keys=False)
+            lines.append(f"#  {key}: {dumped.splitlines()[0]}")
     return "\n".join(lines) + "\n"
-
-
-def _explanation(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent="  # ", subsequent_indent="  # ")
-
-
-def _key(name: str, value: object) -> list[str]:
-    plain = list(value) if isinstance(value, tuple) else value
-    dumped = yaml.safe_dump(plain, default_flow_style=True, width=4096, sort_keys=False)
-    return [f"#  {name}: {dumped.splitlines()[0]}"]
-
-
-def _attributes(docstring: str) -> dict[str, str]:
-    """Returns the `Attributes:` of a docstring by name; `a, b: text` explains both at a."""
-    _, _, attributes = docstring.partition("Attributes:\n")
-    found: dict[str, str] = {}
-    names: list[str] = []
-    for line in attributes.splitlines():
-        begun = re.match(r"      ([a-z_]+(?:, [a-z_]+)*): (.*)", line)
-        if begun:
-            names = begun[1].split(", ")
-            found[names[0]] = begun[2]
-            found.update(dict.fromkeys(names[1:], f"See {names[0]}."))
-        elif line.startswith("        ") and names:
-            found[names[0]] += f" {line.strip()}"
-    return found
 
 
 def _guide(target: str) -> str:

@@ -1,25 +1,25 @@
-"""The configuration: the only place where people edit numbers.
+"""The configuration: YAML files and `--set section.key=value` over the defaults of the settings.
 
-YAML files, later ones over earlier ones, and `--set section.key=value` override these defaults.
-Every section's fields, with what they mean and what they may be, stand with its class.
+The classes of the sections declare each setting with its default, range and description.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import pydantic
 import yaml
 
 from audio.config import AudioConfig
 from audio.errors import UsageError
+from audio.settings import fields, unknown_key, wanted, wrong_value
 from beam_transforms.settings import PrepareSettings
+from generator import requests
 from generator.requests import GenerateSettings
 from pipeline.config.sections import (
     BeamSettings,
@@ -27,7 +27,42 @@ from pipeline.config.sections import (
     MetadataSettings,
     ReportSettings,
 )
+from trainer import settings as trainer_settings
 from trainer.settings import TrainSettings, TuneSettings
+
+# Settings of earlier versions, with the value that is used always now. The files that these wrote
+# are accepted; with another value in them they would mean something else than they say.
+_RETIRED = {
+    "metadata.port": None,
+    "prepare.shard_bytes": 64_000_000,
+    "report.max_clips": 300,
+    "train.residual": True,
+    "train.steps_per_execution": 1,
+    "tune.algorithm": "random",
+    "tune.seed": 0,
+    "evaluate.seed": 0,
+    "evaluate.temperature": None,
+    "evaluate.spread": None,
+    "evaluate.noise_floor": 0.0,
+    "evaluate.max_faulty_share": 0.25,
+    "evaluate.min_ratio": 0.65,
+    "evaluate.max_ratio": 1.6,
+    "evaluate.min_rhythm_ratio": 0.25,
+    "evaluate.min_attack_ratio": -0.25,
+    "evaluate.max_drift_ratio": 4.0,
+    "evaluate.max_kernel_ratio": 2.0,
+    "evaluate.min_diversity_ratio": 0.4,
+    "evaluate.max_copied_share": 0.2,
+    **{f"train.{name}": value for name, value in trainer_settings.FIXED.items()},
+    **{f"generate.{name}": value for name, value in requests.FIXED.items()},
+}
+# What to use in place of some of them, by the beginning of their names.
+_REPLACED = {
+    "evaluate.m": "Use evaluate.tolerance",
+    "train.residual": "Use train.head=mse_frame",
+    "train.steps_per_execution": "It follows from train.strategy",
+    "tune.seed": "Use train.seed",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,11 +79,15 @@ class Config:
     beam: BeamSettings = dataclasses.field(default_factory=BeamSettings)
     metadata: MetadataSettings = dataclasses.field(default_factory=MetadataSettings)
 
+    def plain(self) -> dict[str, dict[str, Any]]:
+        """Returns the sections as dicts of what YAML can hold."""
+        sections: dict[str, dict[str, Any]] = dataclasses.asdict(self)
+        sections["beam"] = {name: list(options) for name, options in sections["beam"].items()}
+        return sections
+
     def to_yaml(self) -> str:
         """Returns the whole configuration as YAML; load_config reads it back."""
-        plain = dataclasses.asdict(self)
-        plain["beam"] = {name: list(options) for name, options in plain["beam"].items()}
-        return yaml.safe_dump(plain, sort_keys=False)
+        return yaml.safe_dump(self.plain(), sort_keys=False)
 
 
 def load_config(paths: str | Sequence[str] | None = None, overrides: Sequence[str] = ()) -> Config:
@@ -108,13 +147,78 @@ def from_dict(values: dict[str, Any]) -> Config:
     Raises:
       UsageError: as load_config.
     """
-    _refuse_unknown(values, Config, "")
-    try:
-        return pydantic.TypeAdapter(Config).validate_python(values)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{key}: {first['msg'].lower()}, got {first['input']!r}") from error
+    sections = {field.name: field.default_factory for field in dataclasses.fields(Config)}
+    made: dict[str, Any] = {}
+    for name, section in values.items():
+        if name not in sections:
+            raise unknown_key(str(name), sections)
+        if not isinstance(section, dict):
+            raise wrong_value(name, "keys with values", section)
+        made[name] = cast(Any, sections[name])(**_without_retired(name, section))
+    return Config(**made)
+
+
+def _without_retired(section: str, values: Mapping[Any, Any]) -> dict[str, Any]:
+    """Returns the values without settings of earlier versions that have no effect.
+
+    Raises:
+      UsageError: One of them has a value that cannot be set any more.
+    """
+    kept = {}
+    for key, value in values.items():
+        name = f"{section}.{key}"
+        if name not in _RETIRED or (value is not None and name == "metadata.port"):
+            kept[str(key)] = value
+        elif value != _RETIRED[name]:
+            remedy = next((_REPLACED[start] for start in _REPLACED if name.startswith(start)), "")
+            raise UsageError(
+                f"{name}: this setting was removed; its value is always {_RETIRED[name]!r}, got "
+                f"{value!r}. {remedy or 'Remove it'}."
+            )
+    return kept
+
+
+class Setting(NamedTuple):
+    """One setting, for people.
+
+    Attributes:
+      key: Its full name, such as train.units.
+      default: Its default.
+      wanted: The values that it takes, such as "a whole number, 1 to 8192".
+      description: One or more sentences.
+    """
+
+    key: str
+    default: Any
+    wanted: str
+    description: str
+
+
+def describe(section: str) -> list[Setting]:
+    """Returns the settings of a section, such as "train"."""
+    cls = {field.name: field.default_factory for field in dataclasses.fields(Config)}[section]
+    defaults = dataclasses.asdict(cast(Any, cls)())
+    return [
+        Setting(
+            f"{section}.{name}",
+            defaults[name],
+            wanted(field),
+            " ".join((field.description or "").split()),
+        )
+        for name, field in fields(cls).items()
+    ]
+
+
+def json_schema() -> dict[str, Any]:
+    """Returns the JSON schema of the configuration, for editors."""
+    schema = pydantic.TypeAdapter(Config).json_schema()
+    # In a section without keys all are commented out.
+    properties = {
+        name: {"anyOf": [section, {"type": "null"}]}
+        for name, section in schema["properties"].items()
+    }
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": dialect, **schema, "properties": properties, "additionalProperties": False}
 
 
 def _read(path: str) -> dict[str, Any]:
@@ -151,19 +255,5 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise UsageError(f"--set {override}: the value is not YAML") from error
     inner = values.setdefault(section, {})
     if not isinstance(inner, dict):
-        raise UsageError(f"{section}: wanted keys, got {inner!r}")
+        raise wrong_value(section, "keys with values", inner)
     inner[key] = value
-
-
-def _refuse_unknown(values: Any, kind: type, prefix: str) -> None:
-    if not isinstance(values, dict):
-        return  # pydantic says what was wanted
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    for key, value in values.items():
-        if key not in fields:
-            close = difflib.get_close_matches(str(key), fields, n=1)
-            hint = f"did you mean {prefix}{close[0]}?" if close else f"known: {', '.join(fields)}"
-            raise UsageError(f"unknown key {prefix}{key}; {hint}")
-        default = fields[key].default_factory
-        if isinstance(default, type) and dataclasses.is_dataclass(default):
-            _refuse_unknown(value, default, f"{prefix}{key}.")

@@ -2,62 +2,50 @@
 
 from __future__ import annotations
 
-import dataclasses
-import re
+from typing import Annotated, Literal
 
-from audio.errors import UsageError
+from pydantic import Field
 
-SQLITE, MYSQL = "sqlite", "mysql"
+from audio.settings import Wanted, settings, wrong_value
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@settings("evaluate")
 class EvaluateSettings:
-    """When a model is blessed. Figures are those of pipeline/evaluation/rollout_figures.py.
+    """Settings of the evaluation that decides whether a model is blessed."""
 
-    The limits were set between models that are known to be good and bad, see docs/evaluation.md.
-
-    Attributes:
-      rollouts: free-running rollouts that are held against how real recordings went on.
-      rollout_seconds: length of each.
-      tolerance: factor on how far figures may be from those of real music.
-      refuse_worse: whether a model fails that is clearly worse than the last blessed one: in
-        distance or in rhythm, the whole interval beyond the other's.
+    rollouts: int = Field(default=16, ge=2, le=1000)
+    """Number of rollouts that are compared with how real recordings continued."""
+    rollout_seconds: float = Field(default=10.0, ge=0.5, le=600)
+    """Length of each rollout, in seconds."""
+    tolerance: float = Field(default=1.0, ge=0)
+    """Factor on how far the figures of a model may be from those of real music. docs/evaluation.md
+    lists the limits for 1. Larger values accept worse models, and 0 accepts the figures of real
+    music only.
     """
-
-    rollouts: int = 16
-    rollout_seconds: float = 10.0
-    tolerance: float = 1.0
     refuse_worse: bool = True
-
-    def __post_init__(self) -> None:
-        checks = {
-            "rollouts": (2 <= self.rollouts <= 1000, "2 to 1000"),
-            "rollout_seconds": (0.5 <= self.rollout_seconds <= 600, "0.5 to 600"),
-            "tolerance": (self.tolerance >= 0, "0 or more"),
-        }
-        for name, (ok, wanted) in checks.items():
-            if not ok:
-                raise UsageError(f"evaluate.{name}: wanted {wanted}, got {getattr(self, name)!r}")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class BeamSettings:
-    """Where Beam jobs run. All are options of the Beam pipeline, as on its command line.
-
-    Attributes:
-      args: of every job. FnApiRunner is named because DirectRunner picks an engine by what it can
-        download, and results should not hang on that.
-      prepare_args: what preparation has on top: its name, its image, its machines.
-      generate_args: what generation has on top.
+    """Whether a model is refused if it is clearly worse than the last blessed one, in distance or
+    in rhythm: its whole confidence interval is on the worse side.
     """
 
-    args: tuple[str, ...] = ("--runner=FnApiRunner",)
-    prepare_args: tuple[str, ...] = ()
-    generate_args: tuple[str, ...] = ()
+
+@settings("beam")
+class BeamSettings:
+    """Options of the Beam pipelines, written as on their command lines."""
+
+    args: tuple[str, ...] = Field(default=("--runner=FnApiRunner",), strict=False)
+    """Options of every Beam pipeline. The default names a runner because the choice of Beam's
+    DirectRunner depends on what it can download.
+    """
+    prepare_args: tuple[str, ...] = Field(default=(), strict=False)
+    """Further options of preparation, such as its job name, image and machines. They override those
+    in args.
+    """
+    generate_args: tuple[str, ...] = Field(default=(), strict=False)
+    """Further options of generation. They override those in args."""
 
     @property
     def prepare(self) -> tuple[str, ...]:
-        """The options of preparation. Of an option that is given twice, Beam takes the later."""
+        """The options of preparation. If an option is given twice, Beam uses the later one."""
         return self.args + self.prepare_args
 
     @property
@@ -66,74 +54,53 @@ class BeamSettings:
         return self.args + self.generate_args
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@settings("report")
 class ReportSettings:
-    """What the page of a run shows.
+    """Settings of the page of a run."""
 
-    Attributes:
-      price_per_hour: of the machine that runs the stages; without one the page tells times alone.
-      currency: of the price, such as EUR.
-    """
-
-    price_per_hour: float | None = None
-    currency: str = ""
+    price_per_hour: float | None = Field(default=None, ge=0, le=1_000_000)
+    """Price per hour of the machine that runs the stages. null shows times only."""
+    currency: str = Field(default="", max_length=8)
+    """Currency of the price, such as EUR."""
 
     def __post_init__(self) -> None:
-        price = self.price_per_hour
-        checks = {
-            "price_per_hour": (price is None or 0 <= price < 1e6, "0 to 1000000, or null"),
-            "currency": (
-                len(self.currency) <= 8 and self.currency.isprintable(),
-                "up to 8 characters",
-            ),
-        }
-        for name, (ok, wanted) in checks.items():
-            if not ok:
-                raise UsageError(f"report.{name}: wanted {wanted}, got {getattr(self, name)!r}")
+        if not self.currency.isprintable():
+            raise wrong_value("report.currency", "text on one line", self.currency)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@settings("metadata")
 class MetadataSettings:
-    """Where ML Metadata is kept. The password never stands here; see pipeline/root/locks.py.
+    """Where ML Metadata is kept. pipeline/root/locks.py says how the password is given."""
 
-    Attributes:
-      kind: sqlite, or mysql for a MySQL or MariaDB server.
-      path: The SQLite file; ROOT/metadata.sqlite if none is given. A root on gs:// needs a path
-        on a local disk.
-      host: Host name or address of the server.
-      port: TCP port of the server.
-      database: Name of the database. It is created if it is missing and the user may create it.
-      user: User name to log in with.
-    """
-
-    kind: str = SQLITE
+    kind: Literal["sqlite", "mysql"] = "sqlite"
+    """Kind of the store: sqlite is a file, and mysql is a MySQL or MariaDB server."""
     path: str | None = None
-    host: str = "127.0.0.1"
-    port: int = 3306
-    database: str = "nocturne"
-    user: str = "nocturne"
+    """SQLite file. null is ROOT/metadata.sqlite. A pipeline root on gs:// needs a file on a local
+    disk.
+    """
+    host: Annotated[str, Wanted("a host's name or address")] = Field(
+        default="127.0.0.1", pattern=r"^[A-Za-z0-9.:-]{1,253}$"
+    )
+    """Host name or address of the server."""
+    port: int = Field(default=3306, ge=1, le=65535)
+    """TCP port of the server."""
+    database: Annotated[str, Wanted("letters, digits and _.-")] = Field(
+        default="nocturne", pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$"
+    )
+    """Name of the database. It is created if it is missing and the user may create it."""
+    user: Annotated[str, Wanted("letters, digits, _.@-")] = Field(
+        default="nocturne", pattern=r"^[A-Za-z0-9_.@-]{1,128}$"
+    )
+    """User name to log in with. The password is read from the environment."""
 
     def __post_init__(self) -> None:
-        word = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"
-        checks = {
-            "kind": (self.kind in (SQLITE, MYSQL), "sqlite or mysql"),
-            "path": (
-                self.path is None or (self.kind == SQLITE and "://" not in self.path),
-                "a file on a disk, and kind sqlite",
-            ),
-            "host": (re.fullmatch(r"[A-Za-z0-9.:-]{1,253}", self.host), "a host's name or address"),
-            "port": (1 <= self.port <= 65535, "1 to 65535"),
-            "database": (re.fullmatch(word, self.database), "letters, digits and _.-"),
-            "user": (re.fullmatch(r"[A-Za-z0-9_.@-]{1,128}", self.user), "letters, digits, _.@-"),
-        }
-        for name, (ok, wanted) in checks.items():
-            if not ok:
-                raise UsageError(f"metadata.{name}: wanted {wanted}, got {getattr(self, name)!r}")
+        if self.path is not None and (self.on_server or "://" in self.path):
+            raise wrong_value("metadata.path", "a file on a disk, and kind sqlite", self.path)
 
     @property
     def on_server(self) -> bool:
         """Whether ML Metadata is on a server, rather than in a SQLite file."""
-        return self.kind == MYSQL
+        return self.kind == "mysql"
 
     @property
     def address(self) -> str:

@@ -1,11 +1,14 @@
 import collections
 import subprocess
 import sys
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from audio.encode import FORMATS
 from audio.errors import UsageError
+from audio.settings import fields
+from audio.vocoder import DEFAULT_ITERATIONS, DEFAULT_VOCODER
 from generator.requests import GenerateSettings, choose_primer, derive_seed, plan_clips
 
 
@@ -56,3 +59,17 @@ def test_primers_are_used_evenly() -> None:
 def test_a_value_out_of_range_is_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(UsageError, match=rf"generate\.{field}"):
         GenerateSettings(**{field: value})
+
+
+def test_the_settings_name_the_formats_and_the_vocoder_that_there_are() -> None:
+    annotation = fields(GenerateSettings)["format"].annotation
+    assert get_args(annotation) == tuple(FORMATS)
+    defaults = GenerateSettings()
+    assert (defaults.vocoder, defaults.iterations) == (DEFAULT_VOCODER, DEFAULT_ITERATIONS)
+
+
+def test_a_manifest_records_what_no_setting_changes() -> None:
+    recorded = GenerateSettings(clips=3).recorded()
+    assert recorded["clips"] == 3
+    assert recorded["section_seconds"] == 120.0
+    assert len(recorded) == 19  # as in the manifests of earlier versions

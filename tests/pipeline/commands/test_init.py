@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
+import json
 import re
 
 import pytest
@@ -11,7 +11,7 @@ import yaml
 
 from audio.errors import OutputExistsError
 from pipeline.commands import init
-from pipeline.config.load import Config, load_config
+from pipeline.config.load import Config, describe, json_schema, load_config
 
 
 def test_as_written_it_is_the_defaults(tmp_path) -> None:
@@ -26,21 +26,29 @@ def test_without_the_signs_in_front_of_keys_it_is_the_whole_configuration() -> N
     assert yaml.safe_load(text) == yaml.safe_load(Config().to_yaml())
 
 
-def test_every_key_is_explained() -> None:
-    lines = init.commented(Config()).splitlines()
-    keys = {
-        f"{section.name}.{key.name}"
-        for section in dataclasses.fields(Config)
-        for key in dataclasses.fields(getattr(Config(), section.name))
+@pytest.mark.parametrize("section", [field.name for field in dataclasses.fields(Config)])
+def test_every_key_is_explained_above_it(section: str) -> None:
+    text = init.commented(Config())
+    (part,) = [part for part in text.split("\n\n") if part.startswith(f"#{section}:\n")]
+    comments: list[str] = []
+    explained = {}
+    for line in part.splitlines()[1:]:
+        if line.startswith("  # "):
+            comments.append(line.removeprefix("  # "))
+        else:
+            explained[line.removeprefix("#  ").partition(":")[0]] = " ".join(comments)
+            comments = []
+    assert explained == {
+        setting.key.partition(".")[2]: f"{setting.description} ({setting.wanted})"
+        for setting in describe(section)
     }
-    explained, section = set(), ""
-    for before, line in itertools.pairwise(lines):
-        if re.match("#[a-z]+:$", line):
-            section = line[1:-1]
-        key = re.match("#  ([a-z_]+):", line)
-        if key and before.startswith("  # "):
-            explained.add(f"{section}.{key[1]}")
-    assert keys - explained == set()
+
+
+def test_its_schema_is_beside_it_and_named_in_the_first_line(tmp_path) -> None:
+    init.run(str(tmp_path))
+    first = (tmp_path / "nocturne.yaml").read_text().splitlines()[0]
+    assert first == "# yaml-language-server: $schema=config.schema.json"
+    assert json.loads((tmp_path / "config.schema.json").read_text()) == json_schema()
 
 
 def test_one_key_can_be_changed_in_place(tmp_path) -> None:
