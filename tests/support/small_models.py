@@ -11,6 +11,7 @@ import numpy as np
 
 from tests.support.tiny import TINY
 from trainer.model.next_frame import NextFrameModel
+from trainer.settings import HeadName
 
 N_MELS = 12
 
@@ -27,7 +28,7 @@ def walk(batch: int = 64, n_frames: int = 50, seed: int = 0) -> np.ndarray:
     return np.stack(frames, axis=1).astype(np.float32)
 
 
-def model(head: str, parts: Mapping[str, Any] = {}, **settings: Any) -> NextFrameModel:
+def model(head: HeadName, parts: Mapping[str, Any] = {}, **settings: Any) -> NextFrameModel:
     """A prepared model; `parts` are arguments of NextFrameModel that are no settings."""
     keras.utils.set_random_seed(1)
     made = NextFrameModel(

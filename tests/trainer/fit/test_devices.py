@@ -9,6 +9,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ import tensorflow as tf
 
 from tests.support.tiny import TINY
 from trainer.fit.steps import CompiledSteps
+from trainer.settings import HeadName
 
 ROOT = pathlib.Path(__file__).parents[3]
 JOB = """
@@ -114,7 +116,7 @@ def test_two_workers_train_as_one(dataset, tmp_path, one) -> None:
     ],
 )
 def test_the_training_step_compiles_under_xla_and_gives_the_same(
-    head: str, chance: float, precision: str
+    head: HeadName, chance: float, precision: Any
 ) -> None:
     """The part of a TPU that can be shown without one: static shapes, no op that XLA lacks."""
     settings = dataclasses.replace(

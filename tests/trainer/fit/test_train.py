@@ -20,7 +20,7 @@ from trainer.fit.devices import is_chief, resolve_strategy
 from trainer.fit.run import TrainingDivergedError
 from trainer.fit.steps import CompiledSteps
 from trainer.model.next_frame import NextFrameModel
-from trainer.settings import HEADS
+from trainer.settings import HEADS, HeadName
 from trainer.style import drift
 
 pytestmark = pytest.mark.slow
@@ -199,7 +199,7 @@ def test_with_a_chief_in_the_cluster_worker_0_does_not_write(monkeypatch) -> Non
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_the_best_weights_are_all_of_the_models(tmp_path, head: str) -> None:
+def test_the_best_weights_are_all_of_the_models(tmp_path, head: HeadName) -> None:
     keras.utils.set_random_seed(0)
     model = NextFrameModel(n_mels=8, settings=dataclasses.replace(TINY, head=head))
     best = [weight.numpy().copy() for weight in model.weights]
