@@ -13,14 +13,14 @@ from tests.support.tiny import TINY
 from trainer.model import mixture_head as mixture_module
 from trainer.model.head import Sampling
 from trainer.model.mixture_head import MixtureHead
-from trainer.settings import HEADS
+from trainer.settings import HEADS, HeadName
 
 # Of a mixture head with four onset classes: hidden, class logits, echo, and frames as heard.
 N_OUTPUTS = TINY.units + 4 + 2 + N_MELS
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_window_call_and_steps_are_the_same_function(head: str) -> None:
+def test_window_call_and_steps_are_the_same_function(head: HeadName) -> None:
     """Long enough for a look back by four beats."""
     made = model(head)
     frames, anchor = (tf.constant(walk(3, n, seed)) for n, seed in ((230, 0), (30, 7)))
@@ -33,7 +33,7 @@ def test_window_call_and_steps_are_the_same_function(head: str) -> None:
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_shapes_are_those_of_the_interface(head: str) -> None:
+def test_shapes_are_those_of_the_interface(head: HeadName) -> None:
     made = model(head)
     frames = tf.constant(walk(batch=3, n_frames=10 + made.anchor_frames))
     outputs = made(frames[:, :-1])
