@@ -1,56 +1,58 @@
-"""Relinking, tried on a real shared object that a C compiler builds here."""
+"""Relinking, tried on a real extension module that is changed to need a newer glibc."""
 
 from __future__ import annotations
 
-import ctypes
 import pathlib
 import subprocess
+import sys
 
+import lief
+import markupsafe._speedups
 import pytest
 
 from deploy import relink_wheels
 from deploy.relink_wheels import RelinkError, Wheel, needs_newer_system, relink, repair
-from tests.support.system import require_program
 
-# A library that versions its symbols as a newer glibc would, and one that needs them.
-PROVIDER = "long answer(void) { return 41; }\nlong one(void) { return 1; }\n"
-CONSUMER = "long answer(void), one(void);\nlong asked(void) { return answer() + one(); }\n"
-OLD, NEW = "GLIBC_2.2.5", "GLIBC_2.38"
+# A real symbol and version of glibc, and the ones that stand for those of a newer glibc.
+OLD_SYMBOL, OLD_VERSION = "memcpy", "GLIBC_2.14"
+NEW_SYMBOL, NEW_VERSION = "memcpy_of_2099", "GLIBC_2.99"
 
 
 @pytest.fixture
 def extension(tmp_path: pathlib.Path) -> pathlib.Path:
-    """Builds an extension that needs `answer` of version GLIBC_2.38, where only an older one is."""
-    cc = require_program("cc")
-    (tmp_path / "provider.c").write_text(PROVIDER)
-    (tmp_path / "consumer.c").write_text(CONSUMER)
-    package = tmp_path / "site" / "pkg"
-    package.mkdir(parents=True)
-    library, extension = tmp_path / "libprovider.so", package / "ext.so"
+    """Writes a copy of markupsafe's extension module that needs a symbol of a newer glibc."""
+    path = tmp_path / "site" / "pkg" / "_speedups.so"
+    path.parent.mkdir(parents=True)
+    binary = lief.ELF.parse(markupsafe._speedups.__file__)
+    assert binary is not None
+    (symbol,) = (symbol for symbol in binary.dynamic_symbols if symbol.name == OLD_SYMBOL)
+    assert symbol.symbol_version is not None
+    auxiliary = symbol.symbol_version.symbol_version_auxiliary
+    assert auxiliary is not None
+    assert auxiliary.name == OLD_VERSION
+    symbol.name, auxiliary.name = NEW_SYMBOL, NEW_VERSION
+    binary.write(str(path))
+    return path
 
-    def build(versions: str) -> None:
-        (tmp_path / "map").write_text(versions)
-        subprocess.run(
-            [cc, "-shared", "-fPIC", "-o", library, tmp_path / "provider.c",
-             f"-Wl,--version-script={tmp_path / 'map'}", "-Wl,-soname,libprovider.so"],
-            check=True,
-        )  # fmt: skip
 
-    build(f"{OLD} {{ global: one; local: *; }};\n{NEW} {{ global: answer; }};\n")
-    subprocess.run(
-        [cc, "-shared", "-fPIC", "-o", extension, tmp_path / "consumer.c", library,
-         f"-Wl,-rpath,{tmp_path}"],
-        check=True,
-    )  # fmt: skip
-    build(f"{OLD} {{ global: one; answer; local: *; }};\n")
-    return extension
+def escape(extension: pathlib.Path, text: str) -> str:
+    """Returns what the extension module makes of a text, in a process of its own."""
+    code = (
+        "import importlib.util as util, sys\n"
+        "spec = util.spec_from_file_location('_speedups', sys.argv[1])\n"
+        "module = util.module_from_spec(spec)\n"
+        "print(module._escape_inner(sys.argv[2]))"
+    )
+    command = [sys.executable, "-c", code, str(extension), text]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.fixture
 def wheel(monkeypatch: pytest.MonkeyPatch) -> Wheel:
-    monkeypatch.setattr(relink_wheels, "EQUIVALENTS", {"answer": "answer"})
+    monkeypatch.setattr(relink_wheels, "EQUIVALENTS", {NEW_SYMBOL: OLD_SYMBOL})
+    monkeypatch.setattr(relink_wheels, "NEW_VERSIONS", {NEW_VERSION})
     monkeypatch.setattr(relink_wheels.importlib.metadata, "version", lambda name: "1.21.0")
-    return Wheel(distribution="pkg", module="pkg.ext", extension="pkg/ext.so")
+    return Wheel(distribution="pkg", module="pkg._speedups", extension="pkg/_speedups.so")
 
 
 def test_a_module_that_does_not_load_is_relinked_and_one_line_says_so(extension, wheel) -> None:
@@ -58,8 +60,8 @@ def test_a_module_that_does_not_load_is_relinked_and_one_line_says_so(extension,
     assert needs_newer_system(relink_wheels.load_error(extension) or "")
     said = repair(wheel, site)
     assert said == "pkg 1.21.0: 1 symbols of newer systems replaced"
-    assert ctypes.CDLL(str(extension)).asked() == 42
-    assert [path.name for path in extension.parent.iterdir()] == ["ext.so"]
+    assert escape(extension, "<a>") == "&lt;a&gt;"
+    assert [path.name for path in extension.parent.iterdir()] == ["_speedups.so"]
 
 
 def test_a_second_call_does_nothing(extension, wheel) -> None:
@@ -93,14 +95,14 @@ def test_an_unknown_release_is_refused_and_left_alone(extension, wheel, monkeypa
 def test_a_symbol_without_equivalent_is_refused(extension, wheel, monkeypatch) -> None:
     monkeypatch.setattr(relink_wheels, "EQUIVALENTS", {})
     before = extension.read_bytes()
-    with pytest.raises(RelinkError, match=r"needs answer \(GLIBC_2\.38\)"):
+    with pytest.raises(RelinkError, match=rf"needs {NEW_SYMBOL} \({NEW_VERSION}\)"):
         repair(wheel, extension.parents[1])
     assert extension.read_bytes() == before
-    assert [path.name for path in extension.parent.iterdir()] == ["ext.so"]
+    assert [path.name for path in extension.parent.iterdir()] == ["_speedups.so"]
 
 
 def test_a_module_that_fails_for_another_reason_is_not_touched(tmp_path, wheel) -> None:
-    path = tmp_path / "pkg" / "ext.so"
+    path = tmp_path / "pkg" / "_speedups.so"
     path.parent.mkdir()
     path.write_bytes(b"not a library")
     with pytest.raises(RelinkError, match="relinking cannot help"):
