@@ -205,6 +205,18 @@ class TestTheWorkerInACleanFolder:
         assert {"nocturne-music", "soundfile", "pip"} <= names
         assert names.isdisjoint({"tensorflow", "tfx", "keras", "uv", "pytest", "av"})
 
+    def test_has_the_licence_the_types_and_the_data_of_the_package(self, installed) -> None:
+        folder, _ = installed
+        (site,) = (folder / "system" / "lib").glob("python3.*/site-packages")
+        (information,) = site.glob("nocturne_music-*.dist-info")
+        assert "License-Expression: Apache-2.0" in (information / "METADATA").read_text()
+        licence = (information / "licenses" / "LICENSE").read_text()
+        assert licence == (ROOT / "LICENSE").read_text()
+        for name in PACKAGES:
+            for path in (ROOT / name).rglob("*"):
+                if path.is_file() and "__pycache__" not in path.parts:
+                    assert (site / path.relative_to(ROOT)).is_file(), path
+
     def test_launches_the_template(self, installed) -> None:
         folder, _ = installed
         launch = ROOT / "deploy" / "images" / "launch.py"
