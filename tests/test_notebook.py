@@ -22,7 +22,7 @@ def test_the_notebook_runs_top_to_bottom(tmp_path, monkeypatch) -> None:
     client.execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     printed = "".join(each.get("text", "") for each in outputs)
-    assert "held out" in printed
+    assert "held-out" in printed
     assert "blessed" in printed or "refused" in printed
     sounds = [each for each in outputs if "<audio" in each.get("data", {}).get("text/html", "")]
     pictures = [each for each in outputs if "image/png" in each.get("data", {})]

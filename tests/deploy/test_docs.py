@@ -131,6 +131,12 @@ def commands(text: str) -> list[list[str]]:
 
 
 PAGES = ["README.md", *(str(p.relative_to(ROOT)) for p in sorted(ROOT.glob("docs/*.md")))]
+MARKDOWN = [
+    str(path.relative_to(ROOT))
+    for pattern in ("*.md", "docs/**/*.md", "benchmarks/*.md", "deploy/**/*.md")
+    for path in sorted(ROOT.glob(pattern))
+]
+FOLDERS = (*PACKAGES, "benchmarks", "deploy", "docs", "requirements", "tests")
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -152,3 +158,45 @@ def test_pages_have_commands_to_look_at() -> None:
     text = "```\n$ nocturne a \\\n  --b 'c d'  # why\nnothing\n```\nnocturne no\n"
     assert commands(text) == [["a", "--b", "c d"]]
     assert len(commands((ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8"))) > 5
+
+
+def prose(text: str) -> list[str]:
+    """Returns the lines of a page outside code blocks, tables and link definitions."""
+    lines, in_code = [], False
+    for line in text.splitlines():
+        if line.lstrip().startswith("```"):
+            in_code = not in_code
+        elif not in_code and not line.startswith("|") and not re.match(r"\[[^\]]+\]: ", line):
+            lines.append(line)
+    return lines
+
+
+@pytest.mark.parametrize("page", MARKDOWN)
+def test_lines_have_at_most_100_columns(page: str) -> None:
+    assert [line for line in prose((ROOT / page).read_text("utf-8")) if len(line) > 100] == []
+
+
+def test_prose_is_what_is_outside_code_tables_and_link_definitions() -> None:
+    text = "# a\n\n```\ncode\n```\n| table |\n[link]: b.md\n[c](d.md)\n    ```\n    e\n    ```\nf"
+    assert prose(text) == ["# a", "", "[c](d.md)", "f"]
+
+
+def test_the_readme_has_at_most_90_lines() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 90
+
+
+@pytest.mark.parametrize("page", MARKDOWN)
+def test_files_that_a_page_names_exist(page: str) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    named = re.findall(rf"(?<![\w/.-])((?:{'|'.join(FOLDERS)})/[\w./-]*\.[a-z]\w*)", text)
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
+def test_the_python_of_the_readme_imports_names_that_exist() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    imports = re.findall(r"^from ([\w.]+) import (.+)$", text, flags=re.MULTILINE)
+    assert imports
+    for module, names in imports:
+        source = (ROOT / f"{module.replace('.', '/')}.py").read_text("utf-8")
+        for name in names.split(", "):
+            assert re.search(rf"^(?:def|class) {name}\b", source, flags=re.MULTILINE)
