@@ -75,7 +75,7 @@ def test_the_search_finds_a_page_where_the_site_is_a_folder(site) -> None:
     with chromium() as browser:
         page = browser.new_page()
         page.goto((site / "index.html").as_uri())
-        page.locator("[data-md-component=search-query]").fill("whitening")
+        page.locator("[data-md-component=search-query]").fill("mean reversion")
         found = page.locator(".md-search-result__link")
         found.first.wait_for(state="attached")
         pages = {link.get_attribute("href").partition("#")[0] for link in found.all()}
