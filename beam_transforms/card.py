@@ -1,8 +1,8 @@
-"""The data card: what a dataset sounds like in figures, and what changed since the one before.
+"""The data card: figures that describe the sound of a dataset, and their drift between versions.
 
-The figures of a split are over its records, which is what TFX's StatisticsGen sees, so the two
-agree; the percentiles are over recordings. A row of recordings.jsonl holds the sums over its
-records, so no record is read again.
+The figures of a split are over its records, as in TFX's StatisticsGen, so that both agree. The
+percentiles are over recordings. Each row of recordings.jsonl has the sums over the recording's
+records, so no record needs to be read again.
 """
 
 from __future__ import annotations
@@ -17,20 +17,22 @@ import numpy as np
 import numpy.typing as npt
 
 from audio import contract
-from beam_transforms.extract import Extracted
+from beam_transforms.extract import ExtractedRecording
 
 Row = Mapping[str, Any]
 Values = Sequence[float] | npt.NDArray[np.float64]
 
 STRETCH_FIGURES = tuple(n for n in contract.FIGURES if n not in contract.RECORDING_FIGURES)
 _PERCENTILES = (5, 50, 95)
-# A shift is called one where chance is unlikely and the distance is one that people would hear of.
-_SHIFT_P, _SHIFT_DISTANCE = 0.01, 0.2
+# A figure has shifted if a difference by chance is less likely than this, ...
+_SHIFT_P = 0.01
+# ... and if the Kolmogorov-Smirnov distance is above this, so that people would hear it.
+_SHIFT_DISTANCE = 0.2
 
 
-def summaries(extracted: Extracted) -> dict[str, list[float]]:
-    """Returns sum, sum of squares, least and largest of each figure of a recording's chunks."""
-    rows = [dataclasses.asdict(chunk.figures) for chunk in extracted.chunks]
+def summarize_chunks(recording: ExtractedRecording) -> dict[str, list[float]]:
+    """Returns sum, sum of squares, minimum and maximum of each figure over a recording's chunks."""
+    rows = [dataclasses.asdict(chunk.figures) for chunk in recording.chunks]
     columns = {name: [float(np.float32(row[name])) for row in rows] for name in STRETCH_FIGURES}
     return {
         name: [sum(column), sum(x * x for x in column), min(column), max(column)]
@@ -44,106 +46,108 @@ def data_card(
     """Returns the figures of each split, and the drift since an earlier version.
 
     Args:
-      recordings: rows as in recordings.jsonl; gone through once, and not kept.
-      previous: those of the version before; None where there is none.
+      recordings: Rows of recordings.jsonl. They are read once and not kept in memory.
+      previous: Rows of the earlier version; None if there is none.
     """
-    now = {split: _Gathered() for split in contract.SPLITS}
+    statistics = {split: _Statistics() for split in contract.SPLITS}
     for row in recordings:
-        now[row["split"]].add(row)
+        statistics[row["split"]].add(row)
     splits = {
         split: {
-            "recordings": len(gathered.ids),
-            "records": gathered.records,
-            "seconds": round(sum(gathered.values(contract.DURATION_SECONDS)), 3),
-            "figures": {name: gathered.figure(name) for name in contract.FIGURES},
+            "recordings": len(split_statistics.ids),
+            "records": split_statistics.n_records,
+            "seconds": round(sum(split_statistics.values(contract.DURATION_SECONDS)), 3),
+            "figures": {name: split_statistics.summary(name) for name in contract.FIGURES},
         }
-        for split, gathered in now.items()
+        for split, split_statistics in statistics.items()
     }
-    return {"splits": splits, "drift": None if previous is None else _drift(previous, now.values())}
+    drift = None if previous is None else _drift(previous, list(statistics.values()))
+    return {"splits": splits, "drift": drift}
 
 
-class _Gathered:
-    """Figures of many recordings: sums over records, one value a recording."""
+class _Statistics:
+    """Statistics of the figures of many recordings."""
 
     def __init__(self) -> None:
         self.ids: set[bytes] = set()
-        self.records = 0
+        self.n_records = 0
         self._columns = {name: _Column() for name in contract.FIGURES}
 
     def add(self, row: Row) -> None:
+        """Adds a recording, as a row of recordings.jsonl."""
         self.ids.add(bytes.fromhex(row["recording_id"]))
-        self.records += row["n_records"]
+        self.n_records += row["n_records"]
         for name, column in self._columns.items():
             if name in STRETCH_FIGURES and "stretches" in row:
                 column.add(row["n_records"], *row["stretches"][name])
             elif row.get(name) is not None:
-                # The records hold it in single precision.
+                # The records have it in single precision.
                 value, count = float(np.float32(row[name])), row["n_records"]
                 column.add(count, value * count, value * value * count, value, value)
 
     def values(self, name: str) -> Sequence[float]:
-        """Returns one value a recording: its own, or the mean of its records."""
-        return self._columns[name].values
+        """Returns one value for each recording: its own, or the mean of its records."""
+        return self._columns[name].means
 
-    def figure(self, name: str) -> dict[str, float] | None:
-        """Returns mean, std, least, largest over records, percentiles over recordings."""
+    def summary(self, name: str) -> dict[str, float] | None:
+        """Returns mean, std, min and max of a figure over records, percentiles over recordings."""
         column = self._columns[name]
         if not column.count:
             return None
         mean = column.total / column.count
         variance = column.squares / column.count - mean * mean
-        percentiles = np.percentile(column.values, _PERCENTILES)
-        found = {
+        percentiles = np.percentile(column.means, _PERCENTILES)
+        summary = {
             "mean": mean,
             "std": math.sqrt(max(0.0, variance)),
             "min": column.least,
             "max": column.largest,
             **{f"p{p}": value for p, value in zip(_PERCENTILES, percentiles, strict=True)},
         }
-        return {"records": column.count, **{key: _plain(value) for key, value in found.items()}}
+        return {"records": column.count, **{key: _round(value) for key, value in summary.items()}}
 
 
 class _Column:
-    """One figure of many recordings."""
+    """Sums over one figure of many recordings."""
 
     def __init__(self) -> None:
-        self.values = array.array("d")
+        self.means = array.array("d")
         self.count = 0
         self.total = self.squares = 0.0
         self.least, self.largest = math.inf, -math.inf
 
     def add(self, count: int, total: float, squares: float, least: float, largest: float) -> None:
-        """Takes a recording's count, sum, sum of squares, least and largest over its records."""
-        self.values.append(total / count)
+        """Adds a recording: count, sum, sum of squares, minimum and maximum over its records."""
+        self.means.append(total / count)
         self.count += count
         self.total += total
         self.squares += squares
         self.least, self.largest = min(self.least, least), max(self.largest, largest)
 
 
-def _drift(before: Iterable[Row], now: Iterable[_Gathered]) -> dict[str, Any]:
+def _drift(previous: Iterable[Row], splits: Sequence[_Statistics]) -> dict[str, Any]:
     """Returns how the recordings of two versions differ, figure by figure.
 
     The distance is the two-sample Kolmogorov-Smirnov statistic over recordings: the largest
     difference between the two cumulative distributions, 0 (the same) to 1 (no overlap).
     """
-    old = _Gathered()
-    for row in before:
+    old = _Statistics()
+    for row in previous:
         old.add(row)
-    splits = list(now)
     figures = {}
     for name in contract.FIGURES:
-        values = np.concatenate([gathered.values(name) for gathered in splits])
-        if not len(old.values(name)) or not len(values):
+        before = old.values(name)
+        now = np.concatenate([split.values(name) for split in splits])
+        if not len(before) or not len(now):
             continue
-        distance, p = _distance(old.values(name), values)
+        distance, p = _kolmogorov_smirnov(before, now)
         figures[name] = {
-            "before": _plain(np.median(old.values(name))),
-            "now": _plain(np.median(values)),
-            "distance": _plain(distance),
+            "before": _round(np.median(before)),
+            "now": _round(np.median(now)),
+            "distance": _round(distance),
             "shifted": bool(p < _SHIFT_P and distance > _SHIFT_DISTANCE),
         }
-    ids = set().union(*(gathered.ids for gathered in splits))
+    ids = set().union(*(split.ids for split in splits))
     return {
         "recordings_added": len(ids - old.ids),
         "recordings_removed": len(old.ids - ids),
@@ -151,8 +155,8 @@ def _drift(before: Iterable[Row], now: Iterable[_Gathered]) -> dict[str, Any]:
     }
 
 
-def card_lines(card: Mapping[str, Any]) -> list[str]:
-    """Returns a data card as lines for people."""
+def format_card(card: Mapping[str, Any]) -> list[str]:
+    """Returns a data card as lines of text."""
     lines = [f"  {'':<18}" + "".join(f"{split:>34}" for split in card["splits"])]
     lines.append(
         f"  {'':<18}" + "".join(f"{'p5':>14}{'median':>10}{'p95':>10}" for _ in card["splits"])
@@ -160,43 +164,43 @@ def card_lines(card: Mapping[str, Any]) -> list[str]:
     for name in contract.FIGURES:
         cells = [split["figures"][name] for split in card["splits"].values()]
         if any(cell is not None for cell in cells):
-            lines.append(f"  {name:<18}" + "".join(_cells(cell) for cell in cells))
-    if card["drift"]:
-        lines += _drift_lines(card["drift"])
-    return lines
+            lines.append(f"  {name:<18}" + "".join(_format_cell(cell) for cell in cells))
+    return lines + (_format_drift(card["drift"]) if card["drift"] else [])
 
 
-def _cells(cell: Mapping[str, float] | None) -> str:
+def _format_cell(cell: Mapping[str, float] | None) -> str:
     if cell is None:
         return f"{'-':>14}{'-':>10}{'-':>10}"
-    return f"{short(cell['p5']):>14}{short(cell['p50']):>10}{short(cell['p95']):>10}"
+    p5, median, p95 = (format_figure(cell[name]) for name in ("p5", "p50", "p95"))
+    return f"{p5:>14}{median:>10}{p95:>10}"
 
 
-def short(value: float) -> str:
-    """Returns a figure with the digits that people read."""
+def format_figure(value: float) -> str:
+    """Returns a figure with three significant digits, or as a whole number from 1000 on."""
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _drift_lines(found: Mapping[str, Any]) -> list[str]:
+def _format_drift(drift: Mapping[str, Any]) -> list[str]:
     shifted = [
-        f"{name} (median {short(cell['before'])} -> {short(cell['now'])}, "
+        f"{name} (median {format_figure(cell['before'])} -> {format_figure(cell['now'])}, "
         f"distance {cell['distance']:.2f})"
-        for name, cell in found["figures"].items()
+        for name, cell in drift["figures"].items()
         if cell["shifted"]
     ]
     return [
-        f"  against the version before: {found['recordings_added']} recordings added, "
-        f"{found['recordings_removed']} removed; shifted: {', '.join(shifted) or 'nothing'}"
+        f"  compared with the previous version: {drift['recordings_added']} recordings added, "
+        f"{drift['recordings_removed']} removed; shifted: {', '.join(shifted) or 'nothing'}"
     ]
 
 
-def _distance(old: Values, new: Values) -> tuple[float, float]:
+def _kolmogorov_smirnov(before: Values, now: Values) -> tuple[float, float]:
+    """Returns the distance of two samples, and the probability of such a one by chance."""
     from scipy import stats
 
-    found = stats.ks_2samp(old, new)
-    return float(found.statistic), float(found.pvalue)
+    test = stats.ks_2samp(before, now)
+    return float(test.statistic), float(test.pvalue)
 
 
-def _plain(value: float) -> float:
-    """Returns a number with the digits that a reader can use: the same text on every machine."""
+def _round(value: float) -> float:
+    """Returns a number with seven significant digits, whose text is the same on every machine."""
     return float(f"{value:.7g}")

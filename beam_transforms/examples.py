@@ -1,7 +1,7 @@
-"""Records: stretches of frames as tf.train.Example, framed as a TFRecord file.
+"""Records: a tf.train.Example for each chunk of a recording, in TFRecord files.
 
-TFRecord framing is written here, not by TensorFlow, because Beam's file systems (gs:// with its
-retries, the emulator in tests) take streams and TensorFlow's writer takes paths.
+The TFRecord framing is written here because TensorFlow's writer takes paths, while Beam's file
+systems, which retry requests to gs://, give streams.
 """
 
 from __future__ import annotations
@@ -19,33 +19,36 @@ import numpy.typing as npt
 from audio import contract
 from audio.config import AudioConfig
 from beam_transforms.example_proto import parse_example, serialize_example
-from beam_transforms.extract import Extracted
+from beam_transforms.extract import ExtractedRecording
 from storage import files
 from storage.dataset_files import RecordingRow
 
+# Added to each rotated checksum, as TFRecord files have it.
 _CRC_MASK_DELTA = 0xA282EAD8
 
 
-def to_records(extracted: Extracted, *, source_uri: str, audio: AudioConfig) -> Iterator[bytes]:
-    """Yields a recording as serialised records, one a chunk."""
-    first = 0
-    for chunk in extracted.chunks:
+def serialize_recording(
+    recording: ExtractedRecording, *, source_uri: str, audio: AudioConfig
+) -> Iterator[bytes]:
+    """Yields a serialized record for each chunk of a recording."""
+    first_frame = 0
+    for chunk in recording.chunks:
         values: dict[str, bytes | int | float] = {
-            contract.RECORDING_ID: extracted.recording_id.encode(),
+            contract.RECORDING_ID: recording.recording_id.encode(),
             contract.SOURCE_URI: source_uri.encode("utf-8", "surrogateescape"),
             contract.FINGERPRINT: audio.fingerprint.encode(),
-            contract.FIRST_FRAME: first,
+            contract.FIRST_FRAME: first_frame,
             contract.N_FRAMES: len(chunk.log_mel),
             contract.LOG_MEL: chunk.log_mel.astype("<f2").tobytes(),
             **dataclasses.asdict(chunk.figures),
-            **extracted.figures,
+            **recording.figures,
         }
         yield serialize_example(values)
-        first += len(chunk.log_mel)
+        first_frame += len(chunk.log_mel)
 
 
 def recording_id(record: bytes) -> str:
-    """Returns which recording a serialised record is of."""
+    """Returns the id of the recording that a serialized record belongs to."""
     return str(parse_example(record, contract.RECORDING_ID).decode())
 
 
@@ -60,10 +63,10 @@ def read_log_mel(dataset: str, row: RecordingRow, audio: AudioConfig) -> npt.NDA
 
 
 def write_tfrecord(file: BinaryIO, record: bytes) -> int:
-    """Appends one record to an open TFRecord file; returns how many bytes that is.
+    """Appends a record to an open TFRecord file, and returns the number of bytes written.
 
     References:
-      TensorFlow, "TFRecord and tf.train.Example": length, masked crc32c of it, data, masked crc32c.
+      TensorFlow, "TFRecord and tf.train.Example": length, its checksum, data, its checksum.
     """
     length = struct.pack("<Q", len(record))
     return file.write(length + _masked_crc(length) + record + _masked_crc(record))
@@ -73,12 +76,12 @@ def read_tfrecord(file: BinaryIO) -> Iterator[bytes]:
     """Yields the records of an open TFRecord file.
 
     Raises:
-      ValueError: it ends within a record, or one is damaged.
+      ValueError: The file ends within a record, or a record is damaged.
     """
     while header := file.read(12):
         length = header[:8]
         if len(header) < 12 or header[8:] != _masked_crc(length):
-            raise ValueError("not a TFRecord file, or a damaged one")
+            raise ValueError("the file is damaged, or is not a TFRecord file")
         record = file.read(struct.unpack("<Q", length)[0])
         if file.read(4) != _masked_crc(record):
             raise ValueError("a record is damaged")

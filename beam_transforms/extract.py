@@ -1,4 +1,4 @@
-"""One open audio file -> what the dataset keeps of it."""
+"""From an open audio file to the frames and figures that the dataset stores of it."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from beam_transforms.settings import PrepareSettings
 Float16 = npt.NDArray[np.float16]
 Float32 = npt.NDArray[np.float32]
 
-# A constant (DC) is no sound, whatever its level; rounding moves it by less than this.
-_CONSTANT = 1e-4
+# Samples that differ by less than this are a constant with rounding errors, and so no sound.
+_MIN_RANGE = 1e-4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Chunk:
-    """A stretch of a recording.
+    """Consecutive frames of a recording, which become one record.
 
     Attributes:
-      log_mel: natural log, float16 [at most chunk_frames, n_mels].
-      figures: of these frames.
+      log_mel: Natural-log mel, float16 [n_frames, n_mels], at most chunk_frames of them.
+      figures: Figures of these frames.
     """
 
     log_mel: Float16
@@ -39,16 +39,17 @@ class Chunk:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Extracted:
-    """One recording's frames and identity.
+class ExtractedRecording:
+    """Frames and figures of one recording.
 
     Attributes:
-      recording_id: 64 hex digits, from the decoded PCM.
-      sample_rate: of the file, Hz.
-      n_channels: of the file.
-      figures: of the recording as it was found, by the names of contract.RECORDING_FIGURES; one
-        that it does not have is absent.
-      chunks: in order; all but the last one are chunk_frames long.
+      recording_id: Hash of the decoded PCM, 64 hex digits.
+      sample_rate: Sample rate of the file, Hz.
+      n_channels: Number of channels of the file.
+      figures: Figures of the file before any processing, by the names in
+        contract.RECORDING_FIGURES. A figure that is not defined, such as the loudness of silence,
+        is absent.
+      chunks: Chunks in order; all but the last have chunk_frames frames.
     """
 
     recording_id: str
@@ -59,23 +60,26 @@ class Extracted:
 
     @property
     def n_frames(self) -> int:
-        """Frames of all chunks."""
+        """Number of frames of all chunks."""
         return sum(len(chunk.log_mel) for chunk in self.chunks)
 
 
 def extract_recording(
     file: BinaryIO, *, audio: AudioConfig, settings: PrepareSettings
-) -> Extracted:
-    """Decodes, mixes, resamples and transforms one recording, block by block.
+) -> ExtractedRecording:
+    """Decodes a recording to mono log-mel frames, block by block.
 
     Raises:
-      AudioError: it cannot be decoded, or is too short or silent to learn from.
+      AudioError: It cannot be decoded, or is too short or too quiet for training.
     """
     reader = AudioReader(file, max_seconds=settings.max_seconds_per_file)
-    frames = _trimmed(_frames(reader, audio), audio)
-    chunks = tuple(_chunk(one, audio) for one in _cut(frames, audio, settings.chunk_frames))
-    _refuse_useless(reader, chunks, audio, settings)
-    return Extracted(
+    frames = _trim_silence(_frame_blocks(reader, audio), audio)
+    chunks = tuple(
+        Chunk(log_mel=log_mel, figures=figures(log_mel.astype(np.float32), audio))
+        for log_mel in _cut_chunks(frames, audio, settings.chunk_frames)
+    )
+    _check_usable(reader, chunks, audio, settings)
+    return ExtractedRecording(
         recording_id=reader.recording_id(),
         sample_rate=reader.sample_rate,
         n_channels=reader.n_channels,
@@ -84,31 +88,31 @@ def extract_recording(
     )
 
 
-def _refuse_useless(
+def _check_usable(
     reader: AudioReader, chunks: tuple[Chunk, ...], audio: AudioConfig, settings: PrepareSettings
 ) -> None:
     seconds = reader.n_samples / reader.sample_rate
     if seconds < settings.min_seconds or not reader.n_samples:
         raise AudioError(
             f"too short: {seconds:.3f} s, wanted at least {settings.min_seconds:g} s",
-            remedy="Lower prepare.min_seconds, or remove it.",
+            remedy="Remove it, or lower prepare.min_seconds.",
         )
-    if reader.highest - reader.lowest < _CONSTANT:
-        raise AudioError("silent: its samples are all the same", remedy="Remove it.")
+    if reader.highest - reader.lowest < _MIN_RANGE:
+        raise AudioError("silent: all its samples are equal", remedy="Remove it.")
     loudest = max((chunk.figures.peak_db for chunk in chunks), default=-np.inf)
     loudest -= 20 * math.log10(reader.gain)
     if loudest < settings.min_level_db:
         raise AudioError(
             f"silent: its loudest frame is {loudest:.1f} dB re. full scale, wanted at least "
             f"{settings.min_level_db:g} dB",
-            remedy="Raise its level, lower prepare.min_level_db, or remove it.",
+            remedy="Remove it, raise its level, or lower prepare.min_level_db.",
         )
     kept = sum(len(chunk.log_mel) for chunk in chunks) / audio.frames_per_second
     if kept < settings.min_seconds:
         raise AudioError(
             f"too short: {kept:.3f} s are left without the silence at its ends, wanted at least "
             f"{settings.min_seconds:g} s",
-            remedy="Lower audio.trim_silence_db or prepare.min_seconds, or remove it.",
+            remedy="Remove it, or lower audio.trim_silence_db or prepare.min_seconds.",
         )
 
 
@@ -121,7 +125,7 @@ def _recording_figures(
         total += log_mel.sum(axis=0)
         power += np.exp(log_mel).sum(axis=0)
     n_frames = sum(len(chunk.log_mel) for chunk in chunks)
-    found = {
+    values = {
         contract.DURATION_SECONDS: reader.n_samples / reader.sample_rate,
         contract.LUFS: reader.lufs(),
         contract.SAMPLE_PEAK_DB: 20 * math.log10(reader.peak),
@@ -129,11 +133,11 @@ def _recording_figures(
         contract.BANDWIDTH_HZ: bandwidth_hz(total / n_frames, audio),
         contract.CENTROID_HZ: centroid_hz(power, audio),
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _frames(reader: AudioReader, audio: AudioConfig) -> Iterator[Float32]:
-    """Yields a recording's frames as they become ready."""
+def _frame_blocks(reader: AudioReader, audio: AudioConfig) -> Iterator[Float32]:
+    """Yields a recording's frames in blocks, while it is decoded."""
     stream = LogMelStream(audio)
     for block in resample_blocks(
         reader.mono_blocks(audio.channels, audio.loudness_lufs),
@@ -146,35 +150,34 @@ def _frames(reader: AudioReader, audio: AudioConfig) -> Iterator[Float32]:
         yield stream.finish()
 
 
-def _trimmed(frames: Iterable[Float32], audio: AudioConfig) -> Iterator[npt.NDArray[np.floating]]:
-    """Yields frames without what is silent at both ends; silence between is kept."""
+def _trim_silence(
+    blocks: Iterable[Float32], audio: AudioConfig
+) -> Iterator[npt.NDArray[np.floating]]:
+    """Yields the frames without the silence at both ends; silence in between is kept."""
     if audio.trim_silence_db is None:
-        yield from frames
+        yield from blocks
         return
-    waiting: list[Float16] | None = None  # silent frames, since the first that was not
-    for piece in frames:
-        loud = np.flatnonzero(level_db(piece, audio) >= audio.trim_silence_db)
+    # Frames since the last loud one, which are dropped if no other follows; None before the first.
+    silent: list[Float16] | None = None
+    for block in blocks:
+        loud = np.flatnonzero(level_db(block, audio) >= audio.trim_silence_db)
         if len(loud):
-            yield from waiting or ()
-            yield piece[loud[0] if waiting is None else 0 : loud[-1] + 1]
-            waiting = [piece[loud[-1] + 1 :].astype(np.float16)]
-        elif waiting is not None:
-            waiting.append(piece.astype(np.float16))
+            yield from silent or ()
+            yield block[loud[0] if silent is None else 0 : loud[-1] + 1]
+            silent = [block[loud[-1] + 1 :].astype(np.float16)]
+        elif silent is not None:
+            silent.append(block.astype(np.float16))
 
 
-def _cut(
-    frames: Iterable[npt.NDArray[np.floating]], audio: AudioConfig, chunk_frames: int
+def _cut_chunks(
+    blocks: Iterable[npt.NDArray[np.floating]], audio: AudioConfig, chunk_frames: int
 ) -> Iterator[Float16]:
-    """Yields chunks of the stored kind, which alone is kept: two hours are 80 MB of it."""
+    """Yields chunks in half precision, as they are stored: two hours take 80 MB."""
     waiting = np.empty((0, audio.n_mels), np.float16)
-    for piece in frames:
-        waiting = np.concatenate([waiting, piece.astype(np.float16)])
+    for block in blocks:
+        waiting = np.concatenate([waiting, block.astype(np.float16)])
         while len(waiting) >= chunk_frames:
             yield waiting[:chunk_frames].copy()
             waiting = waiting[chunk_frames:]
     if len(waiting):
         yield waiting
-
-
-def _chunk(log_mel: Float16, audio: AudioConfig) -> Chunk:
-    return Chunk(log_mel=log_mel, figures=figures(log_mel.astype(np.float32), audio))

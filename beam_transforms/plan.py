@@ -1,7 +1,7 @@
-"""From what became of each source to what the dataset holds: a pure function.
+"""The decision what a dataset contains, by the outcomes of preparing its sources; no I/O.
 
-Only what the decision needs passes through here, some 300 bytes a file: what else is known of a
-recording stays in its staged file, where the writer of its shard finds it.
+Only what the decision needs goes through here, about 300 bytes for each source. The rest is in the
+staged files, where the writer of a shard reads it.
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ from audio import contract
 from beam_transforms.settings import PrepareSettings, Staged
 from beam_transforms.splits import assign_splits
 
-# A shard is closed once it holds this many bytes.
+# A shard takes no further recording once it has this many bytes.
 SHARD_BYTES = 64_000_000
+# Value of `error` in rejected.jsonl for a file with the same audio as another.
+DUPLICATE = "Duplicate"
 
 
 class Outcome(NamedTuple):
-    """What became of one source, in short.
+    """The result of preparing one source, in short.
 
     Attributes:
-      uri: of the source.
-      source_bytes: its size.
-      key: of its staged files.
-      recording_id: of the recording; None where it was rejected.
-      n_bytes: of its records.
-      rejection: the row of the table of rejected files; None where it was prepared.
+      uri: Path or URL of the source.
+      source_bytes: Size of the source.
+      key: Name of its staged files.
+      recording_id: Id of the recording; None if the source was rejected.
+      n_bytes: Size of its records.
+      rejection: Row of rejected.jsonl; None if the source was prepared.
     """
 
     uri: str
@@ -52,8 +54,8 @@ class Outcome(NamedTuple):
         )
 
 
-class Placed(NamedTuple):
-    """A recording's place in its shard: its staged files, its id, and where its records begin."""
+class PlacedRecording(NamedTuple):
+    """A recording in a shard: name of its staged files, id, and offset of its records in bytes."""
 
     key: str
     recording_id: str
@@ -61,21 +63,21 @@ class Placed(NamedTuple):
 
 
 class Shard(NamedTuple):
-    """One file of a split: the recordings that it holds, in order."""
+    """A file of a split, with its recordings in order."""
 
     split: str
     name: str
-    recordings: tuple[Placed, ...]
+    recordings: tuple[PlacedRecording, ...]
     n_bytes: int
 
 
 class Plan(NamedTuple):
-    """The dataset to be.
+    """The content of a dataset that is still to be written.
 
     Attributes:
-      shards: all files of all splits; within a split, recordings are in the order of their ids.
-      rejected: one row a file that is not kept, sorted by uri.
-      n_sources: files that were looked at.
+      shards: Shards of all splits. Within a split, recordings are in the order of their ids.
+      rejected: Rows of rejected.jsonl, sorted by uri.
+      n_sources: Number of sources, rejected ones included.
     """
 
     shards: tuple[Shard, ...]
@@ -84,26 +86,23 @@ class Plan(NamedTuple):
 
     @property
     def n_recordings(self) -> int:
-        """Recordings that are kept."""
+        """Number of recordings in the dataset."""
         return sum(len(shard.recordings) for shard in self.shards)
 
     @property
     def n_failed(self) -> int:
-        """Rejected files; the same audio under a second name is no failure."""
+        """Number of rejected files, without duplicates, which are no failure."""
         return sum(row["error"] != DUPLICATE for row in self.rejected)
 
     @property
     def dataset_id(self) -> str:
-        """12 hex digits: which recordings, and in which split."""
+        """Hash of the recordings' ids and splits, 12 hex digits."""
         rows = sorted(
-            (placed.recording_id, shard.split)
+            (recording.recording_id, shard.split)
             for shard in self.shards
-            for placed in shard.recordings
+            for recording in shard.recordings
         )
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
-
-
-DUPLICATE = "Duplicate"
 
 
 def plan_dataset(
@@ -112,62 +111,59 @@ def plan_dataset(
     settings: PrepareSettings,
     previous: Mapping[str, str] | None = None,
 ) -> Plan:
-    """Decides duplicates, splits and shards from the outcomes of all sources.
+    """Decides on duplicates, splits and shards.
 
     Args:
-      outcomes: in any order.
-      settings: eval_share and eval_fold.
-      previous: splits of an earlier version of the dataset, by recording id.
+      outcomes: Outcomes of all sources, in any order.
+      settings: Settings of the job, for eval_share and eval_fold.
+      previous: Splits of an earlier version of the dataset, by recording id.
     """
-    ordered = sorted(outcomes, key=lambda one: one.uri)
-    rejected = [one.rejection for one in ordered if one.rejection]
+    ordered = sorted(outcomes, key=lambda outcome: outcome.uri)
+    rejected = [outcome.rejection for outcome in ordered if outcome.rejection]
     kept: dict[str, Outcome] = {}
-    for one in ordered:
-        if one.recording_id is not None:
-            first = kept.setdefault(one.recording_id, one)
-            if first is not one:
-                rejected.append(_duplicate(one, first))
+    for outcome in ordered:
+        if outcome.recording_id is not None:
+            first = kept.setdefault(outcome.recording_id, outcome)
+            if first is not outcome:
+                rejected.append(_duplicate_row(outcome, first))
     splits = assign_splits(
         kept, eval_share=settings.eval_share, fold=settings.eval_fold, previous=previous
     )
-    in_order = [kept[name] for name in sorted(kept)]
-    shards = [
-        shard
-        for split in contract.SPLITS
-        for shard in _shards(
-            split, [one for one in in_order if splits[str(one.recording_id)] == split]
-        )
-    ]
     return Plan(
-        shards=tuple(shards),
+        shards=tuple(
+            shard
+            for split in contract.SPLITS
+            for shard in _cut_shards(
+                split, [kept[key] for key in sorted(kept) if splits[key] == split]
+            )
+        ),
         rejected=tuple(sorted(rejected, key=lambda row: row["uri"])),
         n_sources=len(ordered),
     )
 
 
-def _duplicate(one: Outcome, first: Outcome) -> dict[str, Any]:
+def _duplicate_row(outcome: Outcome, first: Outcome) -> dict[str, Any]:
     return {
-        "uri": one.uri,
+        "uri": outcome.uri,
         "stage": "plan",
         "error": DUPLICATE,
         "message": f"the same audio as {first.uri}, which is kept",
-        "bytes": one.source_bytes,
+        "bytes": outcome.source_bytes,
         "sha256": None,
         "remedy": "Nothing needs to be done.",
     }
 
 
-def _shards(split: str, kept: Sequence[Outcome]) -> Iterator[Shard]:
-    # An empty split still has a file: readers of all splits need not know.
-    groups: list[list[Placed]] = [[]]
+def _cut_shards(split: str, outcomes: Sequence[Outcome]) -> Iterator[Shard]:
+    """Yields the shards of a split, at least one; a recording is always in one of them alone."""
+    groups: list[list[PlacedRecording]] = [[]]
     sizes = [0]
-    for one in kept:
-        # A recording is never cut over two shards.
+    for outcome in outcomes:
         if sizes[-1] >= SHARD_BYTES:
             groups.append([])
             sizes.append(0)
-        groups[-1].append(Placed(one.key, str(one.recording_id), sizes[-1]))
-        sizes[-1] += one.n_bytes
+        groups[-1].append(PlacedRecording(outcome.key, str(outcome.recording_id), sizes[-1]))
+        sizes[-1] += outcome.n_bytes
     for index, (group, n_bytes) in enumerate(zip(groups, sizes, strict=True)):
         name = contract.shard_name(index, len(groups))
         yield Shard(split=split, name=name, recordings=tuple(group), n_bytes=n_bytes)

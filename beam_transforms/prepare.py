@@ -1,11 +1,12 @@
-"""The Beam job: sources -> staged records -> shards -> a dataset with its marker.
+"""The Beam job that prepares a dataset: sources, staged records, shards, completion marker.
 
-    sources.jsonl -> StageRecordings -> Plan ----> WriteShards -> Finish
-                     one file a source   one element   concatenates  info, tables,
-                     (decode, log-mel)   for all       staged files  COMPLETED last
+    sources.jsonl -> StageRecordings -> Plan ------> WriteShards ----> Finish
+                     decodes each       one element  concatenates      info, tables,
+                     source to a file   for all      staged records    COMPLETED last
 
-Only outcomes (a few hundred bytes a file) pass through Beam's shuffle; frames go from the decoder
-to a file at once. So memory does not grow with the data, and a rerun decodes nothing twice.
+Only outcomes, a few hundred bytes for each file, go through Beam's shuffle. Frames go from the
+decoder straight to a file. So memory does not grow with the data, and a rerun decodes nothing
+twice.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from beam_transforms import staging
 from beam_transforms.card import data_card
 from beam_transforms.plan import Outcome, Plan, plan_dataset
 from beam_transforms.settings import PrepareSettings, Reuse, Source
-from beam_transforms.shards import Written, rows_of, write_shard
+from beam_transforms.shards import WrittenShard, read_lines, write_shard
 from storage import files
 from storage.dataset_files import read_info, read_recordings, require_dataset
 
@@ -35,10 +36,10 @@ _FAILED = "failed.json"
 
 
 class PrepareDataset(beam.PTransform):
-    """Prepares the sources listed below `output` (see write_sources) into a dataset there.
+    """Prepares a dataset from the sources that start_dataset has listed.
 
-    The output is readable, that is marked COMPLETED, only where the share of rejected files is
-    within settings.max_rejected_share and a recording is left; see check_finished.
+    The output gets its COMPLETED marker only if the share of rejected files is within
+    settings.max_rejected_share and at least one recording is left; see check_finished.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class PrepareDataset(beam.PTransform):
         self._staging = staging_folder or files.join(output, staging.FOLDER)
 
     def expand(self, root: Any) -> Any:
-        """Wires the job onto a pipeline's root."""
+        """Adds the job to a pipeline."""
         output, audio, settings = self._output, self._audio, self._settings
         folder = self._staging
         plan = (
@@ -65,24 +66,19 @@ class PrepareDataset(beam.PTransform):
             | "ReadSources" >> beam.FlatMap(_read_lines).with_output_types(str)
             | "SpreadSources" >> beam.Reshuffle()
             | "StageRecordings"
-            >> beam.Map(
-                stage_counted,
-                staging_folder=folder,
-                audio=audio,
-                settings=settings,
-            )
+            >> beam.Map(_stage_line, staging_folder=folder, audio=audio, settings=settings)
             | "GatherOutcomes" >> beam.combiners.ToList()
-            | "Plan" >> beam.Map(plan_after, settings=settings, previous=self._previous)
+            | "Plan" >> beam.Map(_plan, settings=settings, previous=self._previous)
         )
         written = (
             plan
-            | "Shards" >> beam.FlatMap(lambda p: p.shards if acceptable(p, settings) else ())
+            | "Shards" >> beam.FlatMap(lambda p: p.shards if _is_acceptable(p, settings) else ())
             | "SpreadShards" >> beam.Reshuffle()
             | "WriteShards" >> beam.Map(write_shard, output=output, staging_folder=folder)
             | "GatherShards" >> beam.combiners.ToList()
         )
         return written | "Finish" >> beam.Map(
-            finish,
+            finish_dataset,
             plan=beam.pvalue.AsSingleton(plan),
             output=output,
             staging_folder=folder,
@@ -92,16 +88,12 @@ class PrepareDataset(beam.PTransform):
         )
 
 
-def stage_counted(
-    line: str,
-    *,
-    staging_folder: str,
-    audio: AudioConfig,
-    settings: PrepareSettings,
+def _stage_line(
+    line: str, *, staging_folder: str, audio: AudioConfig, settings: PrepareSettings
 ) -> Outcome:
-    """stage_recording of a line of the list of sources, with Beam counters.
+    """Prepares the source that a line of the list describes, and counts it.
 
-    Lines go through the shuffle and not objects: a runner in one process keeps every element.
+    The shuffle moves lines and not objects because a runner in one process keeps every element.
     """
     row = json.loads(line)
     source, reuse = Source(**row["source"]), Reuse(**row["reuse"]) if row["reuse"] else None
@@ -113,22 +105,19 @@ def stage_counted(
     return Outcome.of(staged)
 
 
-def plan_after(
-    outcomes: Iterable[Outcome], *, settings: PrepareSettings, previous: str | None
-) -> Plan:
-    """plan_dataset, with the splits of an earlier version of the dataset."""
+def _plan(outcomes: Iterable[Outcome], *, settings: PrepareSettings, previous: str | None) -> Plan:
     rows = read_recordings(previous) if previous else ()
     splits = {row["recording_id"]: row["split"] for row in rows}
     return plan_dataset(outcomes, settings=settings, previous=splits)
 
 
-def acceptable(plan: Plan, settings: PrepareSettings) -> bool:
-    """Whether a plan may become a dataset: enough files were good."""
+def _is_acceptable(plan: Plan, settings: PrepareSettings) -> bool:
+    """Returns whether enough files could be used for a dataset."""
     return bool(plan.n_recordings) and plan.n_failed <= settings.max_rejected_share * plan.n_sources
 
 
-def finish(
-    written: Sequence[Written],
+def finish_dataset(
+    shards: Sequence[WrittenShard],
     *,
     plan: Plan,
     output: str,
@@ -137,21 +126,20 @@ def finish(
     settings: PrepareSettings,
     previous: str | None = None,
 ) -> int:
-    """Writes the tables and, where the dataset is good, its info, its card and its marker.
+    """Writes the tables and, if enough files could be used, the info, the card and the marker.
 
     Returns:
-      How many shards the dataset has.
+      The number of shards of the dataset.
     """
-    rejected = files.join(output, contract.REJECTED)
-    files.write_text(rejected, _json_lines(plan.rejected))
-    written = sorted(written, key=lambda one: (contract.SPLITS.index(one.split), one.name))
-    info = dataset_info(plan, written, audio=audio, settings=settings)
-    if not acceptable(plan, settings):
+    files.write_text(files.join(output, contract.REJECTED), _json_lines(plan.rejected))
+    shards = sorted(shards, key=lambda shard: (contract.SPLITS.index(shard.split), shard.name))
+    info = _dataset_info(plan, shards, audio=audio, settings=settings)
+    if not _is_acceptable(plan, settings):
         files.write_text(files.join(staging_folder, _FAILED), json.dumps(info))
         return 0
-    audit(plan, written, output)
+    _check_shards(plan, shards, output)
     with files.atomic_file(files.join(output, contract.RECORDINGS)) as target:
-        for line in rows_of(written, staging_folder):
+        for line in read_lines(shards, staging_folder):
             target.write(line.encode("utf-8", "surrogateescape"))
     before = read_recordings(previous) if previous else None
     card = data_card(read_recordings(output), previous=before)
@@ -159,24 +147,24 @@ def finish(
         text = json.dumps(content, indent=2, sort_keys=True) + "\n"
         files.write_text(files.join(output, name), text)
     files.write_text(files.join(output, contract.COMPLETED), plan.dataset_id + "\n")
-    return len(written)
+    return len(shards)
 
 
-def dataset_info(
-    plan: Plan, written: Sequence[Written], *, audio: AudioConfig, settings: PrepareSettings
+def _dataset_info(
+    plan: Plan, shards: Sequence[WrittenShard], *, audio: AudioConfig, settings: PrepareSettings
 ) -> dict[str, Any]:
-    """Returns what dataset_info.json holds: configuration, counts and sums, no clock."""
+    """Returns the content of dataset_info.json, which does not depend on the time."""
     splits = {}
     for split in contract.SPLITS:
-        shards = [shard for shard in plan.shards if shard.split == split]
-        mine = [one for one in written if one.split == split]
+        planned = [shard for shard in plan.shards if shard.split == split]
+        written = [shard for shard in shards if shard.split == split]
         splits[split] = {
-            "recordings": sum(len(shard.recordings) for shard in shards),
-            "seconds": round(sum(one.seconds for one in mine), 3),
-            "frames": sum(one.frames for one in mine),
-            "records": sum(one.records for one in mine),
-            "bytes": sum(shard.n_bytes for shard in shards),
-            "shards": len(shards),
+            "recordings": sum(len(shard.recordings) for shard in planned),
+            "seconds": round(sum(shard.seconds for shard in written), 3),
+            "frames": sum(shard.n_frames for shard in written),
+            "records": sum(shard.n_records for shard in written),
+            "bytes": sum(shard.n_bytes for shard in planned),
+            "shards": len(planned),
         }
     return {
         "format_version": contract.FORMAT_VERSION,
@@ -191,30 +179,34 @@ def dataset_info(
     }
 
 
-def audit(plan: Plan, written: Sequence[Written], output: str) -> None:
-    """Holds what was written against what was planned, before it is called finished.
+def _check_shards(plan: Plan, shards: Sequence[WrittenShard], output: str) -> None:
+    """Compares the shards with the plan.
 
-    A recording's id is a hash of its PCM, so one id in two places is the same audio twice.
+    The id of a recording is a hash of its PCM, so one id in two shards is the same audio twice.
 
     Raises:
-      RuntimeError: a recording stands in two shards or two splits, or not in its own, or a shard is
-        not as long as its records; that is a fault of ours, and the dataset stays without its
-        marker.
+      RuntimeError: A recording is in two shards or in the wrong one, or a shard has the wrong size.
+        This is an error of Nocturne's, and leaves the dataset without its marker.
     """
     planned = {
-        (shard.split, shard.name, placed.recording_id)
+        (shard.split, shard.name, recording.recording_id)
         for shard in plan.shards
-        for placed in shard.recordings
+        for recording in shard.recordings
     }
-    found = [(one.split, one.name, name) for one in written for name in one.recording_ids]
-    places = collections.Counter(name for _, _, name in found)
-    twice = sorted(name for name, count in places.items() if count > 1)
-    if twice:
-        raise RuntimeError(f"leakage: recording {twice[0]} stands in {places[twice[0]]} shards")
-    if planned != set(found):
-        wrong = min(planned.symmetric_difference(found))
+    written = [
+        (shard.split, shard.name, recording_id)
+        for shard in shards
+        for recording_id in shard.recording_ids
+    ]
+    counts = collections.Counter(recording_id for _, _, recording_id in written)
+    repeated = sorted(recording_id for recording_id, count in counts.items() if count > 1)
+    if repeated:
+        raise RuntimeError(f"leakage: recording {repeated[0]} is in {counts[repeated[0]]} shards")
+    misplaced = sorted(planned.symmetric_difference(written))
+    if misplaced:
+        split, name, recording_id = misplaced[0]
         raise RuntimeError(
-            f"leakage: recording {wrong[2]} is not where it was planned: {wrong[:2]}"
+            f"leakage: recording {recording_id} is not where it was planned: {split} {name}"
         )
     for shard in plan.shards:
         path = files.join(output, contract.split_folder(shard.split), shard.name)
@@ -231,27 +223,21 @@ def _read_lines(path: str) -> Iterator[str]:
     yield from files.read_text(path).splitlines()
 
 
-def _reusable(
+def _source_rows(
     previous: str | None, sources: Sequence[Source], audio: AudioConfig, settings: PrepareSettings
-) -> list[dict[str, Any]]:
-    """Returns the lines of the list of sources: each with what an earlier version has of it."""
+) -> Iterator[dict[str, Any]]:
+    """Yields the rows of sources.jsonl: each source, with its records in an earlier version."""
     recordings = read_recordings(previous) if previous else ()
-    rows: dict[str, Any] = {row["key"]: row for row in recordings}
-    lines = []
+    rows = {row["key"]: row for row in recordings}
     for source in sources:
         row, reuse = rows.get(source.staging_key(audio, settings)), None
         if row and previous:
-            split = contract.split_folder(row["split"])
-            reuse = {
-                "shard": files.join(previous, split, row["shard"]),
-                "offset": row["offset"],
-                "recording": {name: row[name] for name in staging.RECORDING_FIELDS},
-            }
-        lines.append({"source": dataclasses.asdict(source), "reuse": reuse})
-    return lines
+            shard = files.join(previous, contract.split_folder(row["split"]), row["shard"])
+            reuse = {"shard": shard, "offset": row["offset"], "recording": row}
+        yield {"source": dataclasses.asdict(source), "reuse": reuse}
 
 
-def start(
+def start_dataset(
     output: str,
     sources: Sequence[Source],
     *,
@@ -261,24 +247,23 @@ def start(
     previous: str | None = None,
     staging_folder: str | None = None,
 ) -> None:
-    """Makes an output ready for the job: checks it, clears a killed attempt's shards.
+    """Prepares an output for the job: checks it, and removes the shards of a killed attempt.
 
-    The configuration is written beside what it will make. The list of sources goes into a file,
-    because a job's graph has no room for a million names.
+    The list of sources goes to a file because a job's graph has no room for a million names.
 
     Args:
-      output: the dataset to be.
-      sources: the input files.
-      audio: the front end.
-      settings: of the job.
-      effective_config: the whole configuration as YAML.
-      previous: an earlier version of the dataset.
-      staging_folder: where results of single files are kept until the dataset is finished; below
-        the output unless given.
+      output: Path of the dataset.
+      sources: Input files.
+      audio: Front end.
+      settings: Settings of the job.
+      effective_config: Whole configuration as YAML, which is stored in the output.
+      previous: Path of an earlier version of the dataset.
+      staging_folder: Path of the folder for results of single files, which is removed once the
+        dataset is finished; a folder in the output by default.
 
     Raises:
-      OutputExistsError: the output holds a finished dataset, or files that are not ours.
-      IncompleteError: the earlier version is not finished.
+      OutputExistsError: The output has a finished dataset, or files of something else.
+      IncompleteError: The earlier version is not finished.
     """
     if previous:
         require_dataset(previous)
@@ -292,14 +277,14 @@ def start(
             raise OutputExistsError(f"{output} is a file; wanted a folder for the dataset.")
         if any(local.iterdir()) and not (local / staging.FOLDER).exists():
             raise OutputExistsError(
-                f"{output} is not empty and was not begun by `nocturne prepare`. Choose a new "
+                f"{output} is not empty, and `nocturne prepare` did not start it. Choose a new "
                 "--output."
             )
     for split in contract.SPLITS:
         files.remove_tree(files.join(output, contract.split_folder(split)))
     files.write_text(
         files.join(staging_folder or files.join(output, staging.FOLDER), _SOURCES),
-        _json_lines(_reusable(previous, sources, audio, settings)),
+        _json_lines(list(_source_rows(previous, sources, audio, settings))),
     )
     files.write_text(files.join(output, contract.EFFECTIVE_CONFIG), effective_config)
 
@@ -307,25 +292,25 @@ def start(
 def check_finished(
     output: str, settings: PrepareSettings, *, staging_folder: str | None = None
 ) -> dict[str, Any]:
-    """Returns the dataset's info after the job, and clears the staging folder.
+    """Returns the dataset's info after the job, and removes the staging folder.
 
     Raises:
-      InputError: no file could be used.
-      TooManyRejectedError: more than settings.max_rejected_share could not.
+      InputError: No file could be used.
+      TooManyRejectedError: The share of rejected files exceeds settings.max_rejected_share.
     """
     folder = staging_folder or files.join(output, staging.FOLDER)
     if files.exists(files.join(output, contract.COMPLETED)):
         files.remove_tree(folder)
         return read_info(output)
     info = files.read_json(files.join(folder, _FAILED))
-    failed, total = info["rejected"], info["sources"]
+    n_rejected, n_sources = info["rejected"], info["sources"]
     table = files.join(output, contract.REJECTED)
     if not any(split["recordings"] for split in info["splits"].values()):
-        raise InputError(f"none of {total} files could be used. Why: {table}")
+        raise InputError(f"none of {n_sources} files could be used; the reasons are in {table}.")
     raise TooManyRejectedError(
-        f"{failed} of {total} files were rejected, more than prepare.max_rejected_share="
-        f"{settings.max_rejected_share:g} allows. Why: {table}. Mend or remove them, or raise the "
-        "share; a rerun decodes only what changed."
+        f"{n_rejected} of {n_sources} files were rejected, more than prepare.max_rejected_share="
+        f"{settings.max_rejected_share:g} allows; the reasons are in {table}. Repair or remove "
+        "these files, or raise the share; a rerun decodes only what changed."
     )
 
 
@@ -339,25 +324,25 @@ def submit(
     previous: str | None = None,
     beam_args: Sequence[str] = ("--runner=FnApiRunner",),
 ) -> Any:
-    """Starts a preparation and does not wait for it: what a template's launcher needs.
+    """Starts a preparation without waiting for it, as the launcher of a Flex Template must.
 
     Args:
-      sources: the input files.
-      output: a new folder, or one that an unfinished run left.
-      audio: the front end.
-      settings: of the job.
-      effective_config: the whole configuration as YAML, written beside the dataset.
-      previous: an earlier version of the dataset: what it placed stays in its split, and what
-        has not changed is copied from it instead of decoded.
-      beam_args: options of the Beam pipeline.
+      sources: Input files.
+      output: Path of a new folder, or of one that an unfinished job left.
+      audio: Front end.
+      settings: Settings of the job.
+      effective_config: Whole configuration as YAML, which is stored in the dataset.
+      previous: Path of an earlier version of the dataset. Its recordings stay in their splits, and
+        records of unchanged files are copied from it.
+      beam_args: Options of the Beam pipeline.
 
     Returns:
       Beam's PipelineResult.
 
     Raises:
-      OutputExistsError: the output holds a finished dataset, or files that are not ours.
+      OutputExistsError: The output has a finished dataset, or files of something else.
     """
-    start(
+    start_dataset(
         output,
         sources,
         audio=audio,
@@ -372,14 +357,14 @@ def submit(
 
 
 def run(*, output: str, settings: PrepareSettings, **job: Any) -> dict[str, Any]:
-    """Submits a preparation, waits, and returns the content of dataset_info.json.
+    """Prepares a dataset and returns its info. After a kill, it continues where it stopped.
 
-    A killed run is taken up where it stopped. The arguments are those of `submit`.
+    The arguments are those of `submit`.
 
     Raises:
-      OutputExistsError: as submit.
-      InputError: no file could be used.
-      TooManyRejectedError: too many files could not.
+      OutputExistsError: The output has a finished dataset, or files of something else.
+      InputError: No file could be used.
+      TooManyRejectedError: The share of rejected files exceeds settings.max_rejected_share.
     """
     submit(output=output, settings=settings, **job).wait_until_finish()
     return check_finished(output, settings)

@@ -1,4 +1,4 @@
-"""Writing a shard: its staged records one after the other, and the rows of its recordings."""
+"""Writing a shard of a dataset: its staged records, and the rows that describe its recordings."""
 
 from __future__ import annotations
 
@@ -10,75 +10,74 @@ from typing import Any
 from audio import contract
 from beam_transforms import staging
 from beam_transforms.examples import read_tfrecord, recording_id, write_tfrecord
-from beam_transforms.plan import Placed, Shard
+from beam_transforms.plan import PlacedRecording, Shard
 from beam_transforms.settings import Staged
 from storage import files
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Written:
-    """A shard as it stands in its file.
+class WrittenShard:
+    """A description of what a shard's file contains.
 
     Attributes:
-      split: where it is.
-      name: of the file.
-      recording_ids: the recordings whose records were found in it, in the file's order.
-      seconds: of audio.
-      frames: of all its records.
-      records: how many.
+      split: Name of its split.
+      name: Name of the file.
+      recording_ids: Ids found in the file's records, in their order, each once.
+      seconds: Duration of its recordings.
+      n_frames: Number of frames in all records.
+      n_records: Number of records.
     """
 
     split: str
     name: str
     recording_ids: tuple[str, ...]
     seconds: float
-    frames: int
-    records: int
+    n_frames: int
+    n_records: int
 
 
-def write_shard(shard: Shard, *, output: str, staging_folder: str) -> Written:
-    """Writes one shard and, into the staging folder, its recordings' rows."""
+def write_shard(shard: Shard, *, output: str, staging_folder: str) -> WrittenShard:
+    """Writes a shard to the dataset, and the rows of its recordings to the staging folder."""
     path = files.join(output, contract.split_folder(shard.split), shard.name)
-    found: dict[str, None] = {}
+    recording_ids: dict[str, None] = {}
     rows = []
     with files.atomic_file(path) as target:
-        for placed in shard.recordings:
-            with files.open_read(staging.records_path(staging_folder, placed.key)) as records:
+        for recording in shard.recordings:
+            with files.open_read(staging.records_path(staging_folder, recording.key)) as records:
                 for record in read_tfrecord(records):
-                    found[recording_id(record)] = None
+                    recording_ids[recording_id(record)] = None
                     write_tfrecord(target, record)
-            rows.append(_row(placed, shard, staging_folder))
+            rows.append(_row(recording, shard, staging_folder))
     text = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
     files.write_text(_rows_path(staging_folder, shard.split, shard.name), text)
-    return Written(
+    return WrittenShard(
         split=shard.split,
         name=shard.name,
-        recording_ids=tuple(found),
+        recording_ids=tuple(recording_ids),
         seconds=sum(row[contract.DURATION_SECONDS] for row in rows),
-        frames=sum(row["n_frames"] for row in rows),
-        records=sum(row["n_records"] for row in rows),
+        n_frames=sum(row["n_frames"] for row in rows),
+        n_records=sum(row["n_records"] for row in rows),
     )
 
 
-def rows_of(written: Sequence[Written], staging_folder: str) -> Iterator[str]:
+def read_lines(shards: Sequence[WrittenShard], staging_folder: str) -> Iterator[str]:
     """Yields the lines of recordings.jsonl, shard by shard."""
-    for one in written:
-        yield from files.read_text(_rows_path(staging_folder, one.split, one.name)).splitlines(
-            keepends=True
-        )
+    for shard in shards:
+        path = _rows_path(staging_folder, shard.split, shard.name)
+        yield from files.read_text(path).splitlines(keepends=True)
 
 
-def _row(placed: Placed, shard: Shard, staging_folder: str) -> dict[str, Any]:
-    outcome = staging.outcome_path(staging_folder, placed.key)
+def _row(recording: PlacedRecording, shard: Shard, staging_folder: str) -> dict[str, Any]:
+    outcome = staging.outcome_path(staging_folder, recording.key)
     staged = Staged.from_json(files.read_text(outcome))
     return {
         **(staged.recording or {}),
         "source_uri": staged.source.uri,
         "source_bytes": staged.source.n_bytes,
-        "key": placed.key,
+        "key": recording.key,
         "split": shard.split,
         "shard": shard.name,
-        "offset": placed.offset,
+        "offset": recording.offset,
     }
 
 

@@ -1,4 +1,4 @@
-"""Finding the input files: paths, globs, folders, gs://."""
+"""The search for input files: paths, globs, folders and gs:// URLs."""
 
 from __future__ import annotations
 
@@ -17,23 +17,28 @@ from storage.dataset_files import read_recordings, read_rejected, require_datase
 
 _NAMES = "wav wave flac ogg oga opus mp3 aif aiff aifc au snd caf w64 rf64 m4a m4b aac"
 EXTENSIONS = frozenset(f".{name}" for name in _NAMES.split())
+# First bytes of audio files.
 _MAGIC = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff", b"riff")
 
 
 def find_sources(inputs: Iterable[str]) -> list[Source]:
     """Returns the input files, each once, sorted by uri.
 
-    A folder gives the files below it that look like audio by name or by content; a glob or a path
-    gives what it names, whatever that is, so that a broken file is reported and not passed over.
+    A folder gives the files below it whose name or content is that of audio. A glob or a path gives
+    every file that it names, so that a broken one is reported and not passed over.
+
+    Args:
+      inputs: Paths of files or folders, globs, or gs:// URLs.
 
     Raises:
-      InputError: an input is missing, or nothing that could be audio was found.
+      InputError: An input does not exist, or nothing that could be audio was found.
     """
-    sources: dict[str, Source] = {}
     inputs = list(inputs)
-    for given in inputs:
-        found = _remote(given) if files.is_remote(given) else _local(given)
-        sources.update((source.uri, source) for source in found)
+    sources = {
+        source.uri: source
+        for path in inputs
+        for source in (_find_remote(path) if files.is_remote(path) else _find_local(path))
+    }
     if not sources:
         raise InputError(
             f"no audio found in {', '.join(inputs) or 'no input'}. Wanted WAV, FLAC, Ogg, Opus, "
@@ -43,41 +48,41 @@ def find_sources(inputs: Iterable[str]) -> list[Source]:
 
 
 def read_list(path: str) -> list[str]:
-    """Returns the inputs that a file lists: one a line, or separated by NUL characters.
+    """Returns the inputs that a file lists: one per line, or separated by NUL characters.
 
     Raises:
-      InputError: the file cannot be read, or lists nothing.
+      InputError: The file cannot be read, or lists nothing.
     """
     try:
         text = files.read_text(path)
     except OSError as error:
         raise InputError(f"list {path}: {error.strerror or error}") from error
-    found = [line for line in text.split("\0" if "\0" in text else "\n") if line.strip()]
-    if not found:
-        raise InputError(f"list {path}: it names no input. Wanted one path a line.")
-    return found
+    inputs = [line for line in text.split("\0" if "\0" in text else "\n") if line.strip()]
+    if not inputs:
+        raise InputError(f"list {path}: it names no input. Wanted one path per line.")
+    return inputs
 
 
-def replay_sources(dataset: str) -> list[Source]:
-    """Returns the files that a finished dataset was made of, those that it rejected among them.
+def find_dataset_sources(dataset: str) -> list[Source]:
+    """Returns the sources of a finished dataset, rejected ones included; vanished ones as well.
 
     Raises:
-      IncompleteError: the dataset is not finished.
+      IncompleteError: The dataset is not finished.
+      InputError: A remote source no longer exists.
     """
     require_dataset(dataset)
-    uris = [row["source_uri"] for row in read_recordings(dataset)]
-    uris += [row["uri"] for row in read_rejected(dataset)]
-    found = {uri: [] if files.is_remote(uri) else [_source(pathlib.Path(uri))] for uri in uris}
-    remote = [source for uri in found if files.is_remote(uri) for source in _remote(uri)]
-    local = [source for sources in found.values() for source in sources]
+    uris = {row["source_uri"] for row in read_recordings(dataset)}
+    uris.update(row["uri"] for row in read_rejected(dataset))
+    local = [_source(pathlib.Path(uri)) for uri in uris if not files.is_remote(uri)]
+    remote = [source for uri in uris if files.is_remote(uri) for source in _find_remote(uri)]
     return sorted([*local, *remote], key=lambda source: source.uri)
 
 
-def _local(given: str) -> Iterator[Source]:
-    # A name may hold glob characters itself: what exists is taken as it stands.
-    names = [given] if os.path.lexists(given) else sorted(glob.glob(given, recursive=True))
+def _find_local(pattern: str) -> Iterator[Source]:
+    # A path may itself contain glob characters, so one that exists is not taken for a pattern.
+    names = [pattern] if os.path.lexists(pattern) else sorted(glob.glob(pattern, recursive=True))
     if not names:
-        raise InputError(f"input not found: {given}. Check the path; quote globs for the shell.")
+        raise InputError(f"input not found: {pattern}. Check the path; quote globs for the shell.")
     for name in names:
         path = pathlib.Path(name)
         if path.is_dir():
@@ -87,18 +92,18 @@ def _local(given: str) -> Iterator[Source]:
 
 
 def _audio_below(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    # os.walk does not follow links to folders, so a loop of links ends.
+    # os.walk does not follow links to folders, so it ends even if they form a loop.
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = pathlib.Path(parent, name)
             if not name.startswith(".") and (
-                path.suffix.lower() in EXTENSIONS or _sounds_like_audio(path)
+                path.suffix.lower() in EXTENSIONS or _starts_like_audio(path)
             ):
                 yield path
 
 
-def _sounds_like_audio(path: pathlib.Path) -> bool:
+def _starts_like_audio(path: pathlib.Path) -> bool:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return False
@@ -106,7 +111,7 @@ def _sounds_like_audio(path: pathlib.Path) -> bool:
             head = file.read(16)
     except OSError:
         return False
-    # An MPEG frame starts with eleven set bits. Of MP4 files only those that say so are audio.
+    # An MPEG frame starts with eleven set bits. An MP4 file may be a video; these brands are audio.
     mpeg = head[:1] == b"\xff" and head[1:2] >= b"\xe0"
     return head.startswith(_MAGIC) or mpeg or head[4:11] in (b"ftypM4A", b"ftypM4B")
 
@@ -115,23 +120,23 @@ def _source(path: pathlib.Path) -> Source:
     uri = os.path.abspath(path)
     try:
         status = path.stat()
-    except OSError:  # a dangling link: its preparation will say so
+    except OSError:  # such as a dangling link, which will be rejected when it is prepared
         return Source(uri=uri, n_bytes=0, version="unreadable")
     return Source(uri=uri, n_bytes=status.st_size, version=str(status.st_mtime_ns))
 
 
-def _remote(given: str) -> Iterator[Source]:
-    patterns = [given] if "*" in given else [given, files.join(given, "**")]
-    found = 0
+def _find_remote(pattern: str) -> Iterator[Source]:
+    patterns = [pattern] if "*" in pattern else [pattern, files.join(pattern, "**")]
+    n_sources = 0
     for result in FileSystems.match(patterns):
         for metadata in result.metadata_list:
-            named = result.pattern == given
-            if named or pathlib.PurePosixPath(metadata.path).suffix.lower() in EXTENSIONS:
-                found += 1
+            suffix = pathlib.PurePosixPath(metadata.path).suffix.lower()
+            if result.pattern == pattern or suffix in EXTENSIONS:
+                n_sources += 1
                 yield Source(
                     uri=metadata.path,
                     n_bytes=metadata.size_in_bytes,
                     version=str(metadata.last_updated_in_seconds),
                 )
-    if not found:
-        raise InputError(f"input not found: {given}. Check the bucket, the path and your access.")
+    if not n_sources:
+        raise InputError(f"input not found: {pattern}. Check the bucket, the path and your access.")

@@ -1,4 +1,4 @@
-"""Which recordings are held out: decided by content, before any window is cut."""
+"""Assignment of recordings to the train and eval splits, before any window is cut."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ def assign_splits(
 ) -> dict[str, str]:
     """Returns the split of each recording.
 
-    The recordings are ranked by a hash of their content's id; the eval split takes the first of
-    that order until it holds its share; other folds take others, for cross-validation. What an
-    earlier version of the dataset has placed stays where it is. Two recordings or more leave no
-    split empty; a single one goes to train.
+    The recordings are sorted by a hash of their ids, which are hashes of their content. The eval
+    split takes its share from the start of that order, or for other folds from further on, for
+    cross-validation. Recordings of an earlier version of the dataset stay in their split. A single
+    recording goes to train; with two or more, no split is empty unless eval_share is 0.
 
     Args:
-      recording_ids: the recordings of this version of the dataset.
-      eval_share: share of the recordings for the eval split; 0 holds nothing out.
-      fold: which share of that order it takes: 0 the first, 1 the next, and round again.
-      previous: the assignment of an earlier version.
+      recording_ids: Ids of the recordings of this version of the dataset.
+      eval_share: Share of the recordings for the eval split; 0 for an empty one.
+      fold: Number of shares to skip in the order before the eval split begins; after the end, the
+        order continues at its start.
+      previous: Splits of an earlier version of the dataset, by recording id.
     """
     ids = sorted(set(recording_ids), key=_rank)
     previous = previous or {}
     splits = {name: previous[name] for name in ids if name in previous}
-    wanted = round(eval_share * len(ids))
+    n_eval = round(eval_share * len(ids))
     if eval_share > 0 and len(ids) >= 2:
-        wanted = min(max(wanted, 1), len(ids) - 1)
-    first = fold * wanted % max(len(ids), 1)
-    missing = wanted - sum(split == contract.EVAL for split in splits.values())
+        n_eval = min(max(n_eval, 1), len(ids) - 1)
+    first = fold * n_eval % max(len(ids), 1)
+    missing = n_eval - sum(split == contract.EVAL for split in splits.values())
     for name in ids[first:] + ids[:first]:
         if name not in splits:
             splits[name] = contract.EVAL if missing > 0 else contract.TRAIN
@@ -44,5 +45,5 @@ def assign_splits(
 
 
 def _rank(recording_id: str) -> str:
-    # Hashed again, so that the order of shards and the choice of split are independent.
+    # The ids order the recordings in shards. A second hash makes the splits independent of that.
     return hashlib.sha256(f"split {recording_id}".encode()).hexdigest()

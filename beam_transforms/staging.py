@@ -1,8 +1,8 @@
-"""One source file -> its staged records on disk, or the reason why not.
+"""Preparing one source: its records go to a staged file, or the reason why it has none.
 
-Each source's result is a file of its own, named after what went in, with a small JSON beside it
-that is written last. A second attempt (a retried bundle, a rerun after a kill) finds it and does
-not decode again.
+The staged files are named after everything that the result depends on. The JSON file is written
+last. A second attempt, such as a bundle that Beam repeats or a rerun after a kill, finds it and
+does not decode the source again.
 """
 
 from __future__ import annotations
@@ -17,33 +17,22 @@ from typing import BinaryIO
 from audio import contract
 from audio.config import AudioConfig
 from audio.errors import AudioError
-from beam_transforms.card import summaries
-from beam_transforms.examples import to_records, write_tfrecord
+from beam_transforms.card import summarize_chunks
+from beam_transforms.examples import serialize_recording, write_tfrecord
 from beam_transforms.extract import extract_recording
 from beam_transforms.settings import PrepareSettings, Reuse, Source, Staged
 from storage import files
 
 FOLDER = ".staging"
-# What a recording's row has before it is planned.
-RECORDING_FIELDS = (
-    "recording_id",
-    "sample_rate",
-    "n_channels",
-    "n_frames",
-    "n_records",
-    "n_bytes",
-    "stretches",
-    *contract.RECORDING_FIGURES,
-)
 
 
 def records_path(staging: str, key: str) -> str:
-    """Where the records of one source are staged."""
+    """Returns the path of the records of one source."""
     return files.join(staging, f"{key}.tfrecord")
 
 
 def outcome_path(staging: str, key: str) -> str:
-    """Where it stands what became of one source; written last."""
+    """Returns the path of the outcome of one source, which is written after the records."""
     return files.join(staging, f"{key}.json")
 
 
@@ -55,57 +44,56 @@ def stage_recording(
     settings: PrepareSettings,
     reuse: Reuse | None = None,
 ) -> Staged:
-    """Prepares one source file, unless that was done before.
+    """Prepares one source, unless an earlier attempt did.
 
     Args:
-      source: the file.
-      staging: the folder for results.
-      audio: the front end.
-      settings: of the job.
-      reuse: an earlier version's records of this very file; they are copied, nothing is decoded.
+      source: The file.
+      staging: Path of the folder for staged files.
+      audio: Front end.
+      settings: Settings of the job.
+      reuse: Records of the same file in an earlier version of the dataset, which are copied
+        instead of decoding the file.
 
     Returns:
-      What became of it; a file that cannot be used is an outcome, not an exception.
+      The outcome, which for a file that cannot be used is its rejection.
     """
     key = source.staging_key(audio, settings)
     outcome = outcome_path(staging, key)
     if files.exists(outcome):
         return Staged.from_json(files.read_text(outcome))
+    path = records_path(staging, key)
     if reuse:
-        _copy_records(reuse, records_path(staging, key))
+        _copy_records(reuse, path)
         staged = Staged(source=source, key=key, recording=reuse.recording)
-        files.write_text(outcome, staged.to_json())
-        return staged
-    try:
-        with _open_source(source) as file:
-            recording = _stage_records(
-                file, source, records_path(staging, key), audio=audio, settings=settings
-            )
-        staged = Staged(source=source, key=key, recording=recording)
-    except (AudioError, OSError) as error:
-        staged = Staged(source=source, key=key, rejection=_rejection(source, error))
+    else:
+        try:
+            with _open_source(source) as file:
+                recording = _write_records(file, source, path, audio=audio, settings=settings)
+            staged = Staged(source=source, key=key, recording=recording)
+        except (AudioError, OSError) as error:
+            staged = Staged(source=source, key=key, rejection=_rejected_row(source, error))
     files.write_text(outcome, staged.to_json())
     return staged
 
 
-def _stage_records(
+def _write_records(
     file: BinaryIO, source: Source, path: str, *, audio: AudioConfig, settings: PrepareSettings
 ) -> dict[str, object]:
-    extracted = extract_recording(file, audio=audio, settings=settings)
+    recording = extract_recording(file, audio=audio, settings=settings)
     n_records = n_bytes = 0
     with files.atomic_file(path) as target:
-        for record in to_records(extracted, source_uri=source.uri, audio=audio):
+        for record in serialize_recording(recording, source_uri=source.uri, audio=audio):
             n_bytes += write_tfrecord(target, record)
             n_records += 1
     return {
-        "recording_id": extracted.recording_id,
-        "sample_rate": extracted.sample_rate,
-        "n_channels": extracted.n_channels,
-        "n_frames": extracted.n_frames,
+        "recording_id": recording.recording_id,
+        "sample_rate": recording.sample_rate,
+        "n_channels": recording.n_channels,
+        "n_frames": recording.n_frames,
         "n_records": n_records,
         "n_bytes": n_bytes,
-        "stretches": summaries(extracted),
-        **{name: extracted.figures.get(name) for name in contract.RECORDING_FIGURES},
+        "stretches": summarize_chunks(recording),
+        **{name: recording.figures.get(name) for name in contract.RECORDING_FIGURES},
     }
 
 
@@ -120,10 +108,10 @@ def _open_source(source: Source) -> Iterator[BinaryIO]:
     """Opens a regular file, or a copy of a remote object.
 
     Raises:
-      AudioError: it is no regular file, or empty.
-      OSError: it cannot be opened.
+      AudioError: It is not a regular file, or is empty.
+      OSError: It cannot be opened.
     """
-    # Opening a FIFO would wait for a writer for ever.
+    # Opening a FIFO would wait for a writer without end.
     local = not files.is_remote(source.uri)
     if local and not stat.S_ISREG(pathlib.Path(source.uri).stat().st_mode):
         raise AudioError("not a regular file", remedy="Remove it from the input.")
@@ -134,7 +122,7 @@ def _open_source(source: Source) -> Iterator[BinaryIO]:
         yield file
 
 
-def _rejection(source: Source, error: Exception) -> dict[str, object]:
+def _rejected_row(source: Source, error: Exception) -> dict[str, object]:
     message = error.strerror or str(error) if isinstance(error, OSError) else str(error)
     return {
         "uri": source.uri,
@@ -143,7 +131,7 @@ def _rejection(source: Source, error: Exception) -> dict[str, object]:
         "message": message,
         "bytes": source.n_bytes,
         "sha256": _sha256(source),
-        "remedy": getattr(error, "remedy", "") or "Check that it exists and may be read.",
+        "remedy": getattr(error, "remedy", "") or "Check that it exists and can be read.",
     }
 
 

@@ -1,4 +1,4 @@
-"""BatchGenerator: a blessed model -> clips in a folder, as a TFX component. Wiring only."""
+"""BatchGenerator, the TFX component that generates clips with a blessed model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from generator.executor import BatchGeneratorExecutor
 
 
 class GeneratedClips(artifact.Artifact):
-    """A run's manifest; the clips themselves are where `output` of the manifest says."""
+    """The manifest of a generation run, whose property `output` is the folder of the clips."""
 
     TYPE_NAME = "nocturne.GeneratedClips"
     PROPERTIES = {
@@ -21,7 +21,7 @@ class GeneratedClips(artifact.Artifact):
 
 
 class BatchGeneratorSpec(types.ComponentSpec):
-    """Parameters, input and output of BatchGenerator."""
+    """Types of the parameters, the input and the output of BatchGenerator."""
 
     PARAMETERS = {
         "generate": component_spec.ExecutionParameter(type=str),
@@ -35,12 +35,12 @@ class BatchGeneratorSpec(types.ComponentSpec):
 
 
 class BatchGenerator(base_beam_component.BaseBeamComponent):
-    """Rolls a model out into clips."""
+    """Generates clips with a model."""
 
     SPEC_CLASS = BatchGeneratorSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(BatchGeneratorExecutor)
 
     def __init__(self, *, model: types.BaseChannel, **parameters: str) -> None:
-        """Takes a model channel and the parameters of BatchGeneratorSpec."""
+        """Creates the component with a channel of models and the parameters of its spec."""
         clips = types.Channel(type=GeneratedClips)
         super().__init__(spec=BatchGeneratorSpec(model=model, clips=clips, **parameters))

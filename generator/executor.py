@@ -1,4 +1,4 @@
-"""What BatchGenerator does when TFX runs it. Wiring only."""
+"""The executor of BatchGenerator."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from storage.outputs import open_output
 
 
 class BatchGeneratorExecutor(base_beam_executor.BaseBeamExecutor):
-    """Makes the clips and leaves their manifest in the artifact's folder."""
+    """Generates clips, and writes their manifest to the folder of the artifact."""
 
     def Do(
         self,
@@ -25,7 +25,7 @@ class BatchGeneratorExecutor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Runs the Beam job; TFX calls it."""
+        """Runs the Beam job, unless an earlier attempt finished it."""
         model = artifact_utils.get_single_instance(input_dict["model"])
         clips = artifact_utils.get_single_instance(output_dict["clips"])
         output = exec_properties["output"]
@@ -34,8 +34,8 @@ class BatchGeneratorExecutor(base_beam_executor.BaseBeamExecutor):
             "output": output,
             "settings": GenerateSettings(**json.loads(exec_properties["generate"])),
         }
-        # An attempt may have been killed after its last clip, before ML Metadata knew.
-        manifest = generate.finished_run(**run) or generate.run(
+        # A killed attempt may have made all clips, but not told ML Metadata.
+        manifest = generate.read_finished_run(**run) or generate.run(
             **run,
             lineage={
                 "metadata": exec_properties["metadata"],

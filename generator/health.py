@@ -1,4 +1,4 @@
-"""Whether a clip is worth hearing, by stated limits."""
+"""Checks of a clip for faults, such as silence or a mechanical loop."""
 
 from __future__ import annotations
 
@@ -11,44 +11,47 @@ import numpy.typing as npt
 from audio.config import AudioConfig
 from audio.quality import SILENCE_DB, figures, repetition
 
-# Below this much movement from frame to frame a clip stands still; music has about 0.2.
+# A clip whose mean rise from frame to frame is below this stands still, nats; music has about 0.2.
 FROZEN_FLUX = 0.02
-# No recording within ±1 is so loud; a rollout that is has left music behind.
+# No recording with samples in [-1, 1] has a frame above this level, dB re. full scale.
 DIVERGED_DB = 12.0
-# Share of its variance that a clip's own frames some lag before explain. Real clips of game music
-# reach 0.9; a mechanical loop has 1. Looked at in the last LOOP_SECONDS.
-LOOPING, LOOP_SECONDS = 0.95, 20.0
-# Below this a clip is too quiet to be published, however it was amplified, LUFS.
+# Share of a clip's variance that its own frames a lag before explain, above which it loops. A
+# mechanical loop has 1, and real clips of game music reach 0.9.
+LOOPING = 0.95
+# Length of the end of a clip that is searched for a loop, seconds.
+LOOP_SECONDS = 20.0
+# A clip that is quieter after amplification is not published, LUFS.
 QUIET_LUFS = -50.0
-# So much quieter than asked is a clip of few loud peaks.
+# A clip that stays this far below the wanted loudness has only a few loud peaks, dB.
 PEAKY_DB = 15.0
 
 
-def examine(log_mel: npt.NDArray[np.float32], config: AudioConfig) -> dict[str, Any]:
-    """Returns a clip's figures and what is wrong with it, by the frames it is made from.
+def check_frames(log_mel: npt.NDArray[np.float32], config: AudioConfig) -> dict[str, Any]:
+    """Returns the figures and faults of a clip's frames.
 
     Args:
-      log_mel: natural log [n_frames, n_mels].
-      config: the front end of the frames.
+      log_mel: Natural-log mel [n_frames, n_mels].
+      config: Front end of the frames.
 
     Returns:
-      level_db, flux and silence_share of the clip, and `faults`: names of what is wrong, from
-      `not_finite`, `silent` (its loudest frame is below -60 dB re. full scale), `diverged` (its
-      loudest frame is above +12 dB), `frozen` (the second half hardly moves) and `looping` (it
-      repeats itself mechanically).
+      level_db, flux, silence_share and `faults`, a list of these names: `not_finite`, `silent` (the
+      loudest frame is below -60 dB re. full scale), `diverged` (the loudest frame is above +12 dB),
+      `frozen` (the second half hardly changes) and `looping` (the clip repeats itself
+      mechanically). If the frames are not finite, there are only the faults.
     """
     if not np.isfinite(log_mel).all():
         return {"faults": ["not_finite"]}
     whole = figures(log_mel, config)
-    late = figures(log_mel[len(log_mel) // 2 :], config)
+    second_half = figures(log_mel[len(log_mel) // 2 :], config)
+    end = log_mel[-config.frames_for(LOOP_SECONDS) :]
     faults = []
     if whole.peak_db < SILENCE_DB:
         faults.append("silent")
     if whole.peak_db > DIVERGED_DB:
         faults.append("diverged")
-    if late.flux < FROZEN_FLUX:
+    if second_half.flux < FROZEN_FLUX:
         faults.append("frozen")
-    elif not faults and float(repetition(_last(log_mel, config)[None], config)[0]) > LOOPING:
+    elif not faults and float(repetition(end[None], config)[0]) > LOOPING:
         faults.append("looping")
     return {
         "level_db": round(whole.level_db, 2),
@@ -58,31 +61,28 @@ def examine(log_mel: npt.NDArray[np.float32], config: AudioConfig) -> dict[str, 
     }
 
 
-def _last(log_mel: npt.NDArray[np.float32], config: AudioConfig) -> npt.NDArray[np.float32]:
-    return log_mel[-config.frames_for(LOOP_SECONDS) :]
-
-
-def joined(healths: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Returns a clip's health by its sections': all their faults, the mean of their figures."""
-    faults = list(dict.fromkeys(fault for health in healths for fault in health["faults"]))
-    names = [name for name in healths[0] if all(name in health for health in healths)]
-    figures = {
-        name: round(float(np.mean([health[name] for health in healths])), 4)
-        for name in names
-        if name != "faults"
-    }
-    return {**figures, "faults": faults}
-
-
-def examine_sound(loudness: float | None, wanted_lufs: float | None) -> list[str]:
-    """Returns what is wrong with a clip by its sound: `quiet` or nothing.
+def combine_sections(sections: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the faults of all sections of a clip, and the means of the figures all of them have.
 
     Args:
-      loudness: integrated, LUFS, as it would be published; None where it has none.
-      wanted_lufs: what it was to be brought to; None where nothing was asked.
+      sections: Results of check_frames.
+    """
+    faults = dict.fromkeys(fault for section in sections for fault in section["faults"])
+    figures = {
+        name: round(float(np.mean([section[name] for section in sections])), 4)
+        for name in sections[0]
+        if name != "faults" and all(name in section for section in sections)
+    }
+    return {**figures, "faults": list(faults)}
+
+
+def check_loudness(loudness: float | None, target_lufs: float | None) -> list[str]:
+    """Returns the faults of a clip's loudness: `quiet` or none.
+
+    Args:
+      loudness: Integrated loudness of the clip as it would be published, LUFS; None for silence.
+      target_lufs: Loudness that the clip was amplified to; None if it was not.
     """
     if loudness is None or loudness < QUIET_LUFS:
         return ["quiet"]
-    if wanted_lufs is not None and wanted_lufs - loudness > PEAKY_DB:
-        return ["quiet"]
-    return []
+    return ["quiet"] if target_lufs is not None and target_lufs - loudness > PEAKY_DB else []

@@ -1,10 +1,9 @@
-"""A trained model, loaded and rolled out; nothing of the trainer's code is needed."""
+"""Loading a trained model and rolling it out, without any of the trainer's code."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -18,12 +17,13 @@ from google.protobuf import message
 from audio import contract
 from audio.config import AudioConfig
 from audio.errors import ConfigMismatchError, IncompleteError
+from storage import files
 
-# A rollout always runs with this many rows, empty ones among them: a matrix product's last bit
-# depends on its shape, and a clip must not depend on its neighbours.
+# Rows of every rollout, of which some may be repetitions: the last bit of a matrix product depends
+# on its shape, and a clip must not depend on the others in its batch.
 BATCH_CLIPS = 8
 _GRAPH = "saved_model.pb"
-# Of the rollout signature, see trainer/export/saved_model.py.
+# Names of the inputs of the rollout signature (trainer/export/saved_model.py).
 _INPUTS = {"primer", "anchor", "n_frames", "temperature", "spread", "noise_floor", "seeds"}
 
 
@@ -32,12 +32,12 @@ class Model:
     """A loaded model.
 
     Attributes:
-      path: the SavedModel's folder.
-      info: the content of model_info.json.
-      audio: the front end that its frames are of.
-      primers: natural-log mel, float32 [n_primers, n_frames, n_mels].
-      primer_sources: where each primer is from, as JSON.
-      signatures: of the SavedModel.
+      path: Folder of the SavedModel.
+      info: Content of model_info.json.
+      audio: Front end of its frames.
+      primers: Natural-log mel, float32 [n_primers, n_frames, n_mels].
+      primer_sources: Source of each primer, as JSON.
+      signatures: Signatures of the SavedModel.
     """
 
     path: str
@@ -51,32 +51,34 @@ class Model:
 def load_model(path: str) -> Model:
     """Loads a model that the trainer exported.
 
-    Nothing of it is Python code or a pickle: TensorFlow's operations, JSON and plain arrays.
+    A model consists of TensorFlow's operations, JSON and plain arrays. It has neither Python code
+    nor pickles, so that loading it executes nothing else.
 
     Raises:
-      IncompleteError: a part of it is missing or damaged.
-      ConfigMismatchError: it is no model of ours, or one of another version.
+      IncompleteError: A part of the model is missing or damaged.
+      ConfigMismatchError: The model is not Nocturne's, or is of another version.
     """
     path = path.rstrip("/")
     for name in (_GRAPH, contract.MODEL_INFO, contract.PRIMERS):
-        if not tf.io.gfile.exists(f"{path}/{name}"):
+        if not files.exists(f"{path}/{name}"):
             raise IncompleteError(
                 f"{path} is not a finished model: {name} is missing. Give the folder that "
                 "`nocturne train --model` wrote."
             )
-    with _whole(path, contract.MODEL_INFO):
-        info = json.loads(_read(path, contract.MODEL_INFO))
+    with _explain_damage(path, contract.MODEL_INFO):
+        info = files.read_json(f"{path}/{contract.MODEL_INFO}")
         audio = AudioConfig.from_json(json.dumps(info["audio"]))
         model_id = info["model_id"]
     if info["fingerprint"] != audio.fingerprint:
         raise ConfigMismatchError(
-            f"{path}: its {contract.MODEL_INFO} says front end {info['fingerprint']}, and "
-            f"describes {audio.fingerprint}. It was altered, or is of another version. Train anew."
+            f"{path}: its {contract.MODEL_INFO} names front end {info['fingerprint']}, but "
+            f"describes {audio.fingerprint}. It was changed, or is of another version. Train again."
         )
-    with _whole(path, contract.PRIMERS):
-        primers = np.load(io.BytesIO(_read(path, contract.PRIMERS)), allow_pickle=False)
+    with _explain_damage(path, contract.PRIMERS):
+        with files.open_local(f"{path}/{contract.PRIMERS}") as file:
+            primers = dict(np.load(file, allow_pickle=False))
         log_mel, sources = primers["log_mel"].astype(np.float32), primers["source"]
-    with _whole(path, "saved_model.pb or variables/"):
+    with _explain_damage(path, "saved_model.pb or variables/"):
         signatures = tf.saved_model.load(path).signatures
     _check_signatures(path, model_id, signatures)
     return Model(
@@ -89,36 +91,30 @@ def load_model(path: str) -> Model:
     )
 
 
-def _read(path: str, name: str) -> bytes:
-    with tf.io.gfile.GFile(f"{path}/{name}", "rb") as file:
-        content: bytes = file.read()
-    return content
-
-
 @contextlib.contextmanager
-def _whole(path: str, part: str) -> Iterator[None]:
-    """Says plainly that a part of a model cannot be read, whatever a library calls it."""
+def _explain_damage(path: str, part: str) -> Iterator[None]:
+    """Turns any library's error while it reads a part of a model into one of ours."""
     try:
         yield
     except (
         *(OSError, ValueError, TypeError, LookupError, EOFError, zipfile.BadZipFile),
         *(tf.errors.OpError, message.DecodeError),
     ) as error:
-        said = (str(error).strip().splitlines() or [""])[0][:200]
+        reason = (str(error).strip().splitlines() or [""])[0][:200]
         raise IncompleteError(
-            f"{path}: {part} is damaged ({type(error).__name__}: {said}). Copy the model again "
-            "from where it is whole, or train anew."
+            f"{path}: {part} is damaged ({type(error).__name__}: {reason}). Copy the model again "
+            "from an intact one, or train again."
         ) from error
 
 
 def _check_signatures(path: str, model_id: str, signatures: Any) -> None:
-    found = signatures.get(contract.ROLLOUT)
-    inputs = set(found.structured_input_signature[1]) if found else set()
+    rollout = signatures.get(contract.ROLLOUT)
+    inputs = set(rollout.structured_input_signature[1]) if rollout else set()
     if inputs != _INPUTS:
         raise ConfigMismatchError(
-            f"{path}: wanted a rollout of {', '.join(sorted(_INPUTS))}; model {model_id} has "
-            f"{', '.join(sorted(inputs)) or 'none'}. It is not ours, or of another version: train "
-            "anew, or use the version that exported it."
+            f"{path}: wanted a rollout with inputs {', '.join(sorted(_INPUTS))}; model {model_id} "
+            f"has {', '.join(sorted(inputs)) or 'none'}. It is not Nocturne's, or is of another "
+            "version: train again, or use the version that exported it."
         )
 
 
@@ -131,14 +127,14 @@ def roll_out(
     temperature: float | None,
     anchors: npt.NDArray[np.float32] | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Runs the model freely after primers, in batches of BATCH_CLIPS.
+    """Lets the model continue primers with its own output, in batches of BATCH_CLIPS.
 
     Args:
-      model: a loaded model.
-      primers: natural-log mel [n_clips, n, n_mels].
-      seeds: one a clip; with its primer it decides the clip.
-      n_frames: frames to make.
-      temperature: see GenerateSettings; None for the model's own.
+      model: Loaded model.
+      primers: Natural-log mel [n_clips, n, n_mels].
+      seeds: Seed of each clip. Seed, primer and anchor determine the clip.
+      n_frames: Number of frames to generate.
+      temperature: Sampling temperature (see GenerateSettings); None for the model's own.
       anchors: natural-log mel [n_clips, m, n_mels], whose style is kept; the primers unless given.
 
     Returns:
@@ -152,11 +148,11 @@ def roll_out(
         "spread": temperature,
         "noise_floor": 0.0,
     }
-    made = []
+    batches = []
     for start in range(0, len(seeds), BATCH_CLIPS):
         count = len(seeds[start : start + BATCH_CLIPS])
         rows = np.resize(np.arange(start, start + count), BATCH_CLIPS)
-        made.append(
+        batches.append(
             model.signatures[contract.ROLLOUT](
                 primer=tf.constant(primers[rows]),
                 anchor=tf.constant(anchors[rows]),
@@ -165,4 +161,4 @@ def roll_out(
                 seeds=tf.constant(np.asarray(seeds, np.int64)[rows]),
             )[contract.LOG_MEL].numpy()[:count]
         )
-    return np.concatenate(made)
+    return np.concatenate(batches)

@@ -1,4 +1,4 @@
-"""What a run's manifest.json holds; docs/manifest.schema.json is made from it."""
+"""Schema of a generation run's manifest.json, published as docs/manifest.schema.json."""
 
 from __future__ import annotations
 
@@ -15,30 +15,36 @@ class Attempt(_Strict):
     """One attempt at a clip."""
 
     seed: int
-    faults: list[str] = pydantic.Field(description="What was wrong with it; empty for a good one.")
+    faults: list[str] = pydantic.Field(description="What the checks found; empty for a good clip.")
 
 
 class Health(_Strict):
     """Figures of the frames that a clip was made from."""
 
     faults: list[str]
-    level_db: float | None = pydantic.Field(default=None, description="Mean level, dB.")
-    flux: float | None = pydantic.Field(default=None, description="Mean rise from frame to frame.")
-    silence_share: float | None = pydantic.Field(default=None, description="Of its frames, 0 to 1.")
+    level_db: float | None = pydantic.Field(
+        default=None, description="Mean level, dB re. full scale."
+    )
+    flux: float | None = pydantic.Field(
+        default=None, description="Mean rise of log-mel from frame to frame, nats."
+    )
+    silence_share: float | None = pydantic.Field(
+        default=None, description="Share of silent frames, 0 to 1."
+    )
 
 
-class LeftOut(_Strict):
-    """A clip that has faults in every attempt, and so no file."""
+class OmittedClip(_Strict):
+    """A clip that had faults in every attempt, and so has no file."""
 
     index: int
-    seed: int = pydantic.Field(description="Of the last attempt.")
-    primer: dict[str, Any] = pydantic.Field(description="Recording and frame, or file.")
+    seed: int = pydantic.Field(description="Seed of the last attempt.")
+    primer: dict[str, Any] = pydantic.Field(description="Recording and its first frame, or file.")
     health: Health
     attempts: list[Attempt]
 
 
 class Picture(_Strict):
-    """A spectrogram of a clip, published beside it."""
+    """A spectrogram of a clip, published together with it."""
 
     file: str
     bytes: int
@@ -46,7 +52,7 @@ class Picture(_Strict):
     crc32c: int = pydantic.Field(ge=0, lt=2**32)
 
 
-class Clip(LeftOut):
+class Clip(OmittedClip):
     """A published clip."""
 
     file: str
@@ -55,30 +61,34 @@ class Clip(LeftOut):
     crc32c: int = pydantic.Field(ge=0, lt=2**32)
     duration_seconds: float
     sample_rate: int
-    loudness_lufs: float | None = pydantic.Field(description="Integrated, ITU-R BS.1770.")
+    loudness_lufs: float | None = pydantic.Field(
+        description="Integrated loudness by ITU-R BS.1770."
+    )
     true_peak_db: float
-    gain_db: float = pydantic.Field(description="How much louder it was made than the vocoder did.")
+    gain_db: float = pydantic.Field(description="Gain applied to the vocoder's sound.")
     picture: Picture | None = None
 
 
-class ModelOf(_Strict):
+class Model(_Strict):
     """The model that made the clips."""
 
     path: str
     model_id: str = pydantic.Field(description="Hash of the weights and the front end.")
-    fingerprint: str = pydantic.Field(description="Of the front end.")
+    fingerprint: str = pydantic.Field(description="Fingerprint of the front end.")
     dataset: dict[str, Any]
-    train: dict[str, Any] = pydantic.Field(description="Settings of its training.")
+    train: dict[str, Any] = pydantic.Field(description="Settings of its training run.")
 
 
 class Manifest(_Strict):
-    """A finished run."""
+    """A finished generation run."""
 
     format_version: int
     run_key: str = pydantic.Field(description="Hash of the model and all settings of generation.")
-    model: ModelOf
-    audio: dict[str, Any] = pydantic.Field(description="The front end.")
-    generate: dict[str, Any] = pydantic.Field(description="Settings of the run.")
-    lineage: dict[str, Any] = pydantic.Field(description="Where ML Metadata is, for a pipeline.")
+    model: Model
+    audio: dict[str, Any] = pydantic.Field(description="Front end.")
+    generate: dict[str, Any] = pydantic.Field(description="Settings of the generation run.")
+    lineage: dict[str, Any] = pydantic.Field(
+        description="Location of ML Metadata, if a pipeline made the clips."
+    )
     clips: list[Clip]
-    unhealthy: list[LeftOut]
+    unhealthy: list[OmittedClip]

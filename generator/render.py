@@ -1,11 +1,10 @@
-"""One clip, from its frames to a file and an entry of the manifest; of any length."""
+"""From the frames of a clip, of any length, to its files and its entry in the manifest."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import io
-import itertools
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
@@ -21,41 +20,42 @@ from audio.finish import Leveller, shaped
 from audio.picture import spectrogram_png
 from audio.vocoder import StreamingVocoder, Vocoder, find_vocoder
 from generator import requests
-from generator.health import examine, examine_sound, joined
+from generator.health import check_frames, check_loudness, combine_sections
 from generator.inference import Model
 from generator.requests import ClipRequest, GenerateSettings
 
 Float32 = npt.NDArray[np.float32]
 
-# What is larger goes to a temporary file.
-_IN_MEMORY = 64 << 20
-_BLOCK_SAMPLES = 1 << 20
+# A temporary file is kept in memory up to this size, bytes.
+_MAX_IN_MEMORY = 64 << 20
+# Number of samples, or of bytes of a finished file, that are read at a time.
+_BLOCK = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Made:
+class RenderedClip:
     """One attempt at a clip.
 
     Attributes:
-      files: what is to be published, by name; none of a clip with faults.
-      entry: of the manifest.
+      files: Files to publish, by name; none if the frames have faults.
+      entry: Entry for the manifest.
     """
 
     files: dict[str, BinaryIO]
     entry: dict[str, Any]
 
     def close(self) -> None:
-        """Lets go of the files."""
+        """Closes the files."""
         for file in self.files.values():
             file.close()
 
 
-def vocoder_for(settings: GenerateSettings, audio: AudioConfig) -> Vocoder:
+def choose_vocoder(settings: GenerateSettings, audio: AudioConfig) -> Vocoder:
     """Returns the vocoder of a run.
 
     Raises:
-      UsageError: there is none of that name, or it cannot make clips that long.
-      ConfigMismatchError: it was made for another front end.
+      UsageError: There is no vocoder of that name, or it cannot make clips that long.
+      ConfigMismatchError: The vocoder was made for another front end.
     """
     vocoder = find_vocoder(settings.vocoder, audio)
     longest = requests.SECTION_SECONDS
@@ -73,28 +73,28 @@ def render(
     primer: dict[str, Any],
     model: Model,
     settings: GenerateSettings,
-) -> Made:
-    """Makes the files of a clip.
+) -> RenderedClip:
+    """Turns the frames of a clip into sound and, if it is asked for, a spectrogram.
 
     Args:
-      request: the clip.
-      sections: its frames, natural-log mel [n_frames, n_mels] each.
-      primer: what it was started with.
-      model: that made them.
-      settings: of the run.
+      request: The clip.
+      sections: Frames of its sections, natural-log mel [n_frames, n_mels] each.
+      primer: Source of its primer, for the manifest.
+      model: Model that made the frames.
+      settings: Settings of the generation run.
     """
     audio = model.audio
     entry = {"index": request.index, "seed": request.seed, "primer": primer}
-    health = joined([examine(section, audio) for section in sections])
+    health = combine_sections([check_frames(section, audio) for section in sections])
     if health["faults"]:
-        return Made(files={}, entry={**entry, "health": health})
+        return RenderedClip(files={}, entry={**entry, "health": health})
     rate = encode.sample_rate_for(settings.format, settings.sample_rate or audio.sample_rate)
     leveller = Leveller(rate)
-    with _store() as raw:
+    with _temporary_file() as raw:
         n_samples = 0
         for piece in shaped(
-            _first(
-                _vocoded(request.seed, sections, audio, settings),
+            _take_samples(
+                _vocode(request.seed, sections, audio, settings),
                 round(settings.seconds * audio.sample_rate),
             ),
             sample_rate=audio.sample_rate,
@@ -107,10 +107,10 @@ def render(
         levels = leveller.levels(
             loudness_lufs=settings.loudness_lufs, true_peak_db=requests.TRUE_PEAK_DB
         )
-        health["faults"] = examine_sound(levels.loudness_lufs, settings.loudness_lufs)
-        content = _store()
+        health["faults"] = check_loudness(levels.loudness_lufs, settings.loudness_lufs)
+        content = _temporary_file()
         encode.encode(
-            (piece * levels.gain for piece in _read(raw)),
+            (piece * levels.gain for piece in _read_samples(raw)),
             content,
             sample_rate=rate,
             name=settings.format,
@@ -120,7 +120,7 @@ def render(
     files: dict[str, BinaryIO] = {name: content}
     entry |= {
         "file": name,
-        **_sums(content),
+        **_checksums(content),
         "duration_seconds": n_samples / rate,
         "sample_rate": rate,
         "health": health,
@@ -131,14 +131,14 @@ def render(
     if settings.pictures:
         picture = f"{request.name}.png"
         files[picture] = io.BytesIO(spectrogram_png(sections, audio))
-        entry["picture"] = {"file": picture, **_sums(files[picture])}
-    return Made(files=files, entry=entry)
+        entry["picture"] = {"file": picture, **_checksums(files[picture])}
+    return RenderedClip(files=files, entry=entry)
 
 
-def _vocoded(
+def _vocode(
     seed: int, sections: Sequence[Float32], audio: AudioConfig, settings: GenerateSettings
 ) -> Iterator[Float32]:
-    vocoder = vocoder_for(settings, audio)
+    vocoder = choose_vocoder(settings, audio)
     rng, iterations = np.random.default_rng(seed), settings.iterations
     if isinstance(vocoder, StreamingVocoder):
         yield from vocoder.pieces(sections, audio, rng=rng, iterations=iterations)
@@ -147,8 +147,8 @@ def _vocoded(
         yield vocoder(frames, audio, rng=rng, iterations=iterations)
 
 
-def _first(pieces: Iterable[Float32], n_samples: int) -> Iterator[Float32]:
-    """Yields the first n_samples of pieces."""
+def _take_samples(pieces: Iterable[Float32], n_samples: int) -> Iterator[Float32]:
+    """Yields pieces of sound, up to n_samples in all."""
     for piece in pieces:
         if n_samples <= 0:
             return
@@ -156,22 +156,22 @@ def _first(pieces: Iterable[Float32], n_samples: int) -> Iterator[Float32]:
         n_samples -= len(piece)
 
 
-def _store() -> Any:
-    """Returns a file that is small in memory, and large on disk."""
-    return tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, prefix="nocturne-")
+def _temporary_file() -> Any:
+    """Returns a temporary file that stays in memory while it is small."""
+    return tempfile.SpooledTemporaryFile(max_size=_MAX_IN_MEMORY, prefix="nocturne-")
 
 
-def _read(raw: BinaryIO) -> Iterator[Float32]:
+def _read_samples(raw: BinaryIO) -> Iterator[Float32]:
     raw.seek(0)
-    while block := raw.read(4 * _BLOCK_SAMPLES):
+    while block := raw.read(4 * _BLOCK):
         yield np.frombuffer(block, np.float32)
 
 
-def _sums(content: BinaryIO) -> dict[str, Any]:
-    """Returns bytes, sha256 and crc32c of a file."""
+def _checksums(content: BinaryIO) -> dict[str, Any]:
+    """Returns the size, SHA-256 and CRC-32C of a file, as the manifest has them."""
     sha256, crc32c, size = hashlib.sha256(), 0, 0
     content.seek(0)
-    for block in itertools.takewhile(bool, iter(lambda: content.read(_BLOCK_SAMPLES), None)):
+    while block := content.read(_BLOCK):
         sha256.update(block)
         crc32c = google_crc32c.extend(crc32c, block)
         size += len(block)

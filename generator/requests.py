@@ -1,4 +1,4 @@
-"""What a run of generation is to make: a plan that depends on the request alone."""
+"""Settings of a generation run, and the seeds of its clips, which depend on nothing else."""
 
 from __future__ import annotations
 
@@ -90,12 +90,12 @@ class GenerateSettings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClipRequest:
-    """One clip to be made.
+    """A clip that is to be made.
 
     Attributes:
-      index: its place in the run.
-      name: its file name without the ending.
-      seed: of its noise and its vocoder's phases.
+      index: Index of the clip in its run.
+      name: Name of its file without the suffix.
+      seed: Seed of the rollout and of the vocoder's phases.
     """
 
     index: int
@@ -106,12 +106,12 @@ class ClipRequest:
 def plan_clips(
     settings: GenerateSettings, *, first: int = 0, count: int | None = None
 ) -> list[ClipRequest]:
-    """Returns clips of a run; clip i is the same however many others there are.
+    """Returns the clips of a run; each is the same however many others there are.
 
     Args:
-      settings: of the run.
-      first: index of the first.
-      count: at most so many; None for all that follow.
+      settings: Settings of the run.
+      first: Index of the first clip.
+      count: Largest number of clips; None for all from the first one on.
     """
     last = settings.clips if count is None else min(first + count, settings.clips)
     return [
@@ -122,11 +122,14 @@ def plan_clips(
 
 def derive_seed(run_seed: int, index: int, *, attempt: int = 0) -> int:
     """Returns a seed below 2**63 for one attempt at one clip of a run."""
-    text = f"nocturne clip {run_seed} {index} {attempt}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return hash_text(f"nocturne clip {run_seed} {index} {attempt}") >> 1
 
 
 def choose_primer(seed: int, n_primers: int) -> int:
-    """Returns which of n_primers primers starts the clip of a seed."""
-    text = f"nocturne primer {seed}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % n_primers
+    """Returns the index of the primer that starts the clip with a seed."""
+    return hash_text(f"nocturne primer {seed}") % n_primers
+
+
+def hash_text(text: str) -> int:
+    """Returns the first 64 bits of a text's SHA-256."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

@@ -1,85 +1,98 @@
-"""Where results go: a folder or a bucket. They appear whole, once, and over nothing."""
+"""Folders and buckets that a run writes to, and never over what another run wrote.
+
+A file appears whole or not at all, and only under a name that is free.
+"""
 
 from __future__ import annotations
 
 import abc
 import base64
+import contextlib
 import io
 import os
 import pathlib
 import shutil
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import google_crc32c
+from typing_extensions import override
 
 from audio.errors import InputError, OutputExistsError, UnwritableError
 from storage import files
 
-# Of one request to a bucket, all its retries included.
-_PATIENCE_SECONDS = 120.0
-# A resumable upload that the server has forgotten (410) is begun anew so often.
-_RESTARTS = 3
+# Time limit of one request to a bucket with all its retries, seconds.
+_TIMEOUT_SECONDS = 120.0
+# Number of times that an upload is started which the server forgets half-way (HTTP status 410).
+_MAX_UPLOADS = 3
+# Bytes read at a time while a checksum is computed.
 _BLOCK_BYTES = 1 << 20
 
 
 class Output(abc.ABC):
-    """A place for files, named by paths relative to it.
+    """A folder or a bucket; files in it are named by paths relative to it.
 
     Attributes:
-      path: of the place.
+      path: Path of the folder, or gs:// URL.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path.rstrip("/")
 
     @abc.abstractmethod
-    def names(self, *, limit: int) -> list[str]:
-        """Returns the names of up to `limit` things that are there."""
-
-    @abc.abstractmethod
-    def read(self, name: str) -> bytes | None:
-        """Returns a file's content; None where there is none."""
-
-    @abc.abstractmethod
-    def checksum(self, name: str) -> int | None:
-        """Returns the CRC-32C of a file's content; None where there is none."""
-
-    @abc.abstractmethod
-    def _create(self, name: str, content: BinaryIO) -> bool:
-        """Writes a file, whole or not at all; False where the name is taken."""
-
-    @abc.abstractmethod
-    def replace(self, name: str, content: bytes) -> None:
-        """Puts content under a name, whole, in place of what is there: for what is made anew.
-
-        What is there already and equal is not touched.
+    def list_names(self, *, limit: int) -> list[str]:
+        """Returns the names of up to `limit` files in it; a folder lists its subfolders, too.
 
         Raises:
-          UnwritableError: it cannot be written, or another writer was faster.
+          OutputExistsError: The path is a file.
         """
 
     @abc.abstractmethod
-    def tidy(self, folder: str) -> None:
-        """Removes the files below a folder, and what killed writers left beside the others."""
+    def read(self, name: str) -> bytes | None:
+        """Returns the content of a file; None if it does not exist."""
 
-    def publish(self, name: str, content: bytes | BinaryIO) -> None:
-        """Puts content, all of the file where it is one, under a name, unless it is there already.
+    @abc.abstractmethod
+    def checksum(self, name: str) -> int | None:
+        """Returns the CRC-32C of a file; None if it does not exist."""
+
+    @abc.abstractmethod
+    def replace(self, name: str, content: bytes) -> None:
+        """Writes a file in place of an earlier one, which stays untouched if it is equal.
 
         Raises:
-          OutputExistsError: the name holds something else.
-          UnwritableError: it cannot be written.
+          UnwritableError: It cannot be written, or another process wrote it at the same time.
+        """
+
+    @abc.abstractmethod
+    def remove_unfinished(self, folder: str) -> None:
+        """Removes a folder of it, and the unfinished files that killed processes left."""
+
+    @abc.abstractmethod
+    def _create(self, name: str, content: BinaryIO) -> bool:
+        """Writes a file; returns False if the name is taken."""
+
+    def publish(self, name: str, content: bytes | BinaryIO) -> None:
+        """Writes a file, unless it exists already with the same content.
+
+        Args:
+          name: Name of the file.
+          content: Its bytes, or an open file, which is read from its start.
+
+        Raises:
+          OutputExistsError: It exists with other content.
+          UnwritableError: It cannot be written.
         """
         file = io.BytesIO(content) if isinstance(content, bytes) else content
         file.seek(0)
         if not self._create(_checked(name), file) and self.checksum(name) != _crc32c(file):
             raise OutputExistsError(
-                f"{self.path}/{name} exists and differs from what would be written; it is left as "
-                "it is. Choose another --output."
+                f"{self.path}/{name} exists and differs from what would be written, so it was left "
+                "as it is. Choose another --output."
             )
 
 
 def _crc32c(file: BinaryIO) -> int:
-    """Returns the CRC-32C of all of a file."""
+    """Returns the CRC-32C of a whole file."""
     file.seek(0)
     checksum = 0
     while block := file.read(_BLOCK_BYTES):
@@ -88,7 +101,7 @@ def _crc32c(file: BinaryIO) -> int:
 
 
 def _checked(name: str) -> str:
-    """Refuses names that lead out of the place."""
+    """Returns a name; refuses one that leads out of the output."""
     parts = name.split("/")
     if any(part in ("", ".", "..") for part in parts) or "\\" in name or "\0" in name:
         raise InputError(f"wanted a name below the output, got {name!r}")
@@ -96,40 +109,37 @@ def _checked(name: str) -> str:
 
 
 class Folder(Output):
-    """A folder on disk, made when something is put into it."""
+    """A folder on a disk. It is created with its first file."""
 
-    def names(self, *, limit: int) -> list[str]:
-        """Returns names as Output.names says.
-
-        Raises:
-          OutputExistsError: the path is a file.
-        """
+    @override
+    def list_names(self, *, limit: int) -> list[str]:
         folder = pathlib.Path(self.path)
         if folder.exists() and not folder.is_dir():
             raise OutputExistsError(f"{self.path} is a file; wanted a folder for the clips.")
-        found = folder.iterdir() if folder.exists() else iter(())
-        return [path.name for path, _ in zip(found, range(limit), strict=False)]
+        paths = folder.iterdir() if folder.exists() else iter(())
+        return [path.name for path, _ in zip(paths, range(limit), strict=False)]
 
+    @override
     def read(self, name: str) -> bytes | None:
-        """Returns a content as Output.read says."""
         try:
             return pathlib.Path(self.path, name).read_bytes()
         except FileNotFoundError:
             return None
 
+    @override
     def checksum(self, name: str) -> int | None:
-        """Returns a checksum as Output.checksum says."""
         try:
             with pathlib.Path(self.path, name).open("rb") as file:
                 return _crc32c(file)
         except FileNotFoundError:
             return None
 
+    @override
     def _create(self, name: str, content: BinaryIO) -> bool:
         return self._write(name, content, overwrite=False)
 
+    @override
     def replace(self, name: str, content: bytes) -> None:
-        """Replaces a content as Output.replace says."""
         try:
             unchanged = self.read(_checked(name)) == content
         except OSError:
@@ -151,19 +161,19 @@ class Folder(Output):
             ) from error
         return True
 
-    def tidy(self, folder: str) -> None:
-        """Removes files as Output.tidy says."""
+    @override
+    def remove_unfinished(self, folder: str) -> None:
         shutil.rmtree(f"{self.path}/{folder}", ignore_errors=True)
         for partial in pathlib.Path(self.path).glob(f"{files.PARTIAL_PREFIX}*"):
             partial.unlink(missing_ok=True)
 
 
 class Bucket(Output):
-    """A prefix of a bucket of Google Cloud Storage.
+    """A prefix of a bucket in Google Cloud Storage.
 
-    An object is created with the precondition that there is none of its name. An answer may be lost
-    after the object was written: the client then asks again and is told that the name is taken,
-    which is why what is there is compared before it is called a conflict.
+    An object is created on condition that its name is free. If the answer to a successful request
+    is lost, the client repeats the request and is told that the name is taken. Therefore the
+    existing object is compared before that is reported as a conflict.
     """
 
     def __init__(self, path: str) -> None:
@@ -172,48 +182,47 @@ class Bucket(Output):
         from google.cloud.storage.retry import DEFAULT_RETRY
 
         bucket, _, self._prefix = self.path.removeprefix("gs://").partition("/")
-        with _said_plainly(self.path):
+        with _explain_google_errors(self.path):
             self._bucket = storage.Client().bucket(bucket)
-        self._retry = DEFAULT_RETRY.with_timeout(_PATIENCE_SECONDS)
+        self._retry = DEFAULT_RETRY.with_timeout(_TIMEOUT_SECONDS)
 
-    def _name(self, name: str) -> str:
+    def _object_name(self, name: str) -> str:
         return f"{self._prefix}/{name}" if self._prefix else name
 
-    def names(self, *, limit: int) -> list[str]:
-        """Returns names as Output.names says, those in folders too."""
-        with _said_plainly(self.path):
-            found = self._bucket.list_blobs(
-                prefix=self._name(""), max_results=limit, retry=self._retry
-            )
-            return [blob.name[len(self._name("")) :] for blob in found]
+    @override
+    def list_names(self, *, limit: int) -> list[str]:
+        prefix = self._object_name("")
+        with _explain_google_errors(self.path):
+            blobs = self._bucket.list_blobs(prefix=prefix, max_results=limit, retry=self._retry)
+            return [blob.name[len(prefix) :] for blob in blobs]
 
+    @override
     def read(self, name: str) -> bytes | None:
-        """Returns a content as Output.read says."""
         from google.api_core import exceptions
 
-        with _said_plainly(f"{self.path}/{name}"):
+        blob = self._bucket.blob(self._object_name(name))
+        with _explain_google_errors(f"{self.path}/{name}"):
             try:
-                content: bytes = self._bucket.blob(self._name(name)).download_as_bytes(
-                    retry=self._retry
-                )
+                content: bytes = blob.download_as_bytes(retry=self._retry)
             except exceptions.NotFound:
                 return None
             return content
 
+    @override
     def checksum(self, name: str) -> int | None:
-        """Returns a checksum as Output.checksum says, without the content."""
-        with _said_plainly(f"{self.path}/{name}"):
-            blob = self._bucket.get_blob(self._name(name), retry=self._retry)
-        return None if blob is None else _checksum_of(blob)
+        with _explain_google_errors(f"{self.path}/{name}"):
+            blob = self._bucket.get_blob(self._object_name(name), retry=self._retry)
+        return None if blob is None else _stored_checksum(blob)
 
+    @override
     def _create(self, name: str, content: BinaryIO) -> bool:
         from google.api_core import exceptions
 
         size = content.seek(0, os.SEEK_END)
-        with _said_plainly(f"{self.path}/{name}"):
-            for left in reversed(range(_RESTARTS)):
+        with _explain_google_errors(f"{self.path}/{name}"):
+            for uploads_left in reversed(range(_MAX_UPLOADS)):
                 try:
-                    self._bucket.blob(self._name(name)).upload_from_file(
+                    self._bucket.blob(self._object_name(name)).upload_from_file(
                         content,
                         rewind=True,
                         size=size,
@@ -225,84 +234,82 @@ class Bucket(Output):
                 except exceptions.PreconditionFailed:
                     return False
                 except exceptions.GoogleAPICallError as error:
-                    if error.code != 410 or not left:
+                    if error.code != 410 or not uploads_left:
                         raise
                 else:
                     return True
-        raise AssertionError("unreachable: the last try returns or raises")
+        raise AssertionError("unreachable: the last upload returns or raises")
 
+    @override
     def replace(self, name: str, content: bytes) -> None:
-        """Replaces a content as Output.replace says; of two writers at once, one is refused."""
         from google.api_core import exceptions
 
         checksum = _crc32c(io.BytesIO(content))
-        with _said_plainly(f"{self.path}/{name}"):
-            there = self._bucket.get_blob(self._name(_checked(name)), retry=self._retry)
-            if there is not None and _checksum_of(there) == checksum:
+        with _explain_google_errors(f"{self.path}/{name}"):
+            earlier = self._bucket.get_blob(self._object_name(_checked(name)), retry=self._retry)
+            if earlier is not None and _stored_checksum(earlier) == checksum:
                 return
             try:
-                self._bucket.blob(self._name(name)).upload_from_string(
+                self._bucket.blob(self._object_name(name)).upload_from_string(
                     content,
                     content_type=_content_type(name),
-                    if_generation_match=0 if there is None else there.generation,
+                    if_generation_match=0 if earlier is None else earlier.generation,
                     checksum="crc32c",
                     retry=self._retry,
                 )
             except exceptions.PreconditionFailed:
-                # The answer to our own first try may have been lost.
+                # This may be a retry of an upload that succeeded, but whose answer was lost.
                 if self.checksum(name) != checksum:
                     raise UnwritableError(
-                        f"{self.path}/{name} was changed by another process meanwhile. Run the "
-                        "same command again."
+                        f"{self.path}/{name} was changed by another process at the same time. Run "
+                        "the same command again."
                     ) from None
 
-    def tidy(self, folder: str) -> None:
-        """Removes objects as Output.tidy says; a bucket has no half-written ones."""
+    @override
+    def remove_unfinished(self, folder: str) -> None:
         from google.api_core import exceptions
 
-        with _said_plainly(self.path):
-            for blob in self._bucket.list_blobs(prefix=self._name(f"{folder}/"), retry=self._retry):
-                try:
+        prefix = self._object_name(f"{folder}/")
+        with _explain_google_errors(self.path):
+            for blob in self._bucket.list_blobs(prefix=prefix, retry=self._retry):
+                with contextlib.suppress(exceptions.NotFound):
                     blob.delete(retry=self._retry)
-                except exceptions.NotFound:
-                    continue
 
 
-def _checksum_of(blob: Any) -> int:
+def _stored_checksum(blob: Any) -> int:
     return int.from_bytes(base64.b64decode(blob.crc32c), "big")
 
 
-class _said_plainly:
-    """Turns what Google's clients raise into one line, without addresses that may be signed."""
+@contextlib.contextmanager
+def _explain_google_errors(path: str) -> Iterator[None]:
+    """Turns errors of Google's clients into one line each, without URLs, which may be signed."""
+    import requests
+    from google.api_core import exceptions
+    from google.auth.exceptions import GoogleAuthError
 
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        import requests
-        from google.api_core import exceptions
-        from google.auth.exceptions import GoogleAuthError
-
-        if isinstance(error, exceptions.Forbidden | exceptions.Unauthorized | GoogleAuthError):
-            raise UnwritableError(
-                f"{self._what}: access is denied. The account needs roles/storage.objectUser on "
-                "the bucket; `gcloud auth application-default login` gives you one."
-            ) from None
-        if isinstance(error, exceptions.NotFound):
-            raise UnwritableError(f"{self._what}: there is no such bucket.") from None
-        if isinstance(
-            error,
-            exceptions.GoogleAPIError | requests.RequestException | ConnectionError | TimeoutError,
-        ):
-            code = getattr(error, "code", None)
-            raise UnwritableError(
-                f"{self._what}: the storage did not answer as it should "
-                f"({code or type(error).__name__}). Run the same command again; finished clips are "
-                "kept."
-            ) from None
+    try:
+        yield
+    except (exceptions.Forbidden, exceptions.Unauthorized, GoogleAuthError):
+        reason = (
+            "access is denied. The account needs roles/storage.objectUser on the bucket; "
+            "`gcloud auth application-default login` logs in with your own."
+        )
+    except exceptions.NotFound:
+        reason = "there is no such bucket."
+    except (
+        exceptions.GoogleAPIError,
+        requests.RequestException,
+        ConnectionError,
+        TimeoutError,
+    ) as error:
+        code = getattr(error, "code", None) or type(error).__name__
+        reason = (
+            f"the storage service did not answer as expected ({code}). Run the same command again; "
+            "finished clips are kept."
+        )
+    else:
+        return
+    raise UnwritableError(f"{path}: {reason}")
 
 
 def _content_type(name: str) -> str:
@@ -312,5 +319,5 @@ def _content_type(name: str) -> str:
 
 
 def open_output(path: str) -> Output:
-    """Returns the place of a path: local or gs://."""
+    """Returns the output of a local path or gs:// URL."""
     return Bucket(path) if path.startswith("gs://") else Folder(path)

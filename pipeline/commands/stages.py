@@ -39,10 +39,10 @@ class InputChoice:
 
     def find(self) -> list[Any]:
         """Returns the sources."""
-        from beam_transforms.sources import find_sources, read_list, replay_sources
+        from beam_transforms.sources import find_dataset_sources, find_sources, read_list
 
         if self.retry_rejected:
-            return replay_sources(self.retry_rejected)
+            return find_dataset_sources(self.retry_rejected)
         return find_sources(
             [*self.inputs, *(read_list(self.input_list) if self.input_list else ())]
         )
@@ -102,11 +102,11 @@ def show_card(console: Console, dataset: str) -> dict[str, Any]:
     Raises:
       IncompleteError: the dataset is not finished.
     """
-    from beam_transforms.card import card_lines
+    from beam_transforms.card import format_card
 
     require_dataset(dataset)
     card: dict[str, Any] = files.read_json(files.join(dataset, contract.DATA_CARD))
-    for line in card_lines(card):
+    for line in format_card(card):
         console.line(line)
     return card
 

@@ -19,7 +19,7 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from audio import contract
 from audio.config import AudioConfig
 from audio.errors import InputError
-from beam_transforms.prepare import PrepareDataset, check_finished, start
+from beam_transforms.prepare import PrepareDataset, check_finished, start_dataset
 from beam_transforms.settings import PrepareSettings, inputs_fingerprint
 from beam_transforms.sources import find_sources
 from beam_transforms.staging import FOLDER
@@ -63,7 +63,7 @@ class AudioExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
             _node_folder(examples.uri), "staging", exec_properties["inputs_fingerprint"], FOLDER
         )
         previous = _previous_version(examples.uri)
-        start(
+        start_dataset(
             examples.uri,
             sources,
             audio=audio,

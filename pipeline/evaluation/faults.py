@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from audio.config import AudioConfig
 from audio.quality import SILENCE_DB, level_db, repetition
-from generator.health import examine
+from generator.health import check_frames
 from pipeline.evaluation import similarity
 
 Float32 = npt.NDArray[np.float32]
@@ -88,7 +88,9 @@ class FaultLimits:
             DIVERGED: ending_db > self._max_ending_db + _DIVERGED_DB,
             FADING: similarity.drift(clip, self._config)[0] < self._min_drift_db,
         }
-        names = {_HEALTH_CHECK_NAMES[fault] for fault in examine(frames, self._config)["faults"]}
+        names = {
+            _HEALTH_CHECK_NAMES[fault] for fault in check_frames(frames, self._config)["faults"]
+        }
         names |= {name for name, failed in checks.items() if failed}
         if DEAD in names:
             names -= {DRONE, LOOP}  # silence does not move, and repeats itself

@@ -23,7 +23,7 @@ import markupsafe
 
 from audio import contract
 from audio.errors import IncompleteError, UsageError
-from beam_transforms.card import short
+from beam_transforms.card import format_figure
 from pipeline.config.sections import MetadataSettings, ReportSettings
 from pipeline.report import lineage_layout
 from pipeline.report.clips import ClipViews, GenerationRun
@@ -207,7 +207,7 @@ def _render(**values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = {"short": short, "figure": _figure, "duration": _duration, "clock": _clock}
+    filters = {"short": format_figure, "figure": _figure, "duration": _duration, "clock": _clock}
     environment.filters |= filters
     # Our own files: the only text that is not escaped, and the only that the policy lets run.
     style, script = ((_TEMPLATES / name).read_text() for name in ("page.css", "page.js"))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from audio import contract
-from beam_transforms.card import card_lines, data_card
+from beam_transforms.card import data_card, format_card
 from tests.support import signals
 from tests.support.prepared import recordings, run
 
@@ -75,10 +75,12 @@ def test_other_music_shows_as_drift(music, tmp_path) -> None:
     assert found["figures"]["lufs"]["shifted"]
     assert found["figures"]["lufs"]["now"] < found["figures"]["lufs"]["before"]
     assert not found["figures"]["clipped_share"]["shifted"]
-    assert any("shifted: " in line and "lufs" in line for line in card_lines(card(tmp_path / "v2")))
+    assert any(
+        "shifted: " in line and "lufs" in line for line in format_card(card(tmp_path / "v2"))
+    )
 
 
 def test_an_empty_split_has_no_figures() -> None:
     found = data_card([])
     assert found["splits"]["eval"]["figures"]["lufs"] is None
-    assert card_lines(found)
+    assert format_card(found)

@@ -8,8 +8,13 @@ from audio import contract
 from audio.config import AudioConfig
 from audio.quality import figures
 from beam_transforms.example_proto import serialize_example
-from beam_transforms.examples import read_tfrecord, recording_id, to_records, write_tfrecord
-from beam_transforms.extract import Chunk, Extracted
+from beam_transforms.examples import (
+    read_tfrecord,
+    recording_id,
+    serialize_recording,
+    write_tfrecord,
+)
+from beam_transforms.extract import Chunk, ExtractedRecording
 
 
 def test_bytes_are_those_of_tensorflows_own_example() -> None:
@@ -57,7 +62,7 @@ def test_what_was_framed_reads_back_and_damage_is_seen() -> None:
 def test_records_hold_the_frames_once_and_in_order() -> None:
     audio = AudioConfig(n_mels=8)
     frames = np.random.default_rng(0).normal(-5, 2, (25, 8)).astype(np.float16)
-    extracted = Extracted(
+    extracted = ExtractedRecording(
         recording_id="ab" * 32,
         sample_rate=22050,
         n_channels=1,
@@ -69,14 +74,14 @@ def test_records_hold_the_frames_once_and_in_order() -> None:
     )
     records = [
         tf.train.Example.FromString(record).features.feature
-        for record in to_records(extracted, source_uri="/a b", audio=audio)
+        for record in serialize_recording(extracted, source_uri="/a b", audio=audio)
     ]
     assert [one[contract.FIRST_FRAME].int64_list.value[0] for one in records] == [0, 10, 20]
     assert [one[contract.N_FRAMES].int64_list.value[0] for one in records] == [10, 10, 5]
     stored = b"".join(one[contract.LOG_MEL].bytes_list.value[0] for one in records)
     np.testing.assert_array_equal(np.frombuffer(stored, "<f2").reshape(-1, 8), frames)
     last = records[2]
-    serialized = list(to_records(extracted, source_uri="/a b", audio=audio))
+    serialized = list(serialize_recording(extracted, source_uri="/a b", audio=audio))
     assert {recording_id(record) for record in serialized} == {"ab" * 32}
     assert last[contract.RECORDING_ID].bytes_list.value[0] == b"ab" * 32
     assert last[contract.SOURCE_URI].bytes_list.value[0] == b"/a b"

@@ -11,7 +11,7 @@ from audio import contract
 from audio.config import AudioConfig
 from audio.errors import AudioError
 from audio.mel import log_mel
-from beam_transforms.extract import Extracted, extract_recording
+from beam_transforms.extract import ExtractedRecording, extract_recording
 from beam_transforms.settings import PrepareSettings
 from tests.support import signals
 
@@ -19,7 +19,7 @@ RATE = 22050
 TUNE = signals.tune(seconds=6)
 
 
-def extract(samples: np.ndarray, rate: int = RATE, **audio: Any) -> Extracted:
+def extract(samples: np.ndarray, rate: int = RATE, **audio: Any) -> ExtractedRecording:
     file = io.BytesIO()
     soundfile.write(file, samples, rate, format="WAV", subtype="FLOAT")
     file.seek(0)
@@ -27,7 +27,7 @@ def extract(samples: np.ndarray, rate: int = RATE, **audio: Any) -> Extracted:
     return extract_recording(file, audio=AudioConfig(n_mels=40, **audio), settings=settings)
 
 
-def frames(extracted: Extracted) -> np.ndarray:
+def frames(extracted: ExtractedRecording) -> np.ndarray:
     return np.concatenate([chunk.log_mel for chunk in extracted.chunks])
 
 

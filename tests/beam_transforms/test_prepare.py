@@ -15,7 +15,7 @@ from audio import contract
 from audio.errors import InputError, TooManyRejectedError
 from audio.mel import log_mel
 from beam_transforms import prepare, staging
-from beam_transforms.plan import Placed
+from beam_transforms.plan import PlacedRecording
 from beam_transforms.settings import PrepareSettings
 from beam_transforms.sources import find_sources
 from tests.support import signals
@@ -85,7 +85,7 @@ def test_plain_functions_give_what_the_beam_job_gives(music, tmp_path) -> None:
     run(music, tmp_path / "beam")
     plain = tmp_path / "plain"
     sources = find_sources([str(music)])
-    prepare.start(
+    prepare.start_dataset(
         str(plain), sources, audio=AUDIO, settings=SETTINGS, effective_config="audio: {}\n"
     )
     staged = [
@@ -100,7 +100,7 @@ def test_plain_functions_give_what_the_beam_job_gives(music, tmp_path) -> None:
         prepare.write_shard(shard, output=str(plain), staging_folder=folder)
         for shard in plan.shards
     ]
-    prepare.finish(
+    prepare.finish_dataset(
         written,
         plan=plan,
         output=str(plain),
@@ -189,7 +189,7 @@ def test_nothing_usable_is_an_error(tmp_path) -> None:
 
 def test_the_job_counts_what_it_did(music, tmp_path) -> None:
     (music / "bad.wav").write_text("text")
-    prepare.start(
+    prepare.start_dataset(
         str(tmp_path / "out"),
         find_sources([str(music)]),
         audio=AUDIO,
@@ -216,12 +216,12 @@ def test_a_recording_in_two_splits_fails_the_run(music, tmp_path, monkeypatch) -
     """The audit looks at what stands in the files, not at what was meant to."""
     real = prepare.write_shard
 
-    def leaky(shard: Any, *, staging_folder: str, **kwargs: str) -> prepare.Written:
+    def leaky(shard: Any, *, staging_folder: str, **kwargs: str) -> prepare.WrittenShard:
         keys = sorted(path.stem for path in pathlib.Path(staging_folder).glob("*.tfrecord"))
-        everything = tuple(Placed(key, "", 0) for key in keys)
+        everything = tuple(PlacedRecording(key, "", 0) for key in keys)
         return real(shard._replace(recordings=everything), staging_folder=staging_folder, **kwargs)
 
     monkeypatch.setattr(prepare, "write_shard", leaky)
-    with pytest.raises(Exception, match=r"leakage: recording \w{64} stands in 2 shards"):
+    with pytest.raises(Exception, match=r"leakage: recording \w{64} is in 2 shards"):
         run(music, tmp_path / "out")
     assert not (tmp_path / "out" / contract.COMPLETED).exists()

@@ -14,7 +14,7 @@ from audio import contract
 from audio.errors import IncompleteError, OutputExistsError
 from beam_transforms import prepare, staging
 from beam_transforms.settings import PrepareSettings
-from beam_transforms.sources import replay_sources
+from beam_transforms.sources import find_dataset_sources
 from tests.support import signals
 from tests.support.prepared import (
     AUDIO,
@@ -115,7 +115,7 @@ def test_rejected_files_alone_are_tried_again(music, tmp_path, monkeypatch) -> N
     signals.write(music / "late.wav", signals.tune(seconds=3, seed=31))
     decoded = count_decoded(monkeypatch)
     prepare.run(
-        sources=replay_sources(str(tmp_path / "v1")),
+        sources=find_dataset_sources(str(tmp_path / "v1")),
         output=str(tmp_path / "v2"),
         audio=AUDIO,
         settings=SETTINGS,
@@ -129,7 +129,7 @@ def test_rejected_files_alone_are_tried_again(music, tmp_path, monkeypatch) -> N
 def test_a_shard_that_is_not_whole_is_never_called_finished(music, tmp_path, monkeypatch) -> None:
     real = prepare.write_shard
 
-    def cut(shard: Any, *, output: str, **kwargs: str) -> prepare.Written:
+    def cut(shard: Any, *, output: str, **kwargs: str) -> prepare.WrittenShard:
         written = real(shard, output=output, **kwargs)
         os.truncate(f"{output}/Split-{written.split}/{written.name}", 100)
         return written

@@ -118,7 +118,7 @@ def test_a_finished_run_is_left_alone(clips, model) -> None:
 
 
 def test_an_unfinished_run_is_not_mixed_with_another(model, tmp_path) -> None:
-    generate.start(outputs.Folder(str(tmp_path / "out")), "somemodel", SETTINGS)
+    generate.start_run(outputs.Folder(str(tmp_path / "out")), "somemodel", SETTINGS)
     with pytest.raises(OutputExistsError, match="unfinished run"):
         run(model, tmp_path / "out")
 
@@ -182,8 +182,8 @@ def test_what_is_no_model_is_refused(dataset, tmp_path) -> None:
 
 
 def faulty(*verdicts_in_turn: int) -> Any:
-    """examine, but for clips that are to be taken for looping ones."""
-    real = render.examine
+    """check_frames, but for clips that are to be taken for looping ones."""
+    real = render.check_frames
     verdicts = iter(verdicts_in_turn)
 
     def judge(frames: np.ndarray, config: Any) -> dict[str, Any]:
@@ -197,7 +197,7 @@ def test_a_clip_with_a_fault_is_made_again_with_its_next_seed(
     clips, model, tmp_path, monkeypatch
 ) -> None:
     # Clip 1 is not well at first, nor the second time.
-    monkeypatch.setattr(render, "examine", faulty(0, 1, 0, 1, 0))
+    monkeypatch.setattr(render, "check_frames", faulty(0, 1, 0, 1, 0))
     manifest = run(model, tmp_path / "out")
     seeds = [derive_seed(7, 1, attempt=n) for n in range(3)]
     assert manifest["clips"][1]["attempts"] == [
@@ -216,7 +216,7 @@ def test_a_clip_with_a_fault_is_made_again_with_its_next_seed(
 
 def test_a_clip_that_never_gets_well_is_left_out_and_said(model, tmp_path, monkeypatch) -> None:
     settings = dataclasses.replace(SETTINGS, attempts=2, max_unhealthy_share=0.4)
-    monkeypatch.setattr(render, "examine", faulty(0, 1, 0, 1))
+    monkeypatch.setattr(render, "check_frames", faulty(0, 1, 0, 1))
     manifest = run(model, tmp_path / "out", settings)
     assert [clip["index"] for clip in manifest["clips"]] == [0, 2]
     (left_out,) = manifest["unhealthy"]
@@ -229,8 +229,8 @@ def test_a_night_of_too_many_faults_is_not_complete_and_stays_so(
     model, tmp_path, monkeypatch
 ) -> None:
     settings = dataclasses.replace(SETTINGS, attempts=2)
-    monkeypatch.setattr(render, "examine", faulty(0, 1, 0, 1))
-    said = r"1 of 3 clips never got well in 2 attempts \(looping 2 times\); at most 25% may"
+    monkeypatch.setattr(render, "check_frames", faulty(0, 1, 0, 1))
+    said = r"1 of 3 clips had faults in all 2 attempts \(looping 2 times\); at most 25% may"
     for _ in range(2):
         with pytest.raises(generate.UnhealthyError, match=said):
             run(model, tmp_path / "out", settings)

@@ -3,7 +3,7 @@ import pytest
 
 from audio.config import AudioConfig
 from audio.mel import log_mel
-from generator.health import examine, examine_sound, joined
+from generator.health import check_frames, check_loudness, combine_sections
 from tests.support import signals
 
 CONFIG = AudioConfig()
@@ -25,7 +25,7 @@ NOISE = np.random.default_rng(0).normal(0, 0.05, (264, 128)).astype(np.float32)
     ],
 )
 def test_faults_are_named(frames: np.ndarray, faults: list[str]) -> None:
-    assert examine(frames, CONFIG)["faults"] == faults
+    assert check_frames(frames, CONFIG)["faults"] == faults
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_faults_are_named(frames: np.ndarray, faults: list[str]) -> None:
 def test_a_clip_too_quiet_to_hear_is_a_fault(
     loudness: float | None, wanted: float | None, faults: list[str]
 ) -> None:
-    assert examine_sound(loudness, wanted) == faults
+    assert check_loudness(loudness, wanted) == faults
 
 
 def test_a_clip_has_the_faults_of_all_its_sections_and_their_mean_figures() -> None:
@@ -51,9 +51,9 @@ def test_a_clip_has_the_faults_of_all_its_sections_and_their_mean_figures() -> N
         {"flux": 0.3, "faults": []},
         {"flux": 0.2, "faults": ["silent", "looping"]},
     ]
-    assert joined(sections) == {"flux": 0.2, "faults": ["looping", "silent"]}
+    assert combine_sections(sections) == {"flux": 0.2, "faults": ["looping", "silent"]}
     # Where a section is not finite, there are no figures.
-    assert joined([*sections, {"faults": ["not_finite"]}])["faults"] == [
+    assert combine_sections([*sections, {"faults": ["not_finite"]}])["faults"] == [
         "looping",
         "silent",
         "not_finite",

@@ -64,8 +64,8 @@ def foreign(path: pathlib.Path) -> None:
         (lambda p: cut(p / contract.PRIMERS), IncompleteError, r"primers\.npz is damaged"),
         (pickled_primers, IncompleteError, r"primers\.npz is damaged.*allow_pickle"),
         (lambda p: (p / contract.PRIMERS).unlink(), IncompleteError, r"primers\.npz is missing"),
-        (alter_front_end, ConfigMismatchError, "says front end .*, and describes"),
-        (foreign, ConfigMismatchError, "wanted a rollout of anchor, n_frames.*has x"),
+        (alter_front_end, ConfigMismatchError, "names front end .*, but describes"),
+        (foreign, ConfigMismatchError, "wanted a rollout with inputs anchor, n_frames.*has x"),
     ],
 )
 def test_a_model_that_is_damaged_or_not_ours_is_refused_with_a_reason(

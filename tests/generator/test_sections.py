@@ -14,7 +14,7 @@ from audio.errors import UsageError
 from generator import generate, requests, sections
 from generator.inference import load_model, roll_out
 from generator.requests import GenerateSettings
-from generator.sections import rolled_out, section_lengths, section_seed
+from generator.sections import roll_out_sections, section_lengths, section_seed
 
 pytestmark = pytest.mark.slow
 LONG = GenerateSettings(clips=2, seconds=27, seed=3, temperature=0.5, iterations=2)
@@ -41,7 +41,7 @@ def test_sections_add_up_and_the_last_one_is_no_stub(loaded) -> None:
 
 def test_a_section_goes_on_from_the_last_in_the_style_of_the_primer(loaded) -> None:
     primers = loaded.primers[:2]
-    with rolled_out(loaded, primers, anchors=primers, seeds=[5, 6], settings=LONG) as made:
+    with roll_out_sections(loaded, primers, anchors=primers, seeds=[5, 6], settings=LONG) as made:
         first, second = (np.array(section) for section in made)
     expected = roll_out(
         loaded,
@@ -64,7 +64,7 @@ def test_every_section_keeps_the_style_of_the_primer(loaded, monkeypatch) -> Non
         return real(*args, **kwargs)
 
     monkeypatch.setattr(sections, "roll_out", noted)
-    with rolled_out(
+    with roll_out_sections(
         loaded, loaded.primers[1:2], anchors=loaded.primers[:1], seeds=[5], settings=LONG
     ):
         assert len(anchors) == 2

@@ -40,7 +40,7 @@ def faults(tmp_path, monkeypatch) -> Iterator[Faults]:
 
 
 def fetched(bucket: Bucket) -> dict[str, bytes | None]:
-    return {name: bucket.read(name) for name in sorted(bucket.names(limit=1000))}
+    return {name: bucket.read(name) for name in sorted(bucket.list_names(limit=1000))}
 
 
 UPLOAD = ("POST", "/upload/")
@@ -111,9 +111,9 @@ def test_no_permission_is_one_line_with_a_remedy_and_no_secret(faults) -> None:
 
 
 def test_storage_that_stays_away_is_given_up_with_a_line(faults, monkeypatch) -> None:
-    monkeypatch.setattr(outputs, "_PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr(outputs, "_TIMEOUT_SECONDS", 2.0)
     faults.planned += [(*UPLOAD, 503)] * 50
-    with pytest.raises(UnwritableError, match=r"did not answer as it should \(.*Run the same"):
+    with pytest.raises(UnwritableError, match=r"did not answer as expected \(.*Run the same"):
         Bucket("gs://songs/night").publish("clip.wav", b"sound")
 
 
@@ -205,16 +205,16 @@ def test_a_night_on_a_bucket_is_the_night_in_a_folder(faults, model, tmp_path) -
         with pytest.raises(RuntimeError, match="power cut"):
             run(model, "gs://songs/night")
     bucket = Bucket("gs://songs/night")
-    assert contract.COMPLETED not in bucket.names(limit=100)
-    assert contract.MANIFEST not in bucket.names(limit=100)
+    assert contract.COMPLETED not in bucket.list_names(limit=100)
+    assert contract.MANIFEST not in bucket.list_names(limit=100)
     faults.planned += [(*UPLOAD, 503), (*UPLOAD, "lost")]
     run(model, "gs://songs/night")
-    assert sorted(bucket.names(limit=100)) == sorted(wanted)
+    assert sorted(bucket.list_names(limit=100)) == sorted(wanted)
     for name in wanted:
         assert bucket.read(name) == (tmp_path / "clips" / name).read_bytes()
     assert {count for name, count in faults.written.items() if name.endswith(".wav")} == {1}
     with pytest.raises(OutputExistsError, match="already holds a finished run"):
         run(model, "gs://songs/night")
     Bucket("gs://songs/other").publish("thesis.txt", b"years")
-    with pytest.raises(OutputExistsError, match="not begun by Nocturne"):
+    with pytest.raises(OutputExistsError, match="Nocturne did not start it"):
         run(model, "gs://songs/other")
