@@ -53,9 +53,8 @@ def make_clips(
             for request in waiting
         ]
         waiting = []
-        for request, clip in zip(
-            retries, _render_batch(retries, model_path, settings), strict=True
-        ):
+        clips = _render_batch(retries, model_path, settings)
+        for request, clip in zip(retries, clips, strict=True):
             faults = clip.entry["health"]["faults"]
             attempts[request.index].append({"seed": request.seed, "faults": faults})
             clip.entry["attempts"] = attempts[request.index]

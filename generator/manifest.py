@@ -22,15 +22,9 @@ class Health(_Strict):
     """Figures of the frames that a clip was made from."""
 
     faults: list[str]
-    level_db: float | None = pydantic.Field(
-        default=None, description="Mean level, dB re. full scale."
-    )
-    flux: float | None = pydantic.Field(
-        default=None, description="Mean rise of log-mel from frame to frame, nats."
-    )
-    silence_share: float | None = pydantic.Field(
-        default=None, description="Share of silent frames, 0 to 1."
-    )
+    level_db: float | None = pydantic.Field(None, description="Mean level, dB re. full scale.")
+    flux: float | None = pydantic.Field(None, description="Mean rise from frame to frame, nats.")
+    silence_share: float | None = pydantic.Field(None, description="Share of silent frames.")
 
 
 class OmittedClip(_Strict):
