@@ -55,10 +55,6 @@ def test_both_pipelines_in_a_bucket(tmp_path, monkeypatch) -> None:
             assert manifest["model"]["path"].startswith(f"{bucket}/top/artifacts/Trainer/model/")
             assert files.exists(f"{output}/{manifest['clips'][0]['file']}")
             assert len(files.match(f"{bucket}/top/pushed/*/saved_model.pb")) == 1
-            said = nocturne("prune", "--keep-days", 0, "--keep-runs", 1, "--delete", "--json")
-            gone = [one["path"] for one in json.loads(said)["folders"] if not one["keep"]]
-            # All that was made is a published clip's, or the last run's by its cache.
-            assert [path for path in gone if "/.system/" not in path] == []
     # Nothing but the store and the logs is on this machine.
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "account.json", "googleapis.pem", "metadata.sqlite", "metadata.sqlite.lock", "music",

@@ -275,24 +275,25 @@ def test_one_recording_alone_is_said_plainly(tmp_path) -> None:
 def test_prune_leaves_what_the_last_runs_and_the_clips_need(project) -> None:
     """After all the runs above: the clips are traced as before, and the next run has its cache."""
 
-    def prune(*args: str) -> list[dict[str, Any]]:
+    def prune(*args: str) -> dict[str, int]:
         done = nocturne(
             project, "prune", "--root", "root", "--keep-days", 0, "--keep-runs", 1, "--json", *args
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        return list(json.loads(done.stdout)["folders"])
+        return dict(json.loads(done.stdout)["folders"])
 
+    other_data = ["prepare.chunk_frames=140", "evaluate.tolerance=0"]
+    assert train(project, *other_data, code=8)["Trainer"] == "ran"  # a model that is refused
     train(project)
     traced = nocturne(project, "trace", "clips/clip-0001.wav", "--json").stdout
-    going = {one["path"] for one in prune() if not one["keep"]}
-    assert {path.split("/")[1] for path in going if path.startswith("artifacts/")} >= {
-        "AudioExampleGen", "Transform", "StatisticsGen",
-    }  # fmt: skip
-    assert all((project / "root" / path).exists() for path in going)
-    prune("--delete")
-    assert not any((project / "root" / path).exists() for path in going)
-    assert [one for one in prune() if not one["keep"]] == []
+    removable = prune()
+    nodes = {path.split("/")[1] for path in removable if path.startswith("artifacts/")}
+    assert nodes >= {"AudioExampleGen", "Transform", "StatisticsGen", "Trainer", "Evaluator"}
+    assert all((project / "root" / path).exists() for path in removable)
+    assert prune("--delete") == removable
+    assert not any((project / "root" / path).exists() for path in removable)
+    assert prune() == {}
     assert nocturne(project, "trace", "clips/clip-0001.wav", "--json").stdout == traced
     assert train(project) == dict.fromkeys(NODES, "cached")
-    # What was pruned is made again where it is asked for.
-    assert train(project, "prepare.chunk_frames=150")["AudioExampleGen"] == "ran"
+    # A result that was removed is made again where it is needed.
+    assert train(project, *other_data, code=8)["AudioExampleGen"] == "ran"

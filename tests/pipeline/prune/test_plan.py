@@ -1,111 +1,92 @@
 import pytest
 
-from pipeline.prune.plan import Execution, Facts, Folder, plan, unit_of
+from pipeline.prune.plan import Execution, plan
 
 DAY = 86400.0
 NOW = 1000 * DAY
 
 
-def folder(path: str, age: float = 100.0, *, link: bool = False) -> Folder:
-    return Folder(path=path, bytes=10, changed=NOW - age * DAY, link=link)
-
-
 def execution(
-    number: int, node: str, run: str, age: float, *artifacts: int, running: bool = False
+    node: str, run: str, age: float, *folders: str, running: bool = False, needed: bool = False
 ) -> Execution:
-    return Execution(id=number, node=node, run=run, changed=NOW - age * DAY, running=running,
-                     artifacts=frozenset(artifacts))  # fmt: skip
+    return Execution(node=node, run=run, changed=NOW - age * DAY, running=running, needed=needed,
+                     folders=frozenset(folders))  # fmt: skip
 
 
-def decided(facts: Facts, keep_days: float = 30, keep_runs: int = 1) -> dict[str, bool]:
-    found = plan(facts, now=NOW, keep_days=keep_days, keep_runs=keep_runs)
-    assert all(one.reason for one in found)
-    return {one.path: one.keep for one in found}
-
-
-def facts(*folders: Folder, executions: tuple[Execution, ...] = (), **more) -> Facts:
-    given = {
-        "artifacts": {},
-        "marked": frozenset(),
-        "blessed": frozenset(),
-        "published": {},
-        **more,
-    }
-    return Facts(folders=folders, executions={one.id: one for one in executions}, **given)
-
-
-@pytest.mark.parametrize(
-    ("path", "unit"),
-    [
-        ("artifacts/Trainer/model/7/Format-Serving/saved_model.pb", "artifacts/Trainer/model/7"),
-        ("artifacts/Trainer/.system/executor_execution/7/x", "artifacts/Trainer/.system/"
-         "executor_execution/7"),
-        ("artifacts/AudioExampleGen/staging/ab12/.staging/x", "artifacts/AudioExampleGen/staging/"
-         "ab12"),
-        ("runs/first/log.txt", "runs/first"),
-        ("pushed/1795/saved_model.pb", "pushed/1795"),
-        ("metadata.sqlite", None),
-        ("artifacts/Trainer/model/7", None),
-        ("artifacts/Trainer/model/latest/x", None),
-        ("music/song.flac", None),
-        ("runs/notes.txt", None),
-    ],
-)  # fmt: skip
-def test_files_go_with_the_folder_that_they_belong_to(path, unit) -> None:
-    assert unit_of(path) == unit
+def removable(
+    *folders: str, executions: dict[int, Execution], age: float = 100, keep: int = 1
+) -> list[str]:
+    return plan(
+        dict.fromkeys(folders, NOW - age * DAY), executions, oldest=NOW - 30 * DAY, keep=keep
+    )
 
 
 def test_the_last_runs_of_each_pipeline_stay_whatever_their_age() -> None:
-    """Nights come seven times as often as weeks, and push none of these out."""
-    nights = tuple(execution(10 + i, "BatchGenerator", f"night{i}", 100 - i) for i in range(3))
-    weeks = tuple(execution(i, "Trainer", f"week{i}", 200 - i, i) for i in (1, 2))
-    found = decided(
-        facts(
-            *(folder(f"artifacts/Trainer/model/{i}") for i in (1, 2)),
-            *(folder(f"artifacts/BatchGenerator/clips/{10 + i}") for i in range(3)),
-            executions=(*nights, *weeks),
-        )
-    )
-    assert [path for path, keep in found.items() if keep] == [
-        "artifacts/Trainer/model/2", "artifacts/BatchGenerator/clips/12",
+    """Generation runs are seven times as frequent as training runs, and do not displace these."""
+    executions = {number: execution("Trainer", f"week{number}", 200 - number) for number in (1, 2)}
+    executions |= {
+        number: execution("BatchGenerator", f"night{number}", 100 - number)
+        for number in (10, 11, 12)
+    }
+    models = [f"artifacts/Trainer/model/{number}" for number in (1, 2)]
+    clips = [f"artifacts/BatchGenerator/clips/{number}" for number in (10, 11, 12)]
+    runs = ["runs/week1", "runs/week2", "runs/night11", "runs/night12"]
+    assert removable(*models, *clips, *runs, executions=executions) == [
+        models[0], clips[0], clips[1], "runs/week1", "runs/night11",
     ]  # fmt: skip
+    assert removable(*models, *clips, *runs, executions=executions, keep=3) == []
 
 
-def test_what_a_kept_run_took_from_the_cache_stays() -> None:
-    old = execution(1, "AudioExampleGen", "old", 300, 1)
-    new = execution(2, "AudioExampleGen", "new", 1, 1)  # found artifact 1 in the cache
+def test_what_a_kept_run_read_or_took_from_the_cache_stays() -> None:
     path = "artifacts/AudioExampleGen/examples/1"
-    found = decided(facts(folder(path), executions=(old, new), artifacts={1: path}))
-    assert found == {path: True}
+    executions = {
+        1: execution("AudioExampleGen", "old", 300, path),
+        2: execution("AudioExampleGen", "new", 1, path),
+    }
+    assert removable(path, executions=executions) == []
+    executions[2] = execution("AudioExampleGen", "new", 1)
+    assert removable(path, executions=executions) == [path]
 
 
-def test_a_run_under_way_and_the_work_of_runs_stay_while_it_is() -> None:
-    running = execution(1, "Trainer", "slow", 90, running=True)
-    other = execution(2, "Trainer", "done", 80)
-    work = "artifacts/Trainer/training/abc"
-    mine = "artifacts/Trainer/model/1"
-    assert decided(facts(folder(work), folder(mine), executions=(running, other))) == {
-        work: True, mine: True,
-    }  # fmt: skip
-    ended = execution(1, "Trainer", "slow", 90)
-    assert decided(facts(folder(work), folder(mine), executions=(ended, other))) == {
-        work: False, mine: False,
-    }  # fmt: skip
+def test_runs_with_blessed_models_and_published_clips_stay() -> None:
+    path = "artifacts/Trainer/model/1"
+    for needed in (True, False):
+        executions = {
+            1: execution("Trainer", "first", 300, path),
+            2: execution("Evaluator", "first", 300, path, needed=needed),
+            3: execution("Trainer", "last", 200),
+        }
+        removed = removable(path, "runs/first", executions=executions)
+        assert removed == ([] if needed else [path, "runs/first"])
 
 
-def test_what_is_unknown_or_a_link_stays() -> None:
-    """Another store's root, or a store that is new, must not empty a root."""
-    known = execution(1, "Trainer", "week", 300), execution(9, "Trainer", "newer", 200)
-    found = decided(
-        facts(
-            folder("artifacts/Evaluator/blessing/1"),
-            folder("artifacts/Trainer/model/2"),
-            folder("artifacts/Trainer/model/1", link=True),
-            folder("pushed/17"),
-            folder(".pruned/artifacts~Trainer~model~3", age=0),
-            executions=known,
-        )
-    )
-    assert [path for path, keep in found.items() if not keep] == [
-        ".pruned/artifacts~Trainer~model~3"
+@pytest.mark.parametrize("running", [True, False])
+def test_while_a_run_is_running_it_and_unfinished_work_stay(running: bool) -> None:
+    executions = {
+        1: execution("Trainer", "slow", 90, running=running),
+        2: execution("Trainer", "done", 80),
+    }
+    paths = [
+        "artifacts/Trainer/training/abc",
+        "artifacts/AudioExampleGen/staging/123",
+        "artifacts/Trainer/model/1",
+        "artifacts/Trainer/.system/executor_execution/1",
     ]
+    assert removable(*paths, executions=executions) == ([] if running else paths)
+
+
+def test_what_is_new_stays() -> None:
+    executions = {1: execution("Trainer", "failed", 3), 2: execution("Trainer", "last", 1)}
+    paths = ["artifacts/Trainer/model/1", "artifacts/Tuner/state/x", "runs/failed", "runs/other"]
+    assert removable(*paths, executions=executions, age=1) == []
+
+
+def test_what_is_unknown_stays() -> None:
+    """The store may be new, or another root's: it must not empty this root."""
+    executions = {
+        1: execution("Trainer", "week", 300),
+        9: execution("Trainer", "newer", 200),
+    }
+    unknown = ["artifacts/Evaluator/blessing/1", "artifacts/Trainer/model/2", "artifacts/a/b/c"]
+    leftover = ".pruned/artifacts~Trainer~model~3"
+    assert removable(*unknown, leftover, executions=executions, age=0) == [leftover]
