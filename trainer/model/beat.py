@@ -1,4 +1,4 @@
-"""The beat, as it is heard while frames come in: autocorrelation of onsets with a fading memory."""
+"""Beat tracking: a running autocorrelation of onset strengths, and the lag of the beat in it."""
 
 from __future__ import annotations
 
@@ -7,98 +7,111 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-# Lags in frames, 0.19 to 1.1 s at the default hop: from sixteenths to slow beats.
-SHORTEST_LAG, LONGEST_LAG = 8, 48
+# Range of lags, frames: 0.19 to 1.1 s at the default hop, from sixteenths to slow beats.
+SHORTEST_LAG = 8
+LONGEST_LAG = 48
 N_LAGS = LONGEST_LAG - SHORTEST_LAG + 1
-# Where beats are likeliest, 0.5 s, and how far around, in octaves (Ellis, 2007).
-_LIKELIEST_LAG, _OCTAVES = 21.5, 1.0
-# After so many frames, 6 s at the default hop, what was heard counts 1 / e.
-_MEMORY = 256.0
-_KEPT = float(np.exp(-1 / _MEMORY))
-_LEAST_POWER = 1e-3
+# The most likely beat, frames: 0.5 s at the default hop (Ellis, 2007).
+_LIKELIEST_LAG = 21.5
+# Deviation of likely beats around it, octaves (Ellis, 2007).
+_LAG_DEVIATION = 1.0
+# Frames after which an onset counts 1 / e: 6 s at the default hop; tried in docs/lab/experiments.md.
+_MEMORY_FRAMES = 256.0
+# What the running means keep from one frame to the next.
+_KEEP = float(np.exp(-1 / _MEMORY_FRAMES))
+# Lower limit of the variance of strengths: silence has no beat.
+_MIN_VARIANCE = 1e-3
 
 
 class RunningAutocorrelation(NamedTuple):
-    """What is remembered of onset strengths s.
+    """Running means of products of onset strengths s, with a fading memory.
 
     Attributes:
-      means: fading means of s[t] s[t - lag] for each lag, of s[t]² and of s[t], float32
-        [..., N_LAGS + 2].
-      heard: frames so far, int32 [batch]; a lag's mean stays as it is until there is a frame so
-        long ago.
+      means: Means of s[t] s[t - lag] for each lag, of s[t]² and of s[t], float32
+        [batch, N_LAGS + 2].
+      n_frames: Frames so far, int32 [batch]. A lag's mean stays as the anchor set it until there
+        is a frame so long ago.
 
     References:
       Ellis, "Beat tracking by dynamic programming", 2007: beats from the autocorrelation of onset
-        strength, weighted by how likely a tempo is. Grosche and Mueller, "Cyclic tempogram", 2010:
-        the autocorrelation as it changes over time.
+        strength, weighted by how likely a tempo is.
+      Grosche and Mueller, "Cyclic tempogram", 2010: the autocorrelation as it changes over time.
     """
 
     means: tf.Tensor
-    heard: tf.Tensor
+    n_frames: tf.Tensor
 
     @classmethod
-    def of(cls, strengths: tf.Tensor) -> RunningAutocorrelation:
-        """Returns the tempo of stretches [batch, n_frames] that are not continued."""
+    def measure(cls, strengths: tf.Tensor) -> RunningAutocorrelation:
+        """Returns the means over anchors [batch, n_frames], which later frames do not continue."""
         n_frames = tf.shape(strengths)[1]
         mean = tf.reduce_mean(strengths, axis=1, keepdims=True)
-        level = strengths - mean
-        padded = tf.pad(level, [[0, 0], [0, LONGEST_LAG]])
+        centred = strengths - mean
+        padded = tf.pad(centred, [[0, 0], [0, LONGEST_LAG]])
         later = tf.gather(padded, _lags()[:, None] + tf.range(n_frames)[None, :], axis=1)
         overlap = tf.cast(tf.maximum(n_frames - _lags(), SHORTEST_LAG), tf.float32)
-        products = tf.einsum("blt,bt->bl", later, level) / overlap
-        square = tf.reduce_mean(tf.square(level), axis=1, keepdims=True)
+        products = tf.einsum("blt,bt->bl", later, centred) / overlap
+        square = tf.reduce_mean(tf.square(centred), axis=1, keepdims=True)
         means = tf.concat([products + mean**2, square + mean**2, mean], axis=1)
         return cls(means, tf.zeros([tf.shape(strengths)[0]], tf.int32))
 
-    def over(self, strengths: tf.Tensor) -> tuple[tf.Tensor, RunningAutocorrelation]:
-        """Listens to a window from its start.
+    def scan(self, strengths: tf.Tensor) -> tuple[tf.Tensor, RunningAutocorrelation]:
+        """Updates the means with all frames of a window at once.
 
         Args:
           strengths: [batch, n_frames].
 
         Returns:
-          The means after each of its frames [batch, n_frames, N_LAGS + 2], and what to go on with.
+          The means after each frame [batch, n_frames, N_LAGS + 2], and the state after the last.
         """
         n_frames = tf.shape(strengths)[1]
         at = tf.range(n_frames)
         padded = tf.pad(strengths, [[0, 0], [LONGEST_LAG, 0]])
-        before = tf.gather(padded, LONGEST_LAG + at[:, None] - _lags()[None, :], axis=1)
+        earlier = tf.gather(padded, LONGEST_LAG + at[:, None] - _lags()[None, :], axis=1)
         now = strengths[..., None]
         known = at[:, None] >= _lags()[None, :]
-        products = tf.where(known[None], now * before, self.means[:, None, :N_LAGS])
-        news = tf.concat([products, tf.square(now), now], axis=-1)
+        products = tf.where(known[None], now * earlier, self.means[:, None, :N_LAGS])
+        values = tf.concat([products, tf.square(now), now], axis=-1)
+        # mean[t] = keep mean[t-1] + (1 - keep) value[t], written out as one triangular product:
+        # mean[t] = sum over k <= t of (1 - keep) keep^(t-k) value[k], plus keep^(t+1) mean[-1].
         ages = tf.cast(at[:, None] - at[None, :], tf.float32)
-        shares = tf.where(ages >= 0, (1 - _KEPT) * _KEPT ** tf.maximum(ages, 0.0), 0.0)
-        kept = _KEPT ** tf.cast(at + 1, tf.float32)
-        means = tf.einsum("tk,bkl->btl", shares, news) + kept[:, None] * self.means[:, None]
-        return means, RunningAutocorrelation(means[:, -1], self.heard + n_frames)
+        weights = tf.where(ages >= 0, (1 - _KEEP) * _KEEP ** tf.maximum(ages, 0.0), 0.0)
+        kept = _KEEP ** tf.cast(at + 1, tf.float32)
+        means = tf.einsum("tk,bkl->btl", weights, values) + kept[:, None] * self.means[:, None]
+        return means, RunningAutocorrelation(means[:, -1], self.n_frames + n_frames)
 
-    def after(self, strength: tf.Tensor, before: tf.Tensor) -> RunningAutocorrelation:
-        """Returns the tempo after one more frame.
+    def update(self, strength: tf.Tensor, earlier: tf.Tensor) -> RunningAutocorrelation:
+        """Returns the state after one more frame.
 
         Args:
-          strength: of the frame, [batch].
-          before: of those before it, the latest last, [batch, LONGEST_LAG or more].
+          strength: Strength of the frame, [batch].
+          earlier: Strengths of the frames before it, the latest last, [batch, LONGEST_LAG or more].
         """
         now = strength[:, None]
-        # The latest is a lag of 1: from the longest lag to the shortest, turned around.
-        past = before[:, tf.shape(before)[1] - LONGEST_LAG :][:, :N_LAGS][:, ::-1]
-        known = self.heard[:, None] >= _lags()[None, :]
-        products = tf.where(known, now * past, self.means[:, :N_LAGS])
-        news = tf.concat([products, tf.square(now), now], axis=-1)
-        return RunningAutocorrelation(_KEPT * self.means + (1 - _KEPT) * news, self.heard + 1)
+        # The last column is a lag of 1. These are lags LONGEST_LAG to SHORTEST_LAG, then reversed.
+        lagged = earlier[:, tf.shape(earlier)[1] - LONGEST_LAG :][:, :N_LAGS][:, ::-1]
+        known = self.n_frames[:, None] >= _lags()[None, :]
+        products = tf.where(known, now * lagged, self.means[:, :N_LAGS])
+        values = tf.concat([products, tf.square(now), now], axis=-1)
+        return RunningAutocorrelation(
+            _KEEP * self.means + (1 - _KEEP) * values, self.n_frames + 1
+        )
 
 
-def correlation(means: tf.Tensor) -> tf.Tensor:
-    """Returns the autocorrelation at each lag, [..., N_LAGS], -1 to 1."""
-    level = tf.square(means[..., -1:])
-    power = tf.maximum(means[..., -2:-1] - level, _LEAST_POWER)
-    return tf.clip_by_value((means[..., :N_LAGS] - level) / power, -1.0, 1.0)
+def autocorrelation(means: tf.Tensor) -> tf.Tensor:
+    """Returns the autocorrelation at each lag, -1 to 1, [..., N_LAGS].
+
+    Args:
+      means: As RunningAutocorrelation holds them, [..., N_LAGS + 2].
+    """
+    squared_mean = tf.square(means[..., -1:])
+    variance = tf.maximum(means[..., -2:-1] - squared_mean, _MIN_VARIANCE)
+    return tf.clip_by_value((means[..., :N_LAGS] - squared_mean) / variance, -1.0, 1.0)
 
 
-def beat(correlations: tf.Tensor) -> tf.Tensor:
-    """Returns the lag of the beat in frames, int32 [...], of autocorrelations [..., N_LAGS]."""
-    octaves = np.log2(np.arange(SHORTEST_LAG, LONGEST_LAG + 1) / _LIKELIEST_LAG) / _OCTAVES
+def beat_lag(correlations: tf.Tensor) -> tf.Tensor:
+    """Returns the lag of the beat, frames, int32 [...], for autocorrelations [..., N_LAGS]."""
+    octaves = np.log2(np.arange(SHORTEST_LAG, LONGEST_LAG + 1) / _LIKELIEST_LAG) / _LAG_DEVIATION
     weight = tf.constant(np.exp(-0.5 * octaves**2), tf.float32)
     return SHORTEST_LAG + tf.argmax(correlations * weight, axis=-1, output_type=tf.int32)
 

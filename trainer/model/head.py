@@ -1,8 +1,8 @@
-"""What is predicted of the next frame, how that is scored, and how it is drawn.
+"""The head: predicts the next frame, scores the prediction, and draws a frame from it.
 
-A head turns hidden frames (and the frames that the LSTM saw) into outputs, outputs and targets
-into a loss, outputs and noise into a frame. The model, the loop, the export and the generator know
-only this.
+A head turns the hidden states of the LSTM (and the frames it saw) into outputs, outputs and the real
+next frames into a loss, and outputs and noise into a frame. Model, training, export and generator
+know nothing else of it.
 """
 
 from __future__ import annotations
@@ -13,21 +13,23 @@ from typing import NamedTuple
 
 import keras
 import tensorflow as tf
+from typing_extensions import override
 
 from trainer.style.control import Hold
 
-# A band that never changed while training has no spread; its likelihood would have no bottom.
-_LEAST_SPREAD = 1e-3
+# Lower limit of the deviation of a band, in normalised units. The likelihood of a band that never
+# changed in training would grow without limit.
+_MIN_DEVIATION = 1e-3
 
 
 class Sampling(NamedTuple):
-    """How frames are drawn; each a float32 [].
+    """How frames are drawn; each field is a float32 [].
 
     Attributes:
-      temperature: of choices, such as which component of a mixture; 0 takes the likeliest.
-      spread: scales the deviation of what was chosen; 0 takes its mean.
-      noise_floor: the least deviation, in the units of the head's own: it keeps a model that is too
-        sure of itself moving.
+      temperature: Temperature of choices, such as the component of a mixture; 0 takes the likeliest.
+      spread: Scales the deviation of what was chosen; 0 takes its mean.
+      noise_floor: Lower limit of that deviation, in the head's own units. It keeps a model moving
+        that is too sure of itself.
     """
 
     temperature: tf.Tensor
@@ -36,18 +38,17 @@ class Sampling(NamedTuple):
 
     @classmethod
     def at(cls, temperature: float, *, noise_floor: float = 0.0) -> Sampling:
-        """Returns one temperature for choices and spread."""
-        return cls(
-            *(tf.constant(each, tf.float32) for each in (temperature, temperature, noise_floor))
-        )
+        """Returns a sampling with one temperature for choices and spread."""
+        fields = (temperature, temperature, noise_floor)
+        return cls(*(tf.constant(field, tf.float32) for field in fields))
 
 
 class Head(keras.layers.Layer, abc.ABC):
     """The last layer of a next-frame model.
 
     Attributes:
-      natural_temperature: what drawing sounds best at.
-      hold: how firmly a rollout is held near the style of its primer.
+      natural_temperature: The temperature that sounds best.
+      hold: How firmly a rollout is held near the style of its primer.
     """
 
     natural_temperature = 1.0
@@ -57,31 +58,43 @@ class Head(keras.layers.Layer, abc.ABC):
         super().__init__(**kwargs)
         self.n_mels = n_mels
 
+    @abc.abstractmethod
+    def call(
+        self, hidden: tf.Tensor, frames: tf.Tensor, beat_cue: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Returns the outputs [..., n_outputs] that the other methods take.
+
+        Args:
+          hidden: Hidden states of the LSTM, [..., units].
+          frames: The frames it saw, with their noise, [..., n_mels].
+          beat_cue: As Inputs.beat_cue returns it.
+        """
+
     @property
     @abc.abstractmethod
     def n_noise(self) -> int:
-        """Standard normal numbers that drawing one frame takes."""
+        """Number of standard normal numbers that drawing one frame takes."""
 
     @abc.abstractmethod
     def loss(self, outputs: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
-        """Returns the loss of each prediction [batch, n_frames]; lower is better.
+        """Returns the training loss of each prediction, [batch, n_frames].
 
         Args:
-          outputs: [batch, n_frames, ...].
-          frames: [batch, n_frames + 1, n_mels]: those before, and the last one's next.
+          outputs: [batch, n_frames, n_outputs].
+          frames: [batch, n_frames + 1, n_mels]: the frames seen, and the one after the last.
         """
 
     @abc.abstractmethod
-    def surprise(self, outputs: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
+    def negative_log_likelihood(self, outputs: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
         """Returns the negative log-likelihood of each next frame, nats [batch, n_frames].
 
-        Args are those of loss. It is of what the head describes of a frame, in its own units:
-        compare models of one kind of head.
+        Takes the arguments of `loss`. Each kind of head describes other quantities of a frame in
+        other units, so compare only models with the same kind of head.
         """
 
     @abc.abstractmethod
     def mean(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Returns the expected frame [..., n_mels]."""
+        """Returns the expected next frame [..., n_mels]."""
 
     @abc.abstractmethod
     def draw(
@@ -90,31 +103,31 @@ class Head(keras.layers.Layer, abc.ABC):
         noise: tf.Tensor,
         sampling: Sampling,
         *,
-        change: tf.Tensor | None = None,
+        change_scale: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Returns a frame [batch, n_mels] drawn with noise [batch, n_noise].
+        """Draws the next frame, [batch, n_mels].
 
         Args:
-          outputs: [batch, ...].
-          noise: standard normal, [batch, n_noise].
-          sampling: how it is drawn.
-          change: what each band's change from the frame before is scaled by, [batch, n_mels]; a
-            head whose hold has no `rise` does not look at it.
+          outputs: [batch, n_outputs].
+          noise: Standard normal numbers, [batch, n_noise].
+          sampling: How the frame is drawn.
+          change_scale: Scales the change of each band from the frame before, [batch, n_mels]; a
+            head whose hold has no `rise` ignores it.
         """
 
     def calibrate(self, mean_square: tf.Tensor) -> None:
-        """Takes the mean squared error per band [n_mels] after training, where it is of use."""
+        """Takes the mean squared error of each band [n_mels], measured after training."""
 
 
 class MseHead(Head):
     """The original recipe: a linear output and the mean squared error.
 
-    With `residual` the linear output is the change from the last frame and starts at zero: training
-    then begins at the strongest simple guess, repeating the last frame, instead of taking most of
-    its time to find it (docs/decisions/0004-residual-output.md).
+    With `residual` the linear output is the change from the frame before and starts at zero.
+    Training then begins with the strongest simple guess, repeating the last frame, instead of
+    spending most of its time on finding it (docs/decisions/0004-residual-output.md).
 
-    The squared error is the likelihood of a Gaussian of constant spread. That spread, measured
-    after training, is what temperature scales; at temperature 0 the mean itself is the frame.
+    The squared error is the likelihood of a Gaussian with constant deviation. That deviation is
+    measured after training; temperature scales it, and temperature 0 gives the mean itself.
     """
 
     natural_temperature = 0.3
@@ -123,58 +136,55 @@ class MseHead(Head):
         super().__init__(n_mels, **kwargs)
         self.residual = residual
 
+    @override
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes the weights for hidden frames of input_shape[-1] features."""
         start = "zeros" if self.residual else "glorot_uniform"
         self.linear = keras.layers.Dense(self.n_mels, kernel_initializer=start, name="linear")
         self.linear.build((None, None, input_shape[-1]))
-        self.spread = self.add_weight(
-            shape=(self.n_mels,), initializer="zeros", trainable=False, name="spread"
+        self.deviation = self.add_weight(
+            shape=(self.n_mels,), initializer="zeros", trainable=False, name="deviation"
         )
         self.built = True
 
+    @override
     def call(
-        self,
-        hidden: tf.Tensor,
-        frames: tf.Tensor,
-        echo: tf.Tensor | None = None,  # noqa: ARG002
+        self, hidden: tf.Tensor, frames: tf.Tensor, beat_cue: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """Returns the next frames [..., n_mels] for hidden [..., units] and frames before them."""
         linear = self.linear(hidden)
         return frames + linear if self.residual else linear
 
     @property
+    @override
     def n_noise(self) -> int:
-        """One number a band."""
         return self.n_mels
 
+    @override
     def loss(self, outputs: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
-        """Returns the mean over bands of the squared error."""
         return tf.reduce_mean(tf.square(outputs - frames[:, 1:]), axis=-1)
 
-    def surprise(self, outputs: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
-        """Returns that of a Gaussian with the measured spread, over normalised frames."""
-        spread = tf.maximum(tf.convert_to_tensor(self.spread), _LEAST_SPREAD)
-        far = tf.square((outputs - frames[:, 1:]) / spread)
-        each = 0.5 * (far + math.log(2 * math.pi)) + tf.math.log(spread)
-        return tf.reduce_sum(each, axis=-1)
+    @override
+    def negative_log_likelihood(self, outputs: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
+        deviation = tf.maximum(tf.convert_to_tensor(self.deviation), _MIN_DEVIATION)
+        distance = tf.square((outputs - frames[:, 1:]) / deviation)
+        by_band = 0.5 * (distance + math.log(2 * math.pi)) + tf.math.log(deviation)
+        return tf.reduce_sum(by_band, axis=-1)
 
+    @override
     def mean(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Returns the outputs: they are the mean."""
         return outputs
 
+    @override
     def draw(
         self,
         outputs: tf.Tensor,
         noise: tf.Tensor,
         sampling: Sampling,
         *,
-        change: tf.Tensor | None = None,  # noqa: ARG002
+        change_scale: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Returns the mean, and noise of the measured spread times the sampling's around it."""
-        spread = sampling.spread * tf.convert_to_tensor(self.spread)
-        return outputs + tf.maximum(spread, sampling.noise_floor) * noise
+        deviation = sampling.spread * tf.convert_to_tensor(self.deviation)
+        return outputs + tf.maximum(deviation, sampling.noise_floor) * noise
 
+    @override
     def calibrate(self, mean_square: tf.Tensor) -> None:
-        """Sets the spread to the root of the measured error."""
-        self.spread.assign(tf.sqrt(mean_square))
+        self.deviation.assign(tf.sqrt(mean_square))

@@ -1,4 +1,4 @@
-"""What the LSTM is given to hear of the frames so far."""
+"""Input features of the LSTM, for a whole window of frames and for one more frame."""
 
 from __future__ import annotations
 
@@ -7,39 +7,45 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from typing_extensions import override
 
 from trainer.model.beat import (
     LONGEST_LAG,
     N_LAGS,
     SHORTEST_LAG,
     RunningAutocorrelation,
-    beat,
-    correlation,
+    autocorrelation,
+    beat_lag,
 )
 from trainer.model.onsets import Onsets
 from trainer.model.principal_components import PrincipalComponents
 
-# What a step needs of the frames before it; a nest of tensors [batch, ...].
+# What a step needs to know of the frames before it: a nest of tensors [batch, ...].
 Memory = Any
 
-# Leading components whose spread, movement and past are told one by one.
-_LEADING = 16
-# The longest look back, four beats, and the onsets that are told frame by frame.
-_HISTORY, _RECENT = 4 * LONGEST_LAG, 24
-_BEATS = (1.0, 2.0, 4.0, 0.5)
-# Beats ago whose leading components are told.
-_BARS = (1, 2, 4)
-_SMALLEST_MOVE = 1e-3
-# Of the most noise, what the LSTM is told where none was added.
-_TOLD = 0.3
+# Leading components whose spread, movement and past are features; the others only as they are now.
+_N_LEADING = 16
+# Beats from the next frame back to the onsets that are features.
+_ONSET_BEATS = (1.0, 2.0, 4.0, 0.5)
+# Beats from the next frame back to the leading components that are features.
+_COMPONENT_BEATS = (1, 2, 4)
+# Frames of history that are kept: the longest look back, four beats of the longest lag.
+_HISTORY_FRAMES = 4 * LONGEST_LAG
+# Latest onsets that are features one by one, frames; 96 were no better (docs/lab/experiments.md).
+_LATEST_ONSETS = 24
+# Added to a mean movement before its logarithm is taken, in deviations of a component.
+_MOVEMENT_OFFSET = 1e-3
+# Noise level that the LSTM is told where none was added, as a share of the highest. Above 0, so that
+# in a rollout it does not trust its own frames entirely (docs/lab/experiments.md, 2026-11-22).
+_TOLD_NOISE = 0.3
 
 
 class Inputs(keras.layers.Layer, abc.ABC):
-    """Features of frames; those of a window and of a step are the same.
+    """Features of frames. A window has the same features as its frames step by step.
 
     Args:
-      noise: the most of it that a window gets while training. A rollout feeds on its own errors;
-        noise teaches the way back.
+      noise: Highest noise level that a window gets while training. A rollout is fed its own errors;
+        noise in training teaches the model to recover from them.
     """
 
     def __init__(self, *, noise: float, **kwargs: object) -> None:
@@ -49,39 +55,39 @@ class Inputs(keras.layers.Layer, abc.ABC):
     @property
     @abc.abstractmethod
     def n_features(self) -> int:
-        """Features of a frame."""
+        """Number of features of a frame."""
 
     @abc.abstractmethod
-    def window(
+    def window_features(
         self, frames: tf.Tensor, anchor: tf.Tensor, seed: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor, Memory]:
-        """Listens to a window from its start.
+        """Computes the features of a window.
 
         Args:
-          frames: normalised, [batch, n_frames, n_mels].
-          anchor: a stretch of the same music, which says what its style is: [batch, n, n_mels].
-          seed: int64 [2] that the noise is drawn from; None for no noise.
+          frames: Normalised frames, [batch, n_frames, n_mels].
+          anchor: Frames of the same music, which show its style, [batch, n, n_mels].
+          seed: Seed of the noise, int64 [2]; None for no noise.
 
         Returns:
-          Features [batch, n_frames, n_features]; the frames as they were heard, with the noise; and
-          the memory that the next step needs.
+          The features [batch, n_frames, n_features], the frames with their noise, and the memory
+          that the next step needs.
         """
 
     @abc.abstractmethod
-    def step(self, frame: tf.Tensor, memory: Memory) -> tuple[tf.Tensor, Memory]:
-        """Returns the features [batch, n_features] of the next frame, and the memory after it."""
+    def step_features(self, frame: tf.Tensor, memory: Memory) -> tuple[tf.Tensor, Memory]:
+        """Returns the features [batch, n_features] of one more frame, and the memory after it."""
 
-    def echo(self, features: tf.Tensor) -> tf.Tensor | None:  # noqa: ARG002
-        """Returns what features [..., n_features] say of the next onset by the beat alone.
+    @abc.abstractmethod
+    def beat_cue(self, features: tf.Tensor) -> tf.Tensor | None:
+        """Returns what the beat alone says of the next onset, [..., 2].
 
-        It is [..., 2]: how regular onsets are at the beat's lag, -1 to 1, and the strength of the
-        onset one beat before the next frame. None where the beat is not followed.
+        The first number is the autocorrelation of onsets at the beat's lag, -1 to 1; the second is
+        the onset strength one beat before the next frame. None if the beat is no feature.
         """
-        return None
 
 
 class PlainInputs(Inputs):
-    """The frames themselves: the original recipe. The noise is the same for all bands."""
+    """The normalised frames themselves, as in the original recipe; noise is equal in all bands."""
 
     def __init__(self, n_mels: int, *, noise: float, **kwargs: object) -> None:
         super().__init__(noise=noise, **kwargs)
@@ -89,32 +95,44 @@ class PlainInputs(Inputs):
         self.built = True
 
     @property
+    @override
     def n_features(self) -> int:
-        """The bands."""
         return self.n_mels
 
-    def window(
-        self,
-        frames: tf.Tensor,
-        anchor: tf.Tensor,  # noqa: ARG002
-        seed: tf.Tensor | None,
+    @override
+    def window_features(
+        self, frames: tf.Tensor, anchor: tf.Tensor, seed: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor, Memory]:
-        """Returns the frames, with noise where there is a seed."""
         if seed is not None and self.noise:
             frames += self.noise * tf.random.stateless_normal(tf.shape(frames), seed=seed)
         return frames, frames, ()
 
-    def step(self, frame: tf.Tensor, memory: Memory) -> tuple[tf.Tensor, Memory]:
-        """Returns the frame."""
+    @override
+    def step_features(self, frame: tf.Tensor, memory: Memory) -> tuple[tf.Tensor, Memory]:
         return frame, memory
+
+    @override
+    def beat_cue(self, features: tf.Tensor) -> tf.Tensor | None:
+        return None
 
 
 class AnchoredInputs(Inputs):
-    """Whitened components, the style of an anchor, and what happened a beat ago.
+    """Principal components, the style of an anchor, and what happened on earlier beats.
 
-    Noise is in units of the components' innovations, at a level that is drawn for each window and
-    told to the LSTM. Where there is none, in a rollout too, it is told that there is a little: what
-    the model itself said is not to be believed entirely (docs/lab/experiments.md).
+    The features of a frame, in this order:
+
+      components         n_dims             principal components of the frame, with noise
+      noise level        1
+      style              n_dims + 2 * 16    mean of components; spread and movement of the leading
+      lag of the beat    1                  as a share of LONGEST_LAG
+      autocorrelation    N_LAGS             of onset strengths
+      onsets on beats    4                  1, 2, 4 and 1/2 beats before the next frame
+      latest onsets      24                 of this frame and those before it
+      leading on beats   3 * 16             1, 2 and 4 beats before the next frame
+      their change       16                 from one frame earlier to one beat before the next frame
+
+    Noise is in units of the components' innovations. Its level is drawn for each window and is a
+    feature (_TOLD_NOISE where there is none).
 
     References:
       Valevski et al., "Diffusion models are real-time game engines", 2024: noise of a known level.
@@ -122,124 +140,123 @@ class AnchoredInputs(Inputs):
     """
 
     def __init__(
-        self, whitening: PrincipalComponents, onsets: Onsets, *, noise: float, **kwargs: object
+        self, components: PrincipalComponents, onsets: Onsets, *, noise: float, **kwargs: object
     ) -> None:
         super().__init__(noise=noise, **kwargs)
-        self.whitening, self.onsets = whitening, onsets
-        self.n_leading = min(_LEADING, whitening.n_dims)
+        self.components, self.onsets = components, onsets
+        self.n_leading = min(_N_LEADING, components.n_dims)
+        # The index of the first feature that _look_back computes, the lag of the beat.
+        self._lag_index = 2 * components.n_dims + 1 + 2 * self.n_leading
         self.built = True
 
     @property
+    @override
     def n_features(self) -> int:
-        """Components, noise level, style, lag and its certainty, onsets, and a beat ago."""
-        tempo = 1 + N_LAGS
-        onsets = len(_BEATS) + _RECENT
-        back = (len(_BARS) + 1) * self.n_leading
-        return self._before_tempo + tempo + onsets + back
+        n_beat_features = 1 + N_LAGS + len(_ONSET_BEATS) + _LATEST_ONSETS
+        return self._lag_index + n_beat_features + (len(_COMPONENT_BEATS) + 1) * self.n_leading
 
-    @property
-    def _before_tempo(self) -> int:
-        """Components, noise level and style."""
-        return self.whitening.n_dims + 1 + self.whitening.n_dims + 2 * self.n_leading
-
-    def window(
+    @override
+    def window_features(
         self, frames: tf.Tensor, anchor: tf.Tensor, seed: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor, Memory]:
-        """Returns features, frames and memory as Inputs.window says."""
         batch, n_frames = tf.shape(frames)[0], tf.shape(frames)[1]
-        heard, level = self._with_noise(frames, seed)
-        components = self.whitening(heard)
+        noisy, level = self._add_noise(frames, seed)
+        components = self.components(noisy)
         strengths = self.onsets.strengths(frames)
         now = tf.concat([strengths[..., None], components[..., : self.n_leading]], axis=-1)
-        history = tf.concat([tf.zeros([batch, _HISTORY, 1 + self.n_leading]), now], axis=1)
-        style, tempo = self._style(anchor)
-        means, tempo = tempo.over(strengths)
-        # Row t of the history is _HISTORY frames before frame t, so this is frame t itself.
-        at = tf.range(n_frames) + _HISTORY
+        history = tf.concat([tf.zeros([batch, _HISTORY_FRAMES, 1 + self.n_leading]), now], axis=1)
+        style, autocorrelations = self._measure_anchor(anchor)
+        means, autocorrelations = autocorrelations.scan(strengths)
+        # Frame t of the window is row _HISTORY_FRAMES + t of the history.
+        rows = tf.range(n_frames) + _HISTORY_FRAMES
         features = tf.concat(
             [
                 components,
                 tf.broadcast_to(level[:, None, None], [batch, n_frames, 1]),
                 tf.repeat(style[:, None], n_frames, axis=1),
-                self._look_back(history, at, means),
+                self._look_back(history, rows, means),
             ],
             axis=-1,
         )
-        memory = (style, tempo, history[:, -_HISTORY:], frames[:, -1])
-        return features, heard, memory
+        memory = (style, autocorrelations, history[:, -_HISTORY_FRAMES:], frames[:, -1])
+        return features, noisy, memory
 
-    def step(self, frame: tf.Tensor, memory: Memory) -> tuple[tf.Tensor, Memory]:
-        """Returns features and memory as Inputs.step says."""
-        style, tempo, history, before = memory
-        components = self.whitening(frame)
-        strength = self.onsets.strength(before, frame)
-        tempo = tempo.after(strength, history[..., 0])
+    @override
+    def step_features(self, frame: tf.Tensor, memory: Memory) -> tuple[tf.Tensor, Memory]:
+        style, autocorrelations, history, previous = memory
+        components = self.components(frame)
+        strength = self.onsets.strength(previous, frame)
+        autocorrelations = autocorrelations.update(strength, history[..., 0])
         now = tf.concat([strength[:, None], components[:, : self.n_leading]], axis=-1)
         history = tf.concat([history, now[:, None]], axis=1)
-        back = self._look_back(history, tf.constant([_HISTORY]), tempo.means[:, None])[:, 0]
-        told = tf.fill([tf.shape(frame)[0], 1], _TOLD * self.noise)
-        features = tf.concat([components, told, style, back], axis=-1)
-        return features, (style, tempo, history[:, 1:], frame)
+        rows, means = tf.constant([_HISTORY_FRAMES]), autocorrelations.means[:, None]
+        past = self._look_back(history, rows, means)[:, 0]
+        level = tf.fill([tf.shape(frame)[0], 1], _TOLD_NOISE * self.noise)
+        features = tf.concat([components, level, style, past], axis=-1)
+        return features, (style, autocorrelations, history[:, 1:], frame)
 
-    def echo(self, features: tf.Tensor) -> tf.Tensor:
-        """Returns regularity and strength as Inputs.echo says."""
-        # As _look_back has them: the lag, all correlations, and the strength one beat before.
-        first = self._before_tempo + 1
-        regular = features[..., first : first + N_LAGS]
-        at = beat(regular) - SHORTEST_LAG
-        sure = tf.reduce_sum(regular * tf.one_hot(at, N_LAGS), axis=-1)
-        return tf.stack([sure, features[..., first + N_LAGS]], axis=-1)
+    @override
+    def beat_cue(self, features: tf.Tensor) -> tf.Tensor:
+        first = self._lag_index + 1
+        correlations = features[..., first : first + N_LAGS]
+        index = beat_lag(correlations) - SHORTEST_LAG
+        at_beat = tf.reduce_sum(correlations * tf.one_hot(index, N_LAGS), axis=-1)
+        return tf.stack([at_beat, features[..., first + N_LAGS]], axis=-1)
 
-    def _with_noise(self, frames: tf.Tensor, seed: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns frames with noise, and its level [batch]."""
+    def _add_noise(self, frames: tf.Tensor, seed: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns frames with noise, and the noise level of each window, [batch]."""
         batch, n_frames = tf.shape(frames)[0], tf.shape(frames)[1]
         if seed is None or not self.noise:
-            return frames, tf.fill([batch], _TOLD * self.noise)
+            return frames, tf.fill([batch], _TOLD_NOISE * self.noise)
         level = self.noise * tf.random.stateless_uniform([batch], seed=seed + 1)
-        shape = [batch, n_frames, self.whitening.n_dims]
-        noise = self.whitening.innovation_scale * tf.random.stateless_normal(shape, seed=seed)
-        return frames + self.whitening.unwhiten_difference(level[:, None, None] * noise), level
+        shape = [batch, n_frames, self.components.n_dims]
+        noise = self.components.innovation_scale * tf.random.stateless_normal(shape, seed=seed)
+        return frames + self.components.unwhiten_difference(level[:, None, None] * noise), level
 
-    def _style(self, anchor: tf.Tensor) -> tuple[tf.Tensor, RunningAutocorrelation]:
-        """Returns the style of stretches [batch, n, n_mels], and their tempo."""
-        components = self.whitening(anchor)
+    def _measure_anchor(self, anchor: tf.Tensor) -> tuple[tf.Tensor, RunningAutocorrelation]:
+        """Returns the style features of anchors [batch, n, n_mels], and their autocorrelation."""
+        components = self.components(anchor)
         leading = components[..., : self.n_leading]
-        moves = tf.reduce_mean(tf.abs(leading[:, 1:] - leading[:, :-1]), axis=1)
-        parts = [
+        movement = tf.reduce_mean(tf.abs(leading[:, 1:] - leading[:, :-1]), axis=1)
+        style = [
             tf.reduce_mean(components, axis=1),
             tf.math.reduce_std(leading, axis=1),
-            tf.math.log(moves + _SMALLEST_MOVE),
+            tf.math.log(movement + _MOVEMENT_OFFSET),
         ]
-        return tf.concat(parts, axis=-1), RunningAutocorrelation.of(self.onsets.strengths(anchor))
+        strengths = self.onsets.strengths(anchor)
+        return tf.concat(style, axis=-1), RunningAutocorrelation.measure(strengths)
 
-    def _look_back(self, history: tf.Tensor, at: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
-        """Returns what happened before.
+    def _look_back(self, history: tf.Tensor, rows: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
+        """Returns the features from the lag of the beat on, [batch, n_frames, ...].
+
+        With L the lag of the beat, the rows that are read for the frame in row `now`; beats are
+        counted back from the frame after it, which is to be predicted:
+
+          now+1-4L ... now+1-2L ... now-L  now+1-L .. now+1-L/2 ... now-23 .. now | now+1 (unknown)
+          o            o                   o          o             o o o o o o o |  onsets
+          z            z            z      z                                      |  components
 
         Args:
-          history: onset strength and leading components, [batch, n, 1 + n_leading].
-          at: rows of it that are now, [n_frames].
-          means: RunningAutocorrelation's, [batch, n_frames, N_LAGS + 2].
-
-        Returns:
-          [batch, n_frames, ...]: the lag of the beat and the autocorrelation of onsets; the
-          strength at the next frame less 1, 2, 4 and half a beat; the latest strengths; components
-          at the next frame less 1, 2 and 4 beats, and how they moved to where they were a beat ago.
+          history: Onset strength and leading components, [batch, n, 1 + n_leading].
+          rows: The rows of the history that are `now`, [n_frames].
+          means: As RunningAutocorrelation holds them, [batch, n_frames, N_LAGS + 2].
         """
-        strengths, n_frames = history[..., 0], tf.shape(at)[0]
-        regular = correlation(means)
-        lag = beat(regular)
-        beats = tf.cast(tf.cast(lag, tf.float32)[..., None] * tf.constant(_BEATS), tf.int32)
-        on_beat = tf.gather(strengths, at[None, :, None] + 1 - beats, axis=1, batch_dims=1)
-        latest = tf.gather(strengths, at[:, None] - tf.range(_RECENT)[None, :], axis=1)
-        bars = at[None, :, None] + 1 - lag[..., None] * tf.constant(_BARS)
-        then = tf.gather(history[..., 1:], bars, axis=1, batch_dims=1)
-        earlier = tf.gather(history[..., 1:], bars[..., 0] - 1, axis=1, batch_dims=1)
+        strengths, leading, n_frames = history[..., 0], history[..., 1:], tf.shape(rows)[0]
+        correlations = autocorrelation(means)
+        lag = beat_lag(correlations)
+        next_row = rows[None, :, None] + 1
+        beats = tf.cast(tf.cast(lag, tf.float32)[..., None] * tf.constant(_ONSET_BEATS), tf.int32)
+        on_beats = tf.gather(strengths, next_row - beats, axis=1, batch_dims=1)
+        latest = tf.gather(strengths, rows[:, None] - tf.range(_LATEST_ONSETS)[None, :], axis=1)
+        beat_rows = next_row - lag[..., None] * tf.constant(_COMPONENT_BEATS)
+        leading_on_beats = tf.gather(leading, beat_rows, axis=1, batch_dims=1)
+        before_beat = tf.gather(leading, beat_rows[..., 0] - 1, axis=1, batch_dims=1)
         parts = [
             tf.cast(lag, tf.float32)[..., None] / LONGEST_LAG,
-            regular,
-            on_beat,
+            correlations,
+            on_beats,
             latest,
-            tf.reshape(then, [-1, n_frames, len(_BARS) * self.n_leading]),
-            then[:, :, 0] - earlier,
+            tf.reshape(leading_on_beats, [-1, n_frames, len(_COMPONENT_BEATS) * self.n_leading]),
+            leading_on_beats[:, :, 0] - before_beat,
         ]
         return tf.concat([tf.reshape(p, [-1, n_frames, p.shape[-1]]) for p in parts], axis=-1)

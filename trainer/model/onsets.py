@@ -1,23 +1,33 @@
-"""Onsets: how much a frame rises over the one before it, as a number and as a class."""
+"""Onsets: how much a frame rises above the one before it, as a strength and as a class."""
 
 from __future__ import annotations
+
+import functools
 
 import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-_SMALLEST_RISE = 1e-3
-# Beyond all strengths, in deviations; and the most that a rise is scaled by to be of its class.
-_FAR, _MOST_SCALED = 100.0, 4.0
+# Added to a mean rise before its logarithm is taken, in normalised units.
+_RISE_OFFSET = 1e-3
+# Lower limit of the deviation of the logarithm of rises, nats.
+_MIN_DEVIATION = 1e-3
+# Stands for infinity as the edge of the outermost classes, in deviations.
+_FAR = 100.0
+# Upper limit of the factor that scales a rise into its class.
+_MAX_SCALE = 4.0
 
 
 class Onsets(keras.layers.Layer):
     """Onset strength: the logarithm of a frame's mean rise, standardised over the training split.
 
     Attributes:
-      n_classes: equally likely classes of strength.
-      centres: the median strength of each class, [n_classes].
+      n_classes: Number of classes of strength, equally likely over the training split.
+      mean: Mean of the logarithm of mean rises, [].
+      deviation: Standard deviation of the same, [].
+      class_edges: Strengths between neighbouring classes, [n_classes - 1].
+      class_medians: Median strength of each class, [n_classes].
 
     References:
       Boeck and Widmer, "Maximum filter vibrato suppression for onset detection", 2013: spectral
@@ -27,64 +37,60 @@ class Onsets(keras.layers.Layer):
     def __init__(self, n_classes: int, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.n_classes = n_classes
-        for name, shape in (
-            ("centre", ()),
-            ("deviation", ()),
-            ("edges", (n_classes - 1,)),
-            ("centres", (n_classes,)),
-        ):
-            start = "ones" if name == "deviation" else "zeros"
-            weight = self.add_weight(shape=shape, initializer=start, trainable=False, name=name)
-            setattr(self, name, weight)
+        add = functools.partial(self.add_weight, trainable=False)
+        self.mean = add(shape=(), initializer="zeros", name="mean")
+        self.deviation = add(shape=(), initializer="ones", name="deviation")
+        self.class_edges = add(shape=(n_classes - 1,), initializer="zeros", name="class_edges")
+        self.class_medians = add(shape=(n_classes,), initializer="zeros", name="class_medians")
         self.built = True
 
-    def prepare(self, frames: npt.NDArray[np.floating]) -> None:
+    def adapt(self, frames: npt.NDArray[np.floating]) -> None:
         """Measures strengths on normalised windows [n, n_frames, n_mels]."""
-        rises = _log_rise(tf.constant(frames, tf.float32)).numpy().astype(np.float64)
-        self.centre.assign(rises.mean())
-        self.deviation.assign(max(float(rises.std()), 1e-3))
-        strengths = (rises - rises.mean()) / max(float(rises.std()), 1e-3)
-        marks = np.quantile(strengths, np.arange(1, 2 * self.n_classes) / (2 * self.n_classes))
-        self.edges.assign(marks[1::2])
-        self.centres.assign(marks[::2])
+        frames = tf.constant(frames, tf.float32)
+        log_rises = _log_rise(frames[:, :-1], frames[:, 1:]).numpy().astype(np.float64)
+        mean, deviation = log_rises.mean(), max(float(log_rises.std()), _MIN_DEVIATION)
+        shares = np.arange(1, 2 * self.n_classes) / (2 * self.n_classes)
+        quantiles = np.quantile((log_rises - mean) / deviation, shares)
+        self.mean.assign(mean)
+        self.deviation.assign(deviation)
+        self.class_edges.assign(quantiles[1::2])
+        self.class_medians.assign(quantiles[::2])
 
-    def strength(self, before: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
-        """Returns strengths [...] of frames [..., n_mels] that follow the frames before them."""
-        return (_rise(before, frames) - self.centre) / self.deviation
+    def strength(self, previous: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
+        """Returns the strengths [...] of frames [..., n_mels] that follow previous frames."""
+        return (_log_rise(previous, frames) - self.mean) / self.deviation
 
     def strengths(self, frames: tf.Tensor) -> tf.Tensor:
-        """Returns strengths [batch, n_frames] of windows; the first frame's is the mean, 0."""
+        """Returns the strengths [batch, n_frames] of windows; the first frame's is the mean, 0."""
         strengths = self.strength(frames[:, :-1], frames[:, 1:])
         return tf.concat([tf.zeros_like(frames[:, :1, 0]), strengths], axis=1)
 
     def classes(self, strengths: tf.Tensor) -> tf.Tensor:
-        """Returns int32 classes [...] of strengths [...]."""
-        return tf.reduce_sum(tf.cast(strengths[..., None] >= self.edges, tf.int32), axis=-1)
+        """Returns the classes, int32 [...], of strengths [...]."""
+        return tf.reduce_sum(tf.cast(strengths[..., None] >= self.class_edges, tf.int32), axis=-1)
 
-    def impose(self, before: tf.Tensor, frames: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
-        """Returns frames whose onsets are of these classes: what rises in them is scaled for it.
+    def impose_class(self, previous: tf.Tensor, frames: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+        """Scales the rises of frames so that their onsets belong to the given classes.
 
-        A frame that is of its class already stays as it is; others go to the class's nearest edge.
+        A frame that belongs to its class already is not changed; others get a strength at the
+        nearest edge of the class.
 
         Args:
-          before: the frames before them, [batch, n_mels].
+          previous: The frames before, [batch, n_mels].
           frames: [batch, n_mels].
           classes: int32 [batch].
         """
-        edges = tf.convert_to_tensor(self.edges)
+        edges = tf.convert_to_tensor(self.class_edges)
         far = tf.fill([1], _FAR)
         lowest = tf.gather(tf.concat([-far, edges], axis=0), classes)
         highest = tf.gather(tf.concat([edges, far], axis=0), classes)
-        strength = self.strength(before, frames)
+        strength = self.strength(previous, frames)
         missing = tf.clip_by_value(strength, lowest, highest) - strength
-        scale = tf.clip_by_value(tf.exp(self.deviation * missing), 1 / _MOST_SCALED, _MOST_SCALED)
-        return frames + (scale - 1)[:, None] * tf.nn.relu(frames - before)
+        scale = tf.clip_by_value(tf.exp(self.deviation * missing), 1 / _MAX_SCALE, _MAX_SCALE)
+        return frames + (scale - 1)[:, None] * tf.nn.relu(frames - previous)
 
 
-def _rise(before: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
-    rise = tf.reduce_mean(tf.nn.relu(frames - before), axis=-1)
-    return tf.math.log(rise + _SMALLEST_RISE)
-
-
-def _log_rise(frames: tf.Tensor) -> tf.Tensor:
-    return _rise(frames[:, :-1], frames[:, 1:])
+def _log_rise(previous: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
+    """Returns the logarithm of the rise of frames over previous ones, averaged over bands."""
+    rise = tf.reduce_mean(tf.nn.relu(frames - previous), axis=-1)
+    return tf.math.log(rise + _RISE_OFFSET)

@@ -1,4 +1,4 @@
-"""Keeps the rollouts of a batch near where their styles walk to, and as loud as their anchors."""
+"""Keeps rollouts near their target styles and as loud as their anchors."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ import tensorflow as tf
 
 from trainer.data.normaliser import Normaliser
 from trainer.style.drift import StyleDrift
-from trainer.style.statistics import LEAST_RISE, LEAST_VARIANCE, RECENT_FRAMES, Style
+from trainer.style.statistics import MIN_RISE, MIN_VARIANCE, RECENT_FRAMES, Style
 
-# How far changes are scaled at once, and deviations from the mean.
-_MOST_CHANGE, _MOST_SPREAD = 2.0, 1.4
+# Largest factor by which the change of a band is scaled in one frame.
+_MAX_CHANGE_SCALE = 2.0
+# Largest factor by which a band's distance from its recent mean is scaled in one frame.
+_MAX_SPREAD_SCALE = 1.4
 
 
 class Hold(NamedTuple):
-    """How firmly a rollout is held near a style; 0 for not at all.
+    """How firmly a rollout is held near its target style; 0 everywhere leaves it alone.
 
     Attributes:
-      mean: share of the recent mean's distance from the wanted one that is taken off each frame.
-      level: the same of the mean over bands alone, on top. Level drifts more than timbre, and
-        holding all bands as firmly would cost diversity.
-      loudness: the same of the level that is heard (Normaliser.level), off every band alike, on
-        top: of the mean over bands, most is of bands that add nothing to it.
-      rise: exponent of the ratio of wanted to recent rises that each change is scaled by.
-      spread: exponent of the ratio of wanted to recent deviations that the distance of each frame
-        from the recent mean is scaled by.
-      variety: how far what is wanted departs from the anchor, of how far real music does.
+      mean: Share of the recent mean's distance from the target that is taken off each frame.
+      level: The same for the mean over bands, in addition. The level drifts more than timbre does,
+        and holding all bands as firmly would cost diversity.
+      loudness: The same for the level of the summed power (Normaliser.level), off every band
+        alike, in addition: the mean over bands consists mostly of bands too quiet to be heard.
+      rise: Exponent of (target rise / recent rise), by which each change is scaled.
+      spread: Exponent of (target deviation / recent deviation), by which the distance of each frame
+        from the recent mean is scaled.
+      variety: How far the target drifts from the anchor, relative to real music.
     """
 
     mean: float = 0.0
@@ -37,43 +39,36 @@ class Hold(NamedTuple):
     variety: float = 0.0
 
     def scaled(self, factor: float) -> Hold:
-        """Returns this, so much firmer, and near as various a style."""
-        return Hold(
-            mean=factor * self.mean,
-            level=factor * self.level,
-            loudness=factor * self.loudness,
-            rise=factor * self.rise,
-            spread=factor * self.spread,
-            variety=self.variety,
-        )
+        """Returns a hold that is firmer by a factor, with the same variety."""
+        return Hold(*(factor * firmness for firmness in self[:-1]), variety=self.variety)
 
     @property
-    def loose(self) -> bool:
+    def is_off(self) -> bool:
         """Whether nothing is held."""
-        return not any((self.mean, self.level, self.loudness, self.rise, self.spread))
+        return not any(self[:-1])
 
-    def change(self, wanted: Style, recent: Style) -> tf.Tensor:
-        """Returns what the change of each band is scaled by, [batch, n_mels]."""
-        ratio = (wanted.rise / tf.maximum(recent.rise, LEAST_RISE)) ** self.rise
-        return tf.clip_by_value(ratio, 1 / _MOST_CHANGE, _MOST_CHANGE)
+    def change_scale(self, target: Style, recent: Style) -> tf.Tensor:
+        """Returns the factor by which the change of each band is scaled, [batch, n_mels]."""
+        ratio = (target.rise / tf.maximum(recent.rise, MIN_RISE)) ** self.rise
+        return tf.clip_by_value(ratio, 1 / _MAX_CHANGE_SCALE, _MAX_CHANGE_SCALE)
 
-    def frame(self, frame: tf.Tensor, wanted: Style, recent: Style) -> tf.Tensor:
-        """Returns a frame [batch, n_mels] moved towards the wanted mean and spread."""
-        wide = tf.maximum(recent.variance, LEAST_VARIANCE)
-        ratio = (wanted.variance / wide) ** (self.spread / 2)
-        ratio = tf.clip_by_value(ratio, 1 / _MOST_SPREAD, _MOST_SPREAD)
-        away = recent.mean - wanted.mean
-        louder = tf.reduce_mean(away, axis=-1, keepdims=True)
+    def correct(self, frame: tf.Tensor, target: Style, recent: Style) -> tf.Tensor:
+        """Moves a frame [batch, n_mels] towards the target mean and deviation."""
+        variance = tf.maximum(recent.variance, MIN_VARIANCE)
+        ratio = (target.variance / variance) ** (self.spread / 2)
+        ratio = tf.clip_by_value(ratio, 1 / _MAX_SPREAD_SCALE, _MAX_SPREAD_SCALE)
+        offset = recent.mean - target.mean
+        level_offset = tf.reduce_mean(offset, axis=-1, keepdims=True)
         spread = recent.mean + ratio * (frame - recent.mean)
-        return spread - self.mean * away - self.level * louder
+        return spread - self.mean * offset - self.level * level_offset
 
 
-class Recent(NamedTuple):
+class RecentStyle(NamedTuple):
     """What a rollout was like over its last seconds.
 
     Attributes:
-      style: of its frames.
-      level: mean of Normaliser.level, nats [batch, 1].
+      style: Style of its frames.
+      level: Mean of Normaliser.level, nats [batch, 1].
     """
 
     style: Style
@@ -81,53 +76,58 @@ class Recent(NamedTuple):
 
 
 class StyleControl:
-    """Compares what a rollout was like with what is wanted, and moves its next frame by a little.
+    """Compares the recent style of rollouts with their target and corrects the next frame a little.
 
-    A hold that is loose moves nothing, and nothing is remembered.
+    If the hold is off, it corrects nothing and keeps no statistics.
+
+    Args:
+      hold: How firmly rollouts are held.
+      style_drift: How target styles drift.
+      normaliser: The model's normaliser.
+      anchor: Normalised frames that show the style of each rollout, [batch, n, n_mels].
     """
 
     def __init__(
         self, hold: Hold, style_drift: StyleDrift, normaliser: Normaliser, anchor: tf.Tensor
     ) -> None:
-        """Takes normalised frames [batch, n, n_mels] that show the style of each rollout."""
         self._hold, self._style_drift, self._normaliser = hold, style_drift, normaliser
-        self._anchor = Style.of(anchor)
+        self._anchor = Style.measure(anchor)
         self._level_gradient = normaliser.level_gradient(self._anchor.mean)
         self._level = tf.reduce_mean(normaliser.level(anchor), axis=1)
 
-    def wanted(self, away: tf.Tensor) -> Style:
-        """Returns what is held near at a step [batch, 3, 4] of StyleDrift.walks."""
-        return self._style_drift.wanted(
-            self._anchor, self._hold.variety * away, level_gradient=self._level_gradient
+    def target_style(self, drift: tf.Tensor) -> Style:
+        """Returns the target at one step [batch, 3, 4] of StyleDrift.random_walks."""
+        return self._style_drift.target_style(
+            self._anchor, self._hold.variety * drift, level_gradient=self._level_gradient
         )
 
-    def begin(self, primer: tf.Tensor, wanted: Style) -> Recent:
-        """Returns what rollouts are like that follow primers [batch, n, n_mels].
+    def start(self, primer: tf.Tensor, target: Style) -> RecentStyle:
+        """Returns the recent style at the end of primers [batch, n, n_mels].
 
-        How much they moved is taken to be as wanted: a primer may be one frame, which says nothing
-        of that.
+        Rises and variances start at their target: a primer may be a single frame, which does not
+        show them.
         """
         last = primer[:, -RECENT_FRAMES:]
-        return Recent(
-            wanted._replace(mean=tf.reduce_mean(last, axis=1)),
+        return RecentStyle(
+            target._replace(mean=tf.reduce_mean(last, axis=1)),
             tf.reduce_mean(self._normaliser.level(last), axis=1),
         )
 
-    def change(self, wanted: Style, recent: Recent) -> tf.Tensor | None:
-        """Returns what the change of each band is scaled by, [batch, n_mels]; None for nothing."""
-        return None if self._hold.loose else self._hold.change(wanted, recent.style)
+    def change_scale(self, target: Style, recent: RecentStyle) -> tf.Tensor | None:
+        """Returns the factor for the change of each band, [batch, n_mels]; None if off."""
+        return None if self._hold.is_off else self._hold.change_scale(target, recent.style)
 
-    def frame(self, frame: tf.Tensor, wanted: Style, recent: Recent) -> tf.Tensor:
-        """Returns a frame [batch, n_mels] moved towards what is wanted."""
-        if self._hold.loose:
+    def correct(self, frame: tf.Tensor, target: Style, recent: RecentStyle) -> tf.Tensor:
+        """Moves a frame [batch, n_mels] towards the target style and the anchor's level."""
+        if self._hold.is_off:
             return frame
-        frame = self._hold.frame(frame, wanted, recent.style)
-        # As many decibels off every band.
+        frame = self._hold.correct(frame, target, recent.style)
+        # Dividing by the deviations takes the same number of decibels off every band.
         return frame - self._hold.loudness * (recent.level - self._level) / self._normaliser.std
 
-    def after(self, recent: Recent, frame: tf.Tensor, before: tf.Tensor) -> Recent:
-        """Returns what rollouts were like after one more frame [batch, n_mels]."""
-        if self._hold.loose:
+    def update(self, recent: RecentStyle, frame: tf.Tensor, previous: tf.Tensor) -> RecentStyle:
+        """Returns the recent style after one more frame [batch, n_mels]."""
+        if self._hold.is_off:
             return recent
         level = recent.level + (self._normaliser.level(frame) - recent.level) / RECENT_FRAMES
-        return Recent(recent.style.after(frame, before), level)
+        return RecentStyle(recent.style.update(frame, previous), level)

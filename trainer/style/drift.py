@@ -1,14 +1,16 @@
-"""How the style of music departs from where it began: measured on training music, drawn per seed.
+"""How the style of music drifts away from an anchor: measured in training, drawn for each clip.
 
-Music goes on otherwise than its first 1.5 s, and no two times alike; held near just them, all that
-follows one primer would be alike, and a minute of it would stand still. What a rollout is held near
-therefore walks away from the anchor's style, at random, by as much as training recordings differ
-from an anchor. Part of that is the anchor's own chance and stays while a recording goes on; here
-all of it walks, so a rollout moves within a minute more than a steady piece does.
+Music changes after its first 1.5 s, and differently each time. If a rollout were held to the style
+of its primer, every continuation would sound alike and a minute of it would stand still. So the
+target style itself drifts: a random walk around the anchor's style, as wide as passages of training
+recordings differ from an anchor of their own. Part of that difference is chance in the anchor and
+constant within a recording; here all of it walks, so a rollout changes more within a minute than a
+steady piece does.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
 import keras
@@ -16,140 +18,146 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from trainer.style.statistics import LEAST_RISE, LEAST_VARIANCE, Style
+from trainer.style.statistics import MIN_RISE, MIN_VARIANCE, Style
 
-# Over how many frames a passage is measured, and a walk forgets where it was; 6 and 12 s at the
-# default hop. Passages of 3 s correlate by 0.7 at 3 s, 0.5 at 6 and 0.25 at 12, which is 9 s; a
-# rollout wanders a little by itself.
-_PASSAGE_FRAMES, _MEMORY_FRAMES = 256, 500
-# Of each statistic over bands: level, tilt and two finer shapes.
+# Frames of the passages that are compared with an anchor: 6 s at the default hop.
+_PASSAGE_FRAMES = 256
+# Frames after which a walk remembers 1 / e: 12 s at the default hop. Passages of 3 s of real pieces
+# correlate by 0.7 at a distance of 3 s, 0.5 at 6 s and 0.25 at 12 s, which is a memory of 9 s; a
+# rollout also wanders by itself (docs/lab/experiments.md, 2026-11-26).
+_MEMORY_FRAMES = 500
+# Coefficients of a cosine series over bands: level, tilt and two finer shapes.
 _ORDER = 4
-# What is wanted of rises is not quite reached.
-_LIVELIER = 1.1
-# Within a deviation of the mean lie these percentiles of a normal distribution.
-_WITHIN = (15.87, 84.13)
-# The level of the mean is not let go.
-_LET_GO = np.array([0, 1, 1, 1], np.float32)
+# Target rises are raised by this factor, because rollouts fall slightly short of them.
+_RISE_FACTOR = 1.1
+# Percentiles one standard deviation below and above the mean of a normal distribution.
+_DEVIATION_PERCENTILES = (15.87, 84.13)
+# Coefficients of the mean that may drift: timbre, but not the level.
+_TIMBRE = np.array([0, 1, 1, 1], np.float32)
 
 
 class StyleDrift(keras.layers.Layer):
-    """Deviations of the coefficients of a cosine series over bands, and how they walk.
+    """Random walks of the target style, as coefficients of a cosine series over bands.
 
-    The coefficients are of the mean, of the logarithm of rises and of that of deviations, each over
-    those of the anchor.
+    There are three series: the mean, the logarithm of rises and the logarithm of deviations, each
+    relative to the anchor's.
 
     Attributes:
-      usual: medians of the levels of rises and of deviations, for the last passages, [2].
-      near: deviations right after an anchor, [3, 4].
-      far: the same where the stretches that are stored end, [3, 4].
+      median_shift: Median level of the last two series in the last passages of chunks, [2]: how much
+        livelier and wider music becomes than its anchor.
+      initial_spread: Deviation of the coefficients in the first passage after an anchor, [3, 4].
+      final_spread: The same in the last passage of a chunk, [3, 4].
+      curves: The cosines over bands, each with a mean square of 1, [4, n_mels].
     """
 
     def __init__(self, n_mels: int, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.n_mels = n_mels
-        for name, shape in {
-            "median_shift": (2,),
-            "initial_spread": (3, _ORDER),
-            "final_spread": (3, _ORDER),
-        }.items():
-            weight = self.add_weight(shape=shape, initializer="zeros", trainable=False, name=name)
-            setattr(self, name, weight)
-        self.curves = _cosines(n_mels)
+        add = functools.partial(self.add_weight, initializer="zeros", trainable=False)
+        self.median_shift = add(shape=(2,), name="median_shift")
+        self.initial_spread = add(shape=(3, _ORDER), name="initial_spread")
+        self.final_spread = add(shape=(3, _ORDER), name="final_spread")
+        order = np.arange(_ORDER)[:, None]
+        cosines = np.cos(np.pi * order * (np.arange(n_mels) + 0.5) / n_mels)
+        self.curves = tf.constant(np.where(order > 0, np.sqrt(2), 1.0) * cosines, tf.float32)
         self.built = True
 
-    def prepare(self, stretches: Iterable[npt.NDArray[np.floating]], *, anchor_frames: int) -> None:
-        """Measures music that goes on: normalised stretches [n_frames, n_mels].
+    def adapt(self, chunks: Iterable[npt.NDArray[np.floating]], *, anchor_frames: int) -> None:
+        """Measures how music drifts in normalised chunks [n_frames, n_mels].
 
-        Each is also heard backwards, for twice as many anchors. Where none is as long as an anchor
-        and a passage, nothing is known, and nothing departs.
+        Each chunk is also measured backwards, which doubles the number of anchors. If no chunk is
+        as long as an anchor and a passage, all weights stay 0 and nothing will drift.
         """
         first, last = [], []
-        for stretch in stretches:
-            for way in (1, -1):
-                found = self._departures(stretch[::way].astype(np.float32), anchor_frames)
-                first.extend(found[:1])
-                last.extend(found[-1:])
+        for chunk in chunks:
+            for direction in (1, -1):
+                drifts = self._measure(chunk[::direction].astype(np.float32), anchor_frames)
+                first.extend(drifts[:1])
+                last.extend(drifts[-1:])
         if not first:
             return
-        for weight, found in ((self.initial_spread, first), (self.final_spread, last)):
-            low, high = np.percentile(found, _WITHIN, axis=0)
+        for weight, drifts in ((self.initial_spread, first), (self.final_spread, last)):
+            # Half the distance between percentiles: a few fades would dominate a true deviation.
+            low, high = np.percentile(drifts, _DEVIATION_PERCENTILES, axis=0)
             weight.assign((high - low) / 2)
         self.median_shift.assign(np.percentile(last, 50, axis=0)[1:, 0])
 
-    def _departures(
-        self, stretch: npt.NDArray[np.float32], anchor_frames: int
+    def _measure(
+        self, chunk: npt.NDArray[np.float32], anchor_frames: int
     ) -> list[npt.NDArray[np.float32]]:
-        n_passages = (len(stretch) - anchor_frames) // _PASSAGE_FRAMES
+        """Returns the coefficients [3, 4] of each passage after the anchor that begins a chunk."""
+        n_passages = (len(chunk) - anchor_frames) // _PASSAGE_FRAMES
         if n_passages < 1:
             return []
-        passages = stretch[anchor_frames : anchor_frames + n_passages * _PASSAGE_FRAMES]
-        anchor = Style.of(stretch[None, :anchor_frames])
-        then = Style.of(passages.reshape(n_passages, _PASSAGE_FRAMES, self.n_mels))
-        apart = [
-            then.mean - anchor.mean,
-            tf.math.log((then.rise + LEAST_RISE) / (anchor.rise + LEAST_RISE)),
-            tf.math.log((then.variance + LEAST_VARIANCE) / (anchor.variance + LEAST_VARIANCE)) / 2,
+        frames = chunk[anchor_frames : anchor_frames + n_passages * _PASSAGE_FRAMES]
+        anchor = Style.measure(chunk[None, :anchor_frames])
+        passages = Style.measure(frames.reshape(n_passages, _PASSAGE_FRAMES, self.n_mels))
+        variance_ratio = (passages.variance + MIN_VARIANCE) / (anchor.variance + MIN_VARIANCE)
+        differences = [
+            passages.mean - anchor.mean,
+            tf.math.log((passages.rise + MIN_RISE) / (anchor.rise + MIN_RISE)),
+            tf.math.log(variance_ratio) / 2,
         ]
-        return list(np.stack(apart, axis=1) @ self.curves.numpy().T / self.n_mels)
+        return list(np.stack(differences, axis=1) @ self.curves.numpy().T / self.n_mels)
 
     def random_walks(self, seeds: tf.Tensor, *, n_steps: tf.Tensor, step_frames: int) -> tf.Tensor:
-        """Returns how far coefficients are from usual, float32 [n_steps, batch, 3, 4].
+        """Returns how far the coefficients are from their medians, float32 [n_steps, batch, 3, 4].
 
-        An autoregressive walk of first order, which begins as wide as `near` and becomes as wide as
-        `far`.
+        A first-order autoregression that starts with a deviation of initial_spread n[0] and
+        approaches final_spread, n being standard normal:
+
+          x[0] = initial_spread n[0],   x[i+1] = keep x[i] + sqrt(1 - keep²) final_spread n[i+1]
 
         Args:
-          seeds: int64 [batch]; a walk follows from its own alone.
-          n_steps: int32 [].
-          step_frames: how many frames a step is.
+          seeds: int64 [batch]; a walk depends on its own seed alone.
+          n_steps: Number of steps, int32 [].
+          step_frames: Frames of one step.
         """
-        kept = float(np.exp(-step_frames / _MEMORY_FRAMES))
-        drawn = tf.map_fn(
+        keep = float(np.exp(-step_frames / _MEMORY_FRAMES))
+        noise = tf.map_fn(
             lambda seed: tf.random.stateless_normal([n_steps, 3, _ORDER], seed=[seed, 1]),
             seeds,
             fn_output_signature=tf.float32,
         )
-        drawn = tf.transpose(drawn, [1, 0, 2, 3])
-        news = [
-            self.initial_spread * drawn[:1],
-            (1 - kept**2) ** 0.5 * self.final_spread * drawn[1:],
-        ]
-        # All steps are scanned: TensorFlow has no scan over none, which a short rollout would be.
-        joined = tf.concat(news, axis=0)
-        return tf.scan(lambda before, new: kept * before + new, joined, tf.zeros_like(joined[0]))
+        noise = tf.transpose(noise, [1, 0, 2, 3])
+        start = self.initial_spread * noise[:1]
+        # The start is scanned with the other steps: tf.scan does not accept none, as in a rollout
+        # of one step.
+        steps = tf.concat([start, (1 - keep**2) ** 0.5 * self.final_spread * noise[1:]], axis=0)
+        return tf.scan(lambda x, step: keep * x + step, steps, tf.zeros_like(steps[0]))
 
-    def wanted(self, anchor: Style, away: tf.Tensor, *, level_gradient: tf.Tensor) -> Style:
-        """Returns what a rollout is held near at one step of its walk.
+    def target_style(self, anchor: Style, drift: tf.Tensor, *, level_gradient: tf.Tensor) -> Style:
+        """Returns the style that a rollout is held near at one step of its walk.
 
-        Timbre walks; loudness does not: a clip that fades in or out is not wanted.
+        Timbre drifts, loudness does not, so that clips do not fade in or out. The drift x of the
+        mean's coefficients changes the level by about g.x, with g the level's derivative by the
+        coefficients. What it changes is projected out, along the direction v = final_spread² g in
+        which music varies most:
+
+          x' = x - v (g.x) / (g.v),   so that   g.x' = 0
 
         Args:
-          anchor: the style that is departed from.
-          away: a step of walks, [batch, 3, 4].
-          level_gradient: see Normaliser, of the anchor's mean, [batch, n_mels].
+          anchor: Style of the anchor.
+          drift: One step of random_walks, [batch, 3, 4].
+          level_gradient: Normaliser.level_gradient at the anchor's mean, [batch, n_mels].
         """
-        mean, rise, spread = tf.unstack(away, axis=1)
-        # Of what walks, that which makes the anchor louder is taken off where music varies most.
-        louder = tf.reduce_sum(level_gradient[:, None] * self.curves, axis=-1) * _LET_GO
-        back = louder * tf.square(self.final_spread[0])
-        size = tf.reduce_sum(louder * back, axis=-1, keepdims=True)
-        by = tf.reduce_sum(louder * mean, axis=-1, keepdims=True)
-        mean = _LET_GO * mean - tf.math.divide_no_nan(by, size) * back
-        livelier, wider = tf.unstack(self.median_shift)
+        mean, rise, spread = tf.unstack(drift, axis=1)
+        gradient = tf.reduce_sum(level_gradient[:, None] * self.curves, axis=-1) * _TIMBRE
+        direction = gradient * tf.square(self.final_spread[0])
+        level_by_direction = tf.reduce_sum(gradient * direction, axis=-1, keepdims=True)
+        level_by_drift = tf.reduce_sum(gradient * mean, axis=-1, keepdims=True)
+        share = tf.math.divide_no_nan(level_by_drift, level_by_direction)
+        mean = _TIMBRE * mean - share * direction
+        rise_shift, spread_shift = tf.unstack(self.median_shift)
+        rise_factor = _RISE_FACTOR * tf.exp(rise_shift + self._over_bands(rise))
+        variance_factor = tf.exp(2 * (spread_shift + self._over_bands(spread)))
         return Style(
             anchor.mean + self._over_bands(mean),
-            _LIVELIER * tf.exp(livelier + self._over_bands(rise)) * anchor.rise + LEAST_RISE,
-            tf.exp(2 * (wider + self._over_bands(spread))) * anchor.variance + LEAST_VARIANCE,
+            rise_factor * anchor.rise + MIN_RISE,
+            variance_factor * anchor.variance + MIN_VARIANCE,
         )
 
     def _over_bands(self, coefficients: tf.Tensor) -> tf.Tensor:
-        """Returns the curves [batch, n_mels] of coefficients [batch, 4]."""
-        # Not a product of matrices, whose rounding hangs on the size of the batch.
+        """Returns the series [batch, n_mels] with coefficients [batch, 4]."""
+        # Not a matrix product, whose rounding depends on the size of the batch.
         return tf.reduce_sum(coefficients[..., None] * self.curves, axis=1)
-
-
-def _cosines(n_mels: int) -> tf.Tensor:
-    """Returns curves over bands of mean square 1, [4, n_mels]."""
-    order = np.arange(_ORDER)[:, None]
-    curves = np.cos(np.pi * order * (np.arange(n_mels) + 0.5) / n_mels)
-    return tf.constant(np.where(order > 0, np.sqrt(2), 1.0) * curves, tf.float32)
