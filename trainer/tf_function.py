@@ -1,4 +1,4 @@
-"""How functions become graphs here."""
+"""Compilation of Python functions into TensorFlow graphs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import functools
 
 import tensorflow as tf
 
-# Loops over tensors are written as tf.while_loop. AutoGraph would look for others in all Python
-# that it meets, which takes seconds before the first step.
+# tf.function without AutoGraph: loops over tensors are written as tf.while_loop, and AutoGraph's
+# search for other loops in all Python code delays the first step by seconds.
 graph_function = functools.partial(tf.function, autograph=False)

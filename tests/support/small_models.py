@@ -1,4 +1,4 @@
-"""Models of twelve bands, untrained, and frames for them."""
+"""Untrained models for frames of twelve bands, and such frames."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainer.settings import HeadName
 N_MELS = 12
 
 
-def walk(batch: int = 64, n_frames: int = 50, seed: int = 0) -> np.ndarray:
+def wandering_frames(batch: int = 64, n_frames: int = 50, seed: int = 0) -> np.ndarray:
     """Correlated bands that wander around a mean: [batch, n_frames, N_MELS]."""
     mixing = np.random.default_rng(99).normal(size=(N_MELS, N_MELS))
     rng = np.random.default_rng(seed)
@@ -28,14 +28,20 @@ def walk(batch: int = 64, n_frames: int = 50, seed: int = 0) -> np.ndarray:
     return np.stack(frames, axis=1).astype(np.float32)
 
 
-def model(head: HeadName, parts: Mapping[str, Any] = {}, **settings: Any) -> NextFrameModel:
-    """A prepared model; `parts` are arguments of NextFrameModel that are no settings."""
+def small_model(head: HeadName, parts: Mapping[str, Any] = {}, **settings: Any) -> NextFrameModel:
+    """A model adapted to wandering frames.
+
+    Args:
+      head: Name of the head.
+      parts: Arguments of NextFrameModel that are not settings.
+      **settings: Settings other than those of TINY.
+    """
     keras.utils.set_random_seed(1)
-    made = NextFrameModel(
+    model = NextFrameModel(
         n_mels=N_MELS,
         settings=dataclasses.replace(TINY, head=head, **settings),
         **{"anchor_frames": 30 if head == "mixture" else 0, **parts},
     )
-    anchored = np.concatenate([walk()[:, : made.anchor_frames], walk()], axis=1)
-    made.prepare([anchored])
-    return made
+    frames = wandering_frames()
+    model.adapt([np.concatenate([frames[:, : model.anchor_frames], frames], axis=1)])
+    return model

@@ -1,4 +1,4 @@
-"""Free running: a model that hears what it said itself."""
+"""Free-running generation: a model is fed the frames that it generated itself."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from trainer.style.control import StyleControl
 from trainer.style.statistics import Style
 from trainer.tf_function import graph_function
 
-# Frames that are compiled as one, and a step of the walk of styles: with another number all clips
-# are others. Nine times as many are ten seconds at the default hop.
-_STRETCH_FRAMES = 48
+# Frames that are compiled together, and the length of a step of the style's random walk. Changing
+# this number changes every generated clip. Nine blocks are ten seconds at the default hop.
+_BLOCK_FRAMES = 48
 
 
 def roll_out(
@@ -28,84 +28,83 @@ def roll_out(
     sampling: Sampling,
     seeds: tf.Tensor,
 ) -> tf.Tensor:
-    """Returns what a model makes of primers, in the graph.
+    """Continues primers inside the current TensorFlow graph.
 
     Args:
-      model: a trained model.
-      normaliser: the one that it was trained with.
-      primer: natural-log mel, float32 [batch, n, n_mels].
-      anchor: shows the style that is kept, natural-log mel [batch, m, n_mels]; the primer itself
-        unless given.
-      n_frames: int32 [], how many to make.
-      sampling: how frames are drawn.
-      seeds: int64 [batch]; a clip follows from its own alone, whatever its neighbours.
+      model: A trained model.
+      normaliser: The normaliser that it was trained with.
+      primer: Natural-log mel, float32 [batch, n, n_mels].
+      anchor: Natural-log mel that shows the style to keep, [batch, m, n_mels]; by default the
+        primer.
+      n_frames: Number of frames to generate, int32 [].
+      sampling: How frames are drawn.
+      seeds: int64 [batch]; a clip depends on its own seed alone, not on others in the batch.
 
     Returns:
       Natural-log mel, float32 [batch, n_frames, n_mels].
     """
     head = model.head
-    # Whole stretches are drawn and made, and what is beyond n_frames is cut off.
-    n_stretches = -(-n_frames // _STRETCH_FRAMES)
+    # Whole blocks are generated, and frames beyond n_frames are cut off.
+    n_blocks = -(-n_frames // _BLOCK_FRAMES)
     noise = tf.map_fn(
         lambda seed: tf.random.stateless_normal(
-            [n_stretches * _STRETCH_FRAMES, head.n_noise], seed=[seed, 0]
+            [n_blocks * _BLOCK_FRAMES, head.n_noise], seed=[seed, 0]
         ),
         seeds,
         fn_output_signature=tf.float32,
     )
     noise = tf.transpose(noise, [1, 0, 2])
-    heard = normaliser.apply(primer)
-    style = heard if anchor is None else normaliser.apply(anchor)
-    outputs, state = graph_function(model.warm_up, jit_compile=True)(heard, style)
-    joined = model.lstm.stacked_kernels()
-    control = StyleControl(head.hold, model.style_drift, normaliser, style)
-    # One step a stretch.
-    walks = model.style_drift.random_walks(seeds, n_steps=n_stretches, step_frames=_STRETCH_FRAMES)
-    recent = control.begin(heard, control.wanted(walks[0]))
-    # What goes from frame to frame: outputs, the model's state, what was heard of late, the last
-    # frame.
-    carried: tuple[Any, ...] = (outputs, state, recent, heard[:, -1])
+    primer = normaliser.apply(primer)
+    anchor = primer if anchor is None else normaliser.apply(anchor)
+    outputs, state = graph_function(model.warm_up, jit_compile=True)(primer, anchor)
+    kernels = model.lstm.stacked_kernels()
+    control = StyleControl(head.hold, model.style_drift, normaliser, anchor)
+    drifts = model.style_drift.random_walks(seeds, n_steps=n_blocks, step_frames=_BLOCK_FRAMES)
+    recent = control.start(primer, control.target_style(drifts[0]))
+    # Carried from frame to frame: outputs, model state, recent style, the last frame.
+    carried: tuple[Any, ...] = (outputs, state, recent, primer[:, -1])
 
-    def next_frame(noise: tf.Tensor, wanted: Style, carried: tuple[Any, ...]) -> tuple[Any, ...]:
-        outputs, state, recent, last = carried
-        frame = head.draw(outputs, noise, sampling, change=control.change(wanted, recent))
-        frame = normaliser.limit(control.frame(frame, wanted, recent))
-        outputs, state = model.step(frame, state, joined)
-        return outputs, state, control.after(recent, frame, last), frame
+    def next_frame(noise: tf.Tensor, target: Style, carried: tuple[Any, ...]) -> tuple[Any, ...]:
+        outputs, state, recent, previous = carried
+        change_scale = control.change_scale(target, recent)
+        frame = head.draw(outputs, noise, sampling, change_scale=change_scale)
+        frame = normaliser.limit(control.correct(frame, target, recent))
+        outputs, state = model.step(frame, state, kernels)
+        return outputs, state, control.update(recent, frame, previous), frame
 
-    # XLA wants to know how many frames there are, and takes seconds for each number of them.
+    # XLA needs a fixed number of frames, and takes seconds to compile for each number.
     @graph_function(jit_compile=True)
-    def stretch(
-        noise: tf.Tensor, away: tf.Tensor, carried: tuple[Any, ...]
+    def generate_block(
+        noise: tf.Tensor, drift: tf.Tensor, carried: tuple[Any, ...]
     ) -> tuple[tf.Tensor, tuple[Any, ...]]:
-        wanted = control.wanted(away)
+        target = control.target_style(drift)
 
         def body(
             index: tf.Tensor, carried: tuple[Any, ...], frames: tf.TensorArray
         ) -> tuple[Any, ...]:
-            carried = next_frame(noise[index], wanted, carried)
+            carried = next_frame(noise[index], target, carried)
             return index + 1, carried, frames.write(index, carried[-1])
 
-        frames = tf.TensorArray(tf.float32, size=_STRETCH_FRAMES)
+        frames = tf.TensorArray(tf.float32, size=_BLOCK_FRAMES)
         _, carried, frames = tf.while_loop(
-            lambda index, *_: index < _STRETCH_FRAMES,
+            lambda index, *_: index < _BLOCK_FRAMES,
             body,
             (tf.constant(0), carried, frames),
-            maximum_iterations=_STRETCH_FRAMES,
+            maximum_iterations=_BLOCK_FRAMES,
         )
         return frames.stack(), carried
 
-    def body(index: tf.Tensor, carried: tuple[Any, ...], made: tf.TensorArray) -> tuple[Any, ...]:
-        piece = noise[index * _STRETCH_FRAMES : (index + 1) * _STRETCH_FRAMES]
-        piece = tf.ensure_shape(piece, [_STRETCH_FRAMES, None, head.n_noise])
-        frames, carried = stretch(piece, walks[index], carried)
-        return index + 1, carried, made.write(index, frames)
+    def body(index: tf.Tensor, carried: tuple[Any, ...], blocks: tf.TensorArray) -> tuple[Any, ...]:
+        block_noise = noise[index * _BLOCK_FRAMES : (index + 1) * _BLOCK_FRAMES]
+        block_noise = tf.ensure_shape(block_noise, [_BLOCK_FRAMES, None, head.n_noise])
+        frames, carried = generate_block(block_noise, drifts[index], carried)
+        return index + 1, carried, blocks.write(index, frames)
 
-    made = tf.TensorArray(
-        tf.float32, size=n_stretches, element_shape=[_STRETCH_FRAMES, None, model.n_mels]
+    blocks = tf.TensorArray(
+        tf.float32, size=n_blocks, element_shape=[_BLOCK_FRAMES, None, model.n_mels]
     )
-    *_, made = tf.while_loop(
-        lambda index, *_: index < n_stretches, body, (tf.constant(0), carried, made)
+    *_, blocks = tf.while_loop(
+        lambda index, *_: index < n_blocks, body, (tf.constant(0), carried, blocks)
     )
-    log_mel = normaliser.invert(tf.transpose(made.concat()[:n_frames], [1, 0, 2]))
+    log_mel = normaliser.invert(tf.transpose(blocks.concat()[:n_frames], [1, 0, 2]))
     return tf.ensure_shape(log_mel, [None, None, model.n_mels])

@@ -1,13 +1,14 @@
-"""The exported model: a SavedModel that plain TensorFlow loads, with what it needs to know inside.
+"""The exported model: a SavedModel that plain TensorFlow loads, with all it needs to know inside.
 
 Signatures:
   rollout: primer float32 [batch, n, n_mels] (natural-log mel), anchor float32 [batch, m, n_mels]
-    (shows the style that is kept; the primer again, where nothing else is known), n_frames int32
-    [], temperature, spread and noise_floor float32 [] (see head.py, Sampling), seeds int64
+    (shows the style to keep; the primer again if nothing else is known), n_frames int32 [],
+    temperature, spread and noise_floor float32 [] (see Sampling in model/head.py), seeds int64
     [batch] -> log_mel float32 [batch, n_frames, n_mels].
-  score: log_mel float32 [batch, n, n_mels] -> float32 [batch] each: mse and repeat_last_mse over
-    normalised next frames, and nll, nats a frame (see Head.surprise). The first
-    anchor_frames (model_info.json) show the style of the others.
+  score: log_mel float32 [batch, n, n_mels], of which the first anchor_frames (model_info.json) show
+    the style of the others -> three float32 [batch]: mse and repeat_last_mse (the error of
+    repeating the last frame), both over normalised next frames, and nll, the negative
+    log-likelihood in nats per frame (see Head.negative_log_likelihood).
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ from trainer.tf_function import graph_function
 
 
 class ServingModule(tf.Module):
-    """The model with its Transform graph, under the signatures above."""
+    """The model and its Transform graph, with the signatures described above."""
 
     def __init__(
         self, model: NextFrameModel, *, transform_graph: str, settings: TrainSettings
     ) -> None:
         super().__init__()
         self.model = model
-        # In the order of the model's list: what Keras tracks has another, and leaves some out.
+        # A list of our own: the objects that Keras tracks have another order, and leave some out.
         setattr(self, WEIGHTS, list(model.weights))
         self.transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
         self._floor = settings.model_floor
@@ -98,12 +99,12 @@ class ServingModule(tf.Module):
         return {
             "mse": mean_square(predicted),
             "repeat_last_mse": mean_square(window[:, :-1]),
-            "nll": tf.reduce_mean(self.model.head.surprise(outputs, window), axis=1),
+            "nll": tf.reduce_mean(self.model.head.negative_log_likelihood(outputs, window), axis=1),
         }
 
 
 def model_id(model: NextFrameModel, dataset: Dataset) -> str:
-    """Returns 12 hex digits of the weights and the front end: equal models have equal ids."""
+    """Returns 12 hex digits that depend on the weights and the front end alone."""
     digest = hashlib.sha256(dataset.audio.fingerprint.encode())
     for weight in model.weights:
         digest.update(keras.ops.convert_to_numpy(weight).tobytes())
@@ -125,18 +126,18 @@ def export_model(
     """Writes the SavedModel to a temporary folder, then moves it to `path`.
 
     Args:
-      model: trained.
-      path: the model's folder to be.
-      dataset: what it was trained on.
-      transform_graph: the one that it was trained with.
-      settings: of the run.
-      history: of the run, as history.json has it.
-      effective_config: the whole configuration as YAML.
-      base: the model that training went on from.
-      logs: a folder of TensorBoard's files that goes into the model's.
+      model: A trained model.
+      path: The folder that the model gets.
+      dataset: The dataset that it was trained on.
+      transform_graph: The Transform graph that it was trained with.
+      settings: Settings of the training run.
+      history: History of the training run, for history.json.
+      effective_config: The whole configuration as YAML.
+      base: The model that training continued from.
+      logs: A folder of TensorBoard files to copy into the model's folder.
 
     Returns:
-      The content of its model_info.json.
+      The content of model_info.json.
     """
     path = path.rstrip("/")
     info = {
@@ -177,12 +178,12 @@ def export_model(
 
 
 def _primers_npz(dataset: Dataset, settings: TrainSettings) -> bytes:
-    """Returns the primers that travel with the model, as an .npz of plain arrays."""
-    found = cut_primers(dataset, n_frames=settings.primer_frames, count=N_PRIMERS)
+    """Returns the primers that are exported with the model, as an .npz of plain arrays."""
+    primers = cut_primers(dataset, n_frames=settings.primer_frames, count=N_PRIMERS)
     buffer = io.BytesIO()
     np.savez(
         buffer,
-        log_mel=np.stack([primer.log_mel for primer in found]).astype(np.float16),
-        source=np.array([primer.source for primer in found]),
+        log_mel=np.stack([primer.log_mel for primer in primers]).astype(np.float16),
+        source=np.array([primer.source for primer in primers]),
     )
     return buffer.getvalue()

@@ -1,9 +1,8 @@
-"""Going on from a trained model: with all that it learnt, its normalisation among it.
+"""Warm start: training continues from an exported model, including everything it measured.
 
-New weights for old inputs would be worth little: a frame that is normalised or whitened otherwise
-means something else to the same LSTM. So the Transform graph travels in the model's folder, and a
-warm start takes it, and all else that was measured before training, from there, not from the new
-data.
+Frames that are normalised or projected differently mean something else to the same LSTM, so its
+weights alone would be worth little. A warm start therefore takes the Transform graph, the principal
+components and all other statistics from the exported model and not from the new data.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from trainer.data.windows import Dataset
 from trainer.model.next_frame import NextFrameModel
 from trainer.settings import TrainSettings
 
-# What decides which weights there are, and what their inputs mean.
+# Settings that decide which weights there are and what their inputs mean.
 _ARCHITECTURE = (
     "head",
     "residual",
@@ -32,20 +31,20 @@ _ARCHITECTURE = (
     "onset_classes",
     "model_floor",
 )
-# Of the module that serving.py saves.
+# Name of the list of weights in the exported module (saved_model.py).
 WEIGHTS = "all_weights"
 _REMEDY = "Train without a warm start (train.warm_start='')"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BaseModel:
-    """A model to go on from.
+    """An exported model from which training continues.
 
     Attributes:
-      path: its folder.
-      model_id: of it.
-      splits_compared: whether it is known that it was not trained on what is now held out; the
-        dataset that it was trained on may be gone.
+      path: Its folder.
+      model_id: Its id.
+      splits_compared: Whether its training recordings could be compared with those that are held
+        out now; False if the dataset that it was trained on no longer exists.
     """
 
     path: str
@@ -54,14 +53,14 @@ class BaseModel:
 
     @property
     def transform_graph(self) -> str:
-        """The folder of the Transform graph that its frames were normalised with."""
+        """The folder of its Transform graph."""
         return f"{self.path}/{contract.TRANSFORM_GRAPH}"
 
     def restore(self, model: NextFrameModel) -> None:
-        """Gives a model the weights of this one, and what was measured for them.
+        """Gives a model the weights and the measured statistics of this one.
 
         Raises:
-          ConfigMismatchError: it has other weights.
+          ConfigMismatchError: The model has other weights.
         """
         weights = tf.train.Checkpoint(**{WEIGHTS: list(model.weights)})
         try:
@@ -69,23 +68,23 @@ class BaseModel:
             status.assert_existing_objects_matched().expect_partial()
         except (AssertionError, ValueError, tf.errors.NotFoundError) as error:
             raise ConfigMismatchError(
-                f"the weights in {self.path} are of a model that another version of Nocturne "
-                f"built. {_REMEDY}."
+                f"the weights in {self.path} were written by another version of Nocturne, whose "
+                f"model has other layers. {_REMEDY}."
             ) from error
 
 
 def open_base_model(path: str, dataset: Dataset, settings: TrainSettings) -> BaseModel:
-    """Opens a model to go on from, and checks that it fits.
+    """Opens a model to continue from, and checks that it fits.
 
     Args:
-      path: a folder that the trainer exported.
-      dataset: what will be learnt from.
-      settings: of the run to be.
+      path: A folder that the trainer exported.
+      dataset: The dataset to train on.
+      settings: Settings of the training run.
 
     Raises:
-      IncompleteError: it is no whole model.
-      ConfigMismatchError: it has another front end or architecture, or learnt from recordings that
-        the dataset holds out.
+      IncompleteError: The folder is not a complete model.
+      ConfigMismatchError: The model has another front end or architecture, or was trained on
+        recordings that the dataset holds out.
     """
     path = path.rstrip("/")
     for name in ("saved_model.pb", contract.MODEL_INFO):
@@ -100,35 +99,38 @@ def open_base_model(path: str, dataset: Dataset, settings: TrainSettings) -> Bas
             f"train.warm_start: the front end of {path} is {info['fingerprint']}, the dataset's is "
             f"{dataset.audio.fingerprint}. {_REMEDY}, or prepare with the model's front end."
         )
-    theirs, ours = info["train"], settings.recorded()
-    differing = [
-        f"{name} is {theirs.get(name)!r} there and {ours[name]!r} here"
+    base_settings, new_settings = info["train"], settings.recorded()
+    differences = [
+        f"{name} is {base_settings.get(name)!r} there and {new_settings[name]!r} here"
         for name in _ARCHITECTURE
-        if theirs.get(name) != ours[name]
+        if base_settings.get(name) != new_settings[name]
     ]
-    if differing:
+    if differences:
         raise ConfigMismatchError(
-            f"train.warm_start: {path} has another architecture: {'; '.join(differing)}. {_REMEDY},"
-            " or with its settings."
+            f"train.warm_start: {path} has another architecture: {'; '.join(differences)}. "
+            f"{_REMEDY}, or with its settings."
         )
     compared = _compare_splits(info["dataset"], dataset, path)
     return BaseModel(path=path, model_id=info["model_id"], splits_compared=compared)
 
 
-def _compare_splits(learnt: dict[str, Any], dataset: Dataset, path: str) -> bool:
-    """Whether both datasets were there to compare; refuses a model that knows what is held out."""
-    if learnt["dataset_id"] == dataset.info["dataset_id"]:
+def _compare_splits(base_dataset: dict[str, Any], dataset: Dataset, path: str) -> bool:
+    """Returns whether the base model's dataset still exists to be compared.
+
+    Raises:
+      ConfigMismatchError: The base model was trained on recordings that the new dataset holds out.
+    """
+    if base_dataset["dataset_id"] == dataset.info["dataset_id"]:
         return True
-    if not files.exists(f"{learnt['path']}/{contract.RECORDINGS}"):
+    base_path = base_dataset["path"]
+    if not files.exists(f"{base_path}/{contract.RECORDINGS}"):
         return False
-    known = _recording_ids(learnt["path"], contract.TRAIN)
-    leaked = known & _recording_ids(dataset.path, contract.EVAL)
+    leaked = _recording_ids(base_path, contract.TRAIN) & _recording_ids(dataset.path, contract.EVAL)
     if leaked:
         raise ConfigMismatchError(
             f"train.warm_start: {path} learnt from {len(leaked)} of the recordings that "
-            f"{dataset.path} holds out (such as {min(leaked)[:12]}): no evaluation could be "
-            f"trusted. {_REMEDY}, or prepare with --previous {learnt['path']}, which keeps the "
-            "splits."
+            f"{dataset.path} holds out (such as {min(leaked)[:12]}), so no evaluation could be "
+            f"trusted. {_REMEDY}, or prepare with --previous {base_path}, which keeps the splits."
         )
     return True
 

@@ -1,10 +1,10 @@
-"""State of a training run on disk: taken up by a rerun, to the step.
+"""State of a training run on disk, from which a rerun resumes at the last saved step.
 
-    FOLDER/step-00000400.index ...   weights, optimiser
+    FOLDER/step-00000400.index ...   weights and optimiser
     FOLDER/best-00000400.index ...   weights of the best evaluation so far
-    FOLDER/state.json                which of these, and the losses since; written last
+    FOLDER/state.json                which of these count, and the losses since; written last
 
-The data needs no file of its own: a batch follows from the seed and the step.
+The data needs no file: a batch depends only on the seed and the step.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _STATE = "state.json"
 
 @dataclasses.dataclass(kw_only=True)
 class RunState:
-    """Where a run is.
+    """The progress of a training run.
 
     Attributes:
-      step: optimiser steps taken.
-      rows: one row an evaluation, as in history.json.
-      best: the row whose weights are kept; empty before the first.
-      losses: of the steps since the last evaluation.
-      seconds: spent on training so far, over all attempts.
+      step: Optimiser steps taken.
+      rows: One row for each evaluation, as in history.json.
+      best: The row whose weights are kept; empty before the first evaluation.
+      losses: Losses of the steps since the last evaluation.
+      seconds: Time spent on training so far, over all attempts.
     """
 
     step: int = 0
@@ -43,31 +43,31 @@ class RunState:
 
 
 class Checkpoints:
-    """The folder of one run.
+    """The folder with the state of one training run.
 
     Args:
-      folder: local or gs://; a run with other settings must have another one.
-      model: its weights are kept.
-      optimizer: its state is kept.
+      folder: Local or gs://; a run with other settings needs another folder.
+      model: The model whose weights are saved.
+      optimizer: The optimiser whose state is saved.
     """
 
     def __init__(self, folder: str, *, model: Any, optimizer: Any) -> None:
         self.folder = folder.rstrip("/")
         self._output = open_output(self.folder)
-        # As lists: what Keras tracks of a model leaves out layers that stand in a list.
+        # As lists, because Keras does not track layers that a model keeps in a list.
         weights, moments = list(model.weights), list(optimizer.variables)
         self._all = tf.train.Checkpoint(weights=weights, optimizer=moments)
         self._weights = tf.train.Checkpoint(weights=weights)
 
     def restore(self) -> RunState:
-        """Puts weights and optimiser where the last attempt was; returns its state.
+        """Restores weights and optimiser of the last attempt, and returns its state.
 
-        A run that was not begun, or was killed before its first checkpoint, starts at step 0.
+        A run that never started, or was killed before its first checkpoint, starts at step 0.
 
         Raises:
-          ConfigMismatchError: the state is of a model with other weights.
+          ConfigMismatchError: The state belongs to a model with other weights.
         """
-        with _said_plainly(self.folder):
+        with _write_errors(self.folder):
             content = self._output.read(_STATE)
         if content is None:
             return RunState()
@@ -76,33 +76,29 @@ class Checkpoints:
             self._all.read(self._path("step", state.step)).assert_consumed()
         except (AssertionError, ValueError) as error:
             raise ConfigMismatchError(
-                f"the state in {self.folder} is of a model built otherwise, by another version of "
-                "Nocturne. Remove that folder to train anew, or finish the run with that version."
+                f"the state in {self.folder} was written by another version of Nocturne, whose "
+                "model has other layers. Remove that folder to start again, or finish the run with "
+                "that version."
             ) from error
         return state
 
     def save(self, state: RunState) -> None:
-        """Writes weights, optimiser and state; the state goes last and replaces the one before."""
-        with _said_plainly(self.folder):
+        """Writes weights and optimiser, then the state, which replaces the one before."""
+        with _write_errors(self.folder):
             tf.io.gfile.makedirs(self.folder)
             self._all.write(self._path("step", state.step))
             self._write_state(state)
             self._remove_others("step", state.step)
 
     def save_best(self, step: int) -> None:
-        """Writes the weights as the best so far; they count once `save` has named them."""
-        with _said_plainly(self.folder):
+        """Writes the weights as the best so far; they count after `save` has named them."""
+        with _write_errors(self.folder):
             tf.io.gfile.makedirs(self.folder)
             self._weights.write(self._path("best", step))
 
     def restore_best(self, state: RunState) -> None:
         """Gives the model the weights of the best evaluation."""
         self._weights.read(self._path("best", int(state.best["step"]))).assert_consumed()
-
-    def remove(self) -> None:
-        """Removes the folder, once the model is exported."""
-        if tf.io.gfile.exists(self.folder):
-            tf.io.gfile.rmtree(self.folder)
 
     def _write_state(self, state: RunState) -> None:
         self._output.replace(_STATE, json.dumps(dataclasses.asdict(state)).encode())
@@ -116,18 +112,20 @@ class Checkpoints:
         for path in tf.io.gfile.glob(f"{self.folder}/{kind}-*"):
             if path.startswith(self._path(kind, step)):
                 continue
-            # A kill while a checkpoint was written leaves a folder, STEP_temp.
+            # A kill during a write leaves a folder, step-..._temp.
             remove = tf.io.gfile.rmtree if tf.io.gfile.isdir(path) else tf.io.gfile.remove
             remove(path)
 
 
 @contextlib.contextmanager
-def _said_plainly(folder: str) -> Iterator[None]:
+def _write_errors(folder: str) -> Iterator[None]:
+    """Turns errors of the file system into UnwritableError."""
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
         reason = str(getattr(error, "message", "") or error).splitlines()[0][:200]
         raise UnwritableError(
-            f"cannot keep the training's state in {folder}: {reason}. Make room or give a folder "
-            "that can be written, and run the same command again; what was saved is still there."
+            f"cannot keep the training's state in {folder}: {reason}. Free some space, or give a "
+            "folder that can be written, and run the same command again; what was saved before is "
+            "still there."
         ) from error

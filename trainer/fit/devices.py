@@ -1,4 +1,4 @@
-"""Which devices train: one place that knows, and says so when they are not there."""
+"""The devices that a training run uses."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from audio.errors import UsageError
 def resolve_strategy(name: str) -> tf.distribute.Strategy:
     """Returns the distribution strategy for a value of train.strategy.
 
-    `auto` takes all GPUs, or the CPU where there is none; a TPU must be asked for.
+    `auto` uses all GPUs, or the CPU if there is none. A TPU is used only by name.
 
     Raises:
-      UsageError: the devices asked for are not there.
+      UsageError: The devices do not exist.
     """
     gpus = tf.config.list_physical_devices("GPU")
     if name == "auto":
@@ -25,9 +25,9 @@ def resolve_strategy(name: str) -> tf.distribute.Strategy:
     if name == "cpu":
         return tf.distribute.OneDeviceStrategy("/cpu:0")
     if name == "tpu":
-        return _tpu()
+        return _tpu_strategy()
     if name == "multi_worker":
-        return _multi_worker()
+        return _multi_worker_strategy()
     if not gpus:
         raise UsageError(
             f"train.strategy={name}: wanted a GPU that TensorFlow sees, found none. Install the "
@@ -41,21 +41,24 @@ def resolve_strategy(name: str) -> tf.distribute.Strategy:
 
 
 def is_chief() -> bool:
-    """Whether this process writes checkpoints and the model: the only one, chief or worker 0."""
-    found = _cluster()
-    task = found.get("task", {})
-    if "chief" in found.get("cluster", {}):
+    """Returns whether this process writes checkpoints and the model.
+
+    That is the only process, or the chief of a cluster, or worker 0 of a cluster without one.
+    """
+    config = _cluster_config()
+    task = config.get("task", {})
+    if "chief" in config.get("cluster", {}):
         return bool(task.get("type") == "chief")
     return int(task.get("index", 0)) == 0
 
 
-def _cluster() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(os.environ.get("TF_CONFIG") or "{}")
-    return found
+def _cluster_config() -> dict[str, Any]:
+    config: dict[str, Any] = json.loads(os.environ.get("TF_CONFIG") or "{}")
+    return config
 
 
-def _multi_worker() -> tf.distribute.Strategy:
-    cluster = _cluster().get("cluster", {})
+def _multi_worker_strategy() -> tf.distribute.Strategy:
+    cluster = _cluster_config().get("cluster", {})
     workers = [*cluster.get("chief", []), *cluster.get("worker", [])]
     if len(workers) < 2:
         raise UsageError(
@@ -66,7 +69,7 @@ def _multi_worker() -> tf.distribute.Strategy:
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
-def _tpu() -> tf.distribute.Strategy:
+def _tpu_strategy() -> tf.distribute.Strategy:
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver()
         tf.config.experimental_connect_to_cluster(resolver)

@@ -1,4 +1,4 @@
-"""A training run under way: its state, and what changes it."""
+"""A training run in progress: its state, and the steps, evaluations and saves that change it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import tensorflow as tf
 
 from audio.errors import NocturneError
 from trainer.fit.checkpoints import Checkpoints
-from trainer.fit.signals import Interrupts
+from trainer.fit.signals import SignalCatcher
 from trainer.fit.steps import CompiledSteps
 from trainer.fit.tensorboard import TensorBoardWriter
 from trainer.settings import TrainSettings
 
-# Called after every optimiser step: steps done, steps in all, the loss of the step.
+# Called after every optimiser step with the steps done, all steps, and the loss of the step.
 Progress = Callable[[int, int, float], None]
 
-# No loss here is beyond some hundreds; what is will not come back.
-_EXPLODED = 1e6
+# A loss beyond this will not recover; usual ones stay below some hundreds.
+_EXPLODED_LOSS = 1e6
 
 
 class TrainingDivergedError(NocturneError):
@@ -29,78 +29,84 @@ class TrainingDivergedError(NocturneError):
     exit_code = 10
 
 
-class Run:
-    """A run under way: its state, and what changes it."""
+class TrainingRun:
+    """A training run in progress; it resumes from the state that its checkpoints hold.
+
+    Args:
+      steps: Model, optimiser and their compiled steps.
+      checkpoints: Where the state is kept.
+      settings: Settings of the run.
+      progress: Called after every step, or every steps_per_execution of them.
+    """
 
     def __init__(
         self,
-        loop: CompiledSteps,
+        steps: CompiledSteps,
         checkpoints: Checkpoints,
         settings: TrainSettings,
         progress: Progress | None,
     ) -> None:
-        self._loop, self._checkpoints = loop, checkpoints
+        self._compiled, self._checkpoints = steps, checkpoints
         self._settings, self._progress = settings, progress
         self.state = checkpoints.restore()
-        self._attempted = time.perf_counter()
-        self._started = self._attempted - self.state.seconds
-        self._saved = time.perf_counter()
-        self._waited = 0.0
+        # Times of this attempt and, with the seconds of earlier attempts, of the whole run.
+        self._attempt_start = time.perf_counter()
+        self._run_start = self._attempt_start - self.state.seconds
+        self._last_save = time.perf_counter()
+        self._seconds_waited = 0.0
+        self._seconds_to_first_step: float | None = None
         self._norms: list[float] = []
-        self._first_step: float | None = None
 
     @property
     def finished(self) -> bool:
-        """Whether all steps are taken, or patience is at an end."""
+        """Whether all steps are taken, or patience has run out."""
         rows, patience = self.state.rows, self._settings.patience
         if self.state.step >= self._settings.steps:
             return True
-        late = [row for row in rows if row["step"] > self.state.best.get("step", 0)]
-        return bool(patience and len(late) >= patience)
+        worse = [row for row in rows if row["step"] > self.state.best.get("step", 0)]
+        return bool(patience and len(worse) >= patience)
 
-    def take_part(self, batches: Any, end: int, interrupts: Interrupts) -> None:
-        """Takes the steps up to `end`; saves in between, and when a signal came.
+    def train_until(self, end: int, batches: Any, signals: SignalCatcher) -> None:
+        """Takes the steps up to `end`; saves when it is time to, or when a signal came.
 
         Raises:
-          TrainingDivergedError, PreemptedError, UnwritableError: see fit.
+          TrainingDivergedError, PreemptedError, UnwritableError: See train.fit.
         """
         end = min(end, self._settings.steps)
         iterator = iter(batches)
         while self.state.step < end:
-            self._take(iterator, min(self._settings.steps_per_execution, end - self.state.step))
-            # A part's last step is evaluated before anything else: a rerun begins with the next.
-            if interrupts.received is not None and self.state.step < end:
+            self._steps(iterator, min(self._settings.steps_per_execution, end - self.state.step))
+            if self.state.step == end:
+                return  # The caller evaluates before anything is saved; a rerun starts after that.
+            seconds = time.perf_counter() - self._last_save
+            if signals.received is not None or seconds > self._settings.checkpoint_seconds:
                 self._save()
-                self.stop_for(interrupts)
-            due = time.perf_counter() - self._saved > self._settings.checkpoint_seconds
-            if due and self.state.step < end:
-                self._save()
+                self.stop_if_signalled(signals)
 
-    def stop_for(self, interrupts: Interrupts) -> None:
-        """Ends the run where a signal came; its state is saved.
+    def stop_if_signalled(self, signals: SignalCatcher) -> None:
+        """Ends a run whose state is saved, if a signal came.
 
         Raises:
-          PreemptedError, KeyboardInterrupt: as the signal wants.
+          PreemptedError, KeyboardInterrupt: For SIGTERM and Ctrl-C.
         """
-        if interrupts.received is not None:
-            interrupts.raise_for(
-                f"stopped at step {self.state.step} of {self._settings.steps}, which is saved. "
-                "Run the same command again to go on from there."
-            )
+        signals.raise_if_received(
+            f"stopped at step {self.state.step} of {self._settings.steps}, which is saved. "
+            "Run the same command again to continue from there."
+        )
 
-    def _take(self, iterator: Any, count: int) -> None:
+    def _steps(self, iterator: Any, count: int) -> None:
         first = tf.constant(self.state.step + 1, tf.int64)
         if count == 1:
-            asked = time.perf_counter()
+            wait_start = time.perf_counter()
             batch = next(iterator)
-            self._waited += time.perf_counter() - asked
-            loss, norm = self._loop.train_step(batch, first)
+            self._seconds_waited += time.perf_counter() - wait_start
+            loss, norm = self._compiled.train_step(batch, first)
             losses, norms = [float(loss)], [float(norm)]
         else:
-            taken = self._loop.train_steps(iterator, first, tf.constant(count))
-            losses, norms = ([float(x) for x in each] for each in taken)
-        if self._first_step is None:
-            self._first_step = time.perf_counter() - self._attempted
+            results = self._compiled.train_steps(iterator, first, tf.constant(count))
+            losses, norms = ([float(value) for value in values] for values in results)
+        if self._seconds_to_first_step is None:
+            self._seconds_to_first_step = time.perf_counter() - self._attempt_start
         for loss in losses:
             self.state.step += 1
             self._check(loss)
@@ -110,50 +116,51 @@ class Run:
             self._progress(self.state.step, self._settings.steps, losses[-1])
 
     def _check(self, loss: float) -> None:
-        if np.isfinite(loss) and abs(loss) < _EXPLODED:
+        if np.isfinite(loss) and abs(loss) < _EXPLODED_LOSS:
             return
-        good = self.state.rows[-1]["step"] if self.state.rows else 0
+        last_good = self.state.rows[-1]["step"] if self.state.rows else 0
         raise TrainingDivergedError(
             f"the loss became {loss:.4g} at step {self.state.step}. Lower train.learning_rate. "
-            f"The last good state, of step {good}, is in {self._checkpoints.folder}."
+            f"The last good state, of step {last_good}, is in {self._checkpoints.folder}."
         )
 
-    def evaluate(self, held_out: tf.data.Dataset | None, watch: TensorBoardWriter | None) -> None:
-        """Adds a row, keeps the weights where they are the best, and saves."""
+    def evaluate(self, held_out: tf.data.Dataset | None, writer: TensorBoardWriter | None) -> None:
+        """Adds a row to the history, keeps the weights if they are the best, and saves."""
         state = self.state
         row = {"step": state.step, "loss": float(np.mean(state.losses))}
         if held_out is not None:
-            row["eval_loss"] = self._loop.evaluate(held_out)
+            row["eval_loss"] = self._compiled.evaluate(held_out)
         state.rows.append(row)
         state.losses.clear()
-        if not state.best or _judged(row) <= _judged(state.best):
+        if not state.best or _selection_loss(row) <= _selection_loss(state.best):
             state.best = row
             self._checkpoints.save_best(state.step)
-        if watch:
-            rates = {"gradient_norm": float(np.mean(self._norms))} if self._norms else {}
-            rate = float(self._loop.optimizer.learning_rate)
-            watch.show(self._loop.model, {**row, **rates, "learning_rate": rate})
+        if writer:
+            norm = {"gradient_norm": float(np.mean(self._norms))} if self._norms else {}
+            rate = float(self._compiled.optimizer.learning_rate)
+            writer.write(self._compiled.model, {**row, **norm, "learning_rate": rate})
         self._norms.clear()
         self._save()
 
     def _save(self) -> None:
-        self.state.seconds = time.perf_counter() - self._started
+        self.state.seconds = time.perf_counter() - self._run_start
         self._checkpoints.save(self.state)
-        self._saved = time.perf_counter()
+        self._last_save = time.perf_counter()
 
     def history(self) -> dict[str, Any]:
-        """Returns what history.json holds."""
+        """Returns the content of history.json."""
         now = time.perf_counter()
         return {
             "epochs": self.state.rows,
             "best": self.state.best,
-            "seconds": round(now - self._started, 1),
-            "seconds_to_first_step": round(self._first_step or 0.0, 1),
-            "share_waiting_for_input": round(self._waited / (now - self._attempted), 4),
+            "seconds": round(now - self._run_start, 1),
+            "seconds_to_first_step": round(self._seconds_to_first_step or 0.0, 1),
+            "share_waiting_for_input": round(self._seconds_waited / (now - self._attempt_start), 4),
             "steps": self.state.step,
-            "devices": self._loop.n_devices,
+            "devices": self._compiled.n_devices,
         }
 
 
-def _judged(row: dict[str, float]) -> float:
+def _selection_loss(row: dict[str, float]) -> float:
+    """Returns the loss by which the best weights are chosen."""
     return row.get("eval_loss", row["loss"])

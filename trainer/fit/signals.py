@@ -1,4 +1,4 @@
-"""Signals that end a training: caught between two steps, so that its state can be saved whole."""
+"""SIGTERM and SIGINT during training: caught, so that the state can be saved between two steps."""
 
 from __future__ import annotations
 
@@ -12,53 +12,55 @@ from audio.errors import NocturneError
 
 
 class PreemptedError(NocturneError):
-    """The machine wants its cores back; the same command goes on later."""
+    """The machine was taken away; the same command continues the run later."""
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
-class Interrupts:
-    """What has come in so far.
+class SignalCatcher:
+    """A signal handler that remembers what it received.
 
     Attributes:
-      received: the signal's number, None so far.
+      received: Number of the signal; None if there was none.
     """
 
     received: int | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Notes a signal; a second Ctrl-C is not waited for."""
+        """Remembers a signal; a second Ctrl-C ends the program at once."""
         del frame
         if number == signal.SIGINT and self.received is not None:
             raise KeyboardInterrupt
         self.received = number
 
-    def raise_for(self, said: str) -> None:
-        """Ends the run as the signal wants.
+    def raise_if_received(self, message: str) -> None:
+        """Ends the run if there was a signal.
 
         Raises:
-          PreemptedError: for SIGTERM, with what is said.
-          KeyboardInterrupt: for Ctrl-C.
+          PreemptedError: For SIGTERM, with the message.
+          KeyboardInterrupt: For Ctrl-C.
         """
         if self.received == signal.SIGINT:
             raise KeyboardInterrupt
-        raise PreemptedError(said)
+        if self.received is not None:
+            raise PreemptedError(message)
 
 
 @contextmanager
-def catch_signals() -> Iterator[Interrupts]:
-    """Holds back SIGTERM and SIGINT while a block runs; elsewhere than in the main thread, nothing.
+def catch_signals() -> Iterator[SignalCatcher]:
+    """Catches SIGTERM and SIGINT while a block runs in the main thread.
 
-    TFX may run a node in a thread, where Python does not let handlers be set.
+    In other threads, where TFX may run a node, Python does not allow handlers to be set, and
+    nothing is caught.
     """
-    interrupts = Interrupts()
+    catcher = SignalCatcher()
     if threading.current_thread() is not threading.main_thread():
-        yield interrupts
+        yield catcher
         return
     numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, interrupts) for number in numbers]
+    old_handlers = [signal.signal(number, catcher) for number in numbers]
     try:
-        yield interrupts
+        yield catcher
     finally:
-        for number, handler in zip(numbers, before, strict=True):
+        for number, handler in zip(numbers, old_handlers, strict=True):
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""The model, its optimiser and their compiled steps, on the devices of a strategy."""
+"""The model, its optimiser and their compiled training and evaluation steps."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ from trainer.tf_function import graph_function
 
 
 class CompiledSteps:
-    """What is compiled of a run.
+    """A model and its optimiser on the devices of a strategy, with their compiled steps.
 
-    Everything random in a step follows from the run's seed, the step and the replica, so a step is
-    the same whenever it is taken.
+    All random numbers of a step depend only on the run's seed, the step and the replica, so a step
+    that is repeated gives the same result.
+
+    Args:
+      strategy: The devices.
+      n_mels: Number of mel bands.
+      settings: Settings of the training run.
     """
 
     def __init__(
@@ -36,11 +41,11 @@ class CompiledSteps:
 
     @property
     def n_devices(self) -> int:
-        """Devices that share each batch."""
+        """Number of devices that share each batch."""
         return int(self._strategy.num_replicas_in_sync)
 
     def distribute(self, batches: tf.data.Dataset) -> Any:
-        """Returns batches cut for the devices."""
+        """Returns a dataset whose batches are split over the devices."""
         if self.n_devices == 1:
             return batches
         options = tf.data.Options()
@@ -54,11 +59,11 @@ class CompiledSteps:
         """Takes one optimiser step on normalised windows.
 
         Args:
-          batch: float32 [batch, anchor + window_frames, n_mels], or what `distribute` yields.
-          step: int64 [], from 1.
+          batch: float32 [batch, anchor + window_frames, n_mels], or a batch from `distribute`.
+          step: Number of the step, int64 [], from 1.
 
         Returns:
-          The loss, and the global norm of the gradients before they are clipped.
+          The loss, and the global norm of the gradients before clipping.
         """
         return self._step(batch, step)
 
@@ -66,12 +71,12 @@ class CompiledSteps:
     def train_steps(
         self, batches: Any, first: tf.Tensor, count: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Takes several steps without coming back to Python: what a TPU wants.
+        """Takes several steps without returning to Python, as a TPU needs for speed.
 
         Args:
-          batches: an iterator over what `distribute` gives.
-          first: int64 [], the first one's number.
-          count: int32 [], how many.
+          batches: An iterator over what `distribute` returns.
+          first: Number of the first step, int64 [].
+          count: Number of steps, int32 [].
 
         Returns:
           Losses and norms, float32 [count] each.
@@ -95,7 +100,7 @@ class CompiledSteps:
         return total, self._strategy.reduce(tf.distribute.ReduceOp.MEAN, norms, axis=None)
 
     def train_on_device(self, batch: tf.Tensor, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Takes a replica's part of a step; returns its part of the loss, and the norm of all."""
+        """Takes one replica's share of a step; returns its share of the loss and the full norm."""
         replica = tf.distribute.get_replica_context()
         index = tf.cast(replica.replica_id_in_sync_group, tf.int64)
         seed = tf.stack([tf.constant(self._settings.seed, tf.int64), step * self.n_devices + index])
@@ -106,7 +111,7 @@ class CompiledSteps:
         if self.n_devices > 1:
             gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         gradients, norm = tf.clip_by_global_norm(gradients, CLIP_NORM)
-        # Keras adds up what the replicas give, which is by now the sum already.
+        # Keras will sum the gradients of all replicas, but each already holds the sum.
         shares = [gradient / self.n_devices for gradient in gradients]
         self.optimizer.apply(shares, variables)
         return loss, norm
@@ -121,11 +126,12 @@ class CompiledSteps:
         return tf.reduce_mean(self._losses(batch, None), axis=1)
 
     def evaluate(self, batches: tf.data.Dataset) -> float:
-        """Returns the mean loss over normalised windows."""
+        """Returns the mean loss over batches of normalised windows."""
         return float(np.mean(np.concatenate([self._eval_step(batch) for batch in batches])))
 
 
 def _schedule(settings: TrainSettings) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Returns a linear warm-up over 5% of the steps, then a cosine down to 2% of the peak."""
     warm_up = max(1, settings.steps // 20)
     return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,

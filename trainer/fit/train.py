@@ -1,4 +1,4 @@
-"""A run of training: a dataset and a Transform graph in, an exported model out."""
+"""Training: from a dataset and a Transform graph to an exported model."""
 
 from __future__ import annotations
 
@@ -28,27 +28,22 @@ from trainer.export.saved_model import export_model
 from trainer.export.warm_start import BaseModel, open_base_model
 from trainer.fit.checkpoints import Checkpoints
 from trainer.fit.devices import is_chief, resolve_strategy
-from trainer.fit.run import Progress, Run
+from trainer.fit.run import Progress, TrainingRun
 from trainer.fit.signals import catch_signals
 from trainer.fit.steps import CompiledSteps
 from trainer.fit.tensorboard import TensorBoardWriter
 from trainer.model.next_frame import NextFrameModel
 from trainer.settings import TrainSettings
 
-# TFX's Trainer has no way to pass a function: run_fn takes this, and who runs the pipeline sets it.
+# Progress function for run_fn, set by whoever runs the pipeline: TFX's Trainer cannot pass one.
 listener: Progress | None = None
 
-
+# Folder of the TensorBoard files below that of a run's state.
 LOGS = "tensorboard"
-# What a head is prepared with: at 32 windows of 128 frames, 50 minutes of sound.
-_MEASURED_BATCHES = 32
-# And how music departs from where it began: 3.4 hours at the default length of a stretch.
-_MEASURED_STRETCHES = 512
-
-
-def custom_config(dataset: Dataset, settings: TrainSettings) -> dict[str, Any]:
-    """Returns what the Transform graph needs to know, see preprocessing_fn."""
-    return {"n_mels": dataset.audio.n_mels, "model_floor": settings.model_floor}
+# Batches on which the layers' statistics are measured: 50 minutes of sound at the defaults.
+_ADAPT_BATCHES = 32
+# Chunks on which the drift of style is measured: 3.4 hours at the default length.
+_ADAPT_CHUNKS = 512
 
 
 def train(
@@ -63,26 +58,26 @@ def train(
 ) -> dict[str, Any]:
     """Trains a model on a dataset and exports it to model_path.
 
-    With settings.warm_start it goes on from that model, and takes its Transform graph. A run that
-    was stopped, by whatever, goes on from its last saved state.
+    With settings.warm_start, training continues from that model and uses its Transform graph. A run
+    that was stopped for any reason resumes from its last saved state.
 
     Args:
-      dataset_path: a finished dataset.
-      model_path: where the SavedModel goes; must not exist yet.
-      settings: of the run.
-      transform_graph: a fitted Transform graph; fitted here where there is none.
-      effective_config: the whole configuration as YAML, kept in the model's folder.
-      progress: called after every step.
-      work_path: where the state of unfinished runs is kept; beside the model unless given.
+      dataset_path: A finished dataset.
+      model_path: Folder for the SavedModel; must not hold a model yet.
+      settings: Settings of the training run.
+      transform_graph: A fitted Transform graph; fitted here by default.
+      effective_config: The whole configuration as YAML, kept in the model's folder.
+      progress: Called after every step.
+      work_path: Folder for the state of unfinished runs; by default next to the model.
 
     Returns:
-      The content of the model's model_info.json; nothing in workers other than the first.
+      The content of model_info.json; empty in all workers but the chief.
 
     Raises:
-      IncompleteError, ConfigMismatchError, InputError: the dataset or the model to go on from
+      IncompleteError, ConfigMismatchError, InputError: The dataset or the model to continue from
         cannot be used.
-      OutputExistsError: model_path exists.
-      TrainingDivergedError, PreemptedError, UnwritableError: see fit.
+      OutputExistsError: model_path holds a model.
+      TrainingDivergedError, PreemptedError, UnwritableError: See fit.
     """
     model_path = model_path.rstrip("/")
     if tf.io.gfile.exists(f"{model_path}/saved_model.pb"):
@@ -99,7 +94,10 @@ def train(
             fit_transform_graph(
                 f"{dataset.path}/{contract.split_folder(contract.TRAIN)}/*",
                 transform_graph,
-                custom_config=custom_config(dataset, settings),
+                custom_config={
+                    "n_mels": dataset.audio.n_mels,
+                    "model_floor": settings.model_floor,
+                },
                 temporary=f"{temporary}/beam",
             )
         normaliser = Normaliser.from_graph(transform_graph, floor=settings.model_floor)
@@ -130,14 +128,14 @@ def train(
 def run_key(
     dataset: Dataset, normaliser: Normaliser, settings: TrainSettings, base: BaseModel | None = None
 ) -> str:
-    """Returns 12 hex digits: what may go on from the same state."""
+    """Returns 12 hex digits that are equal for runs that may resume from each other's state."""
     vectors = (normaliser.mean, normaliser.std, normaliser.highest)
-    frames = hashlib.sha256(np.stack(vectors).tobytes()).hexdigest()
+    normalisation = hashlib.sha256(np.stack(vectors).tobytes()).hexdigest()
     fields = dataclasses.asdict(settings)
     for name in ("strategy", "checkpoint_seconds", "warm_start"):
         del fields[name]
-    known = [dataset.info["dataset_id"], dataset.audio.fingerprint, base.model_id if base else None]
-    text = json.dumps([*known, frames, fields])
+    ids = [dataset.info["dataset_id"], dataset.audio.fingerprint, base.model_id if base else None]
+    text = json.dumps([*ids, normalisation, fields])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -148,65 +146,60 @@ def fit(
     *,
     folder: str,
     base: BaseModel | None = None,
-    watched: bool = True,
+    write_logs: bool = True,
     progress: Progress | None = None,
     strategy: tf.distribute.Strategy | None = None,
 ) -> tuple[NextFrameModel, dict[str, Any]]:
-    """Fits a model; returns it with its best weights, and the run's history.
+    """Fits a model; returns it with its best weights, and the history of the run.
 
-    The history holds `epochs` (one row an evaluation: step, loss, and eval_loss where the eval
-    split has windows) and `best`, the row whose weights the model has.
+    The history holds `epochs` (one row for each evaluation: step, loss, and eval_loss if the eval
+    split has windows), `best` (the row whose weights the model has) and times.
 
     Args:
-      dataset: what to learn from.
-      normaliser: fitted on its training split.
-      settings: of the run.
-      folder: where its state is kept; a run that finds some goes on from there.
-      base: a model whose weights it begins with.
-      watched: whether to write what TensorBoard shows.
-      progress: called after every step, or every steps_per_execution of them.
-      strategy: the devices; None for what settings.strategy names.
+      dataset: Dataset to train on.
+      normaliser: Normaliser fitted on its training split.
+      settings: Settings of the training run.
+      folder: Folder for the state; a run that finds a state there resumes from it.
+      base: Model whose weights the training starts with.
+      write_logs: Whether to write TensorBoard files.
+      progress: Called after every step, or every steps_per_execution of them.
+      strategy: Devices; by default those that settings.strategy names.
 
     Raises:
-      InputError: the training split has no window.
-      ConfigMismatchError: the base has other weights.
-      TrainingDivergedError: the loss is no longer finite, or has exploded.
+      InputError: The training split has no window.
+      ConfigMismatchError: The base model has other weights.
+      TrainingDivergedError: The loss is not finite, or has exploded.
       PreemptedError: SIGTERM came; the state is saved.
-      UnwritableError: the state cannot be saved.
+      UnwritableError: The state cannot be saved.
     """
     keras.utils.set_random_seed(settings.seed)
-    loop = CompiledSteps(
-        strategy or resolve_strategy(settings.strategy), dataset.audio.n_mels, settings
-    )
+    strategy = strategy or resolve_strategy(settings.strategy)
+    steps = CompiledSteps(strategy, dataset.audio.n_mels, settings)
     checkpoints = Checkpoints(
-        folder if is_chief() else tempfile.mkdtemp(), model=loop.model, optimizer=loop.optimizer
+        folder if is_chief() else tempfile.mkdtemp(), model=steps.model, optimizer=steps.optimizer
     )
     if base:
-        base.restore(loop.model)
+        base.restore(steps.model)
     else:
-        measured = _windows(dataset, normaliser, settings, 0).take(_MEASURED_BATCHES)
-        stretches = (
-            read_chunks(dataset, contract.TRAIN).map(normaliser.apply).take(_MEASURED_STRETCHES)
-        )
-        loop.model.prepare(
-            (batch.numpy() for batch in measured), (stretch.numpy() for stretch in stretches)
-        )
+        windows = _windows(dataset, normaliser, settings, 0).take(_ADAPT_BATCHES)
+        chunks = read_chunks(dataset, contract.TRAIN).map(normaliser.apply).take(_ADAPT_CHUNKS)
+        steps.model.adapt(windows.as_numpy_iterator(), chunks.as_numpy_iterator())
     held_out = _held_out(dataset, normaliser, settings)
-    run = Run(loop, checkpoints, settings, progress)
-    watch = None
-    if watched and is_chief():
-        watch = TensorBoardWriter(f"{checkpoints.folder}/{LOGS}", dataset, normaliser)
-    with catch_signals() as interrupts:
+    run = TrainingRun(steps, checkpoints, settings, progress)
+    writer = None
+    if write_logs and is_chief():
+        writer = TensorBoardWriter(f"{checkpoints.folder}/{LOGS}", dataset, normaliser)
+    with catch_signals() as signals:
         while not run.finished:
             part, offset = divmod(run.state.step, settings.eval_every)
-            batches = _windows(dataset, normaliser, settings, part).skip(offset)
-            run.take_part(loop.distribute(batches), (part + 1) * settings.eval_every, interrupts)
-            run.evaluate(held_out, watch)
-            run.stop_for(interrupts)
+            windows = steps.distribute(_windows(dataset, normaliser, settings, part).skip(offset))
+            run.train_until((part + 1) * settings.eval_every, windows, signals)
+            run.evaluate(held_out, writer)
+            run.stop_if_signalled(signals)
     checkpoints.restore_best(run.state)
-    some = held_out or _windows(dataset, normaliser, settings, 0).take(16)
-    loop.model.head.calibrate(_mean_square(loop.model, some))
-    return loop.model, run.history()
+    windows = held_out or _windows(dataset, normaliser, settings, 0).take(16)
+    steps.model.head.calibrate(_mean_square(steps.model, windows))
+    return steps.model, run.history()
 
 
 def _windows(
@@ -226,7 +219,7 @@ def _windows(
 def _held_out(
     dataset: Dataset, normaliser: Normaliser, settings: TrainSettings
 ) -> tf.data.Dataset | None:
-    # The frames before a window are its anchor.
+    """Returns the held-out windows, each with the frames before it as its anchor, if any."""
     n_frames = settings.anchor + settings.window_frames
     if not has_windows(dataset, contract.EVAL, n_frames):
         return None
@@ -240,11 +233,11 @@ def _held_out(
 
 
 def _mean_square(model: NextFrameModel, batches: tf.data.Dataset) -> tf.Tensor:
-    """Returns the mean squared error of each band, float32 [n_mels]."""
+    """Returns the mean squared error of each band in normalised units, float32 [n_mels]."""
     total, count = np.zeros(model.n_mels), 0
     for batch in batches:
-        wanted = batch[:, model.anchor_frames + 1 :]
-        error = np.square(model.head.mean(model(batch[:, :-1])) - wanted)
+        next_frames = batch[:, model.anchor_frames + 1 :]
+        error = np.square(model.head.mean(model(batch[:, :-1])) - next_frames)
         total += error.sum(axis=(0, 1), dtype=np.float64)
         count += error.shape[0] * error.shape[1]
     return tf.constant(total / count, tf.float32)

@@ -1,8 +1,7 @@
-"""Searching hyperparameters with KerasTuner: every trial is a real, shorter training.
+"""Search for hyperparameters with KerasTuner; every trial is a real but shorter training.
 
-Trials are compared by their loss on the held-out recordings. So only settings may vary that leave
-the meaning of that loss alone: a mixture of fewer components of a frame, say, has another loss for
-the same quality. What a tuned model sounds like is for the Evaluator to say.
+Trials are compared by their loss on held-out windows, so only settings may vary that leave the
+meaning of that loss alone (settings.TUNABLE). How a tuned model sounds is left to the Evaluator.
 """
 
 from __future__ import annotations
@@ -25,25 +24,25 @@ _OBJECTIVE = keras_tuner.Objective("eval_loss", "min")
 
 
 class TrialFailedError(NocturneError):
-    """A trial could not be carried out; the search ends."""
+    """A trial failed, and the search with it."""
 
 
 class _Fatal(keras_tuner.errors.FatalError):
-    """What KerasTuner does not swallow."""
+    """An error that KerasTuner raises instead of counting a failed trial."""
 
 
 class NextFrameTuner(keras_tuner.engine.base_tuner.BaseTuner):
     """A search whose trials train next-frame models.
 
-    A search that was stopped goes on with the trial that was running, at its last saved step.
+    A search that was stopped resumes with the trial that was running, at its last saved step.
 
     Args:
-      dataset: what trials learn from.
-      normaliser: fitted on its training split.
-      settings: of every trial, but for what the space names.
-      tune: of the search.
-      folder: where its state is kept.
-      progress: called after every step, counted over all trials.
+      dataset: Dataset that the trials train on.
+      normaliser: Normaliser fitted on its training split.
+      settings: Settings of every trial, except those in the search space.
+      tune: Settings of the search.
+      folder: Folder for the state of the search.
+      progress: Called after every step, counted over all trials.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class NextFrameTuner(keras_tuner.engine.base_tuner.BaseTuner):
         if not has_windows(dataset, contract.EVAL, settings.anchor + settings.window_frames):
             raise InputError(
                 f"{dataset.path}: tune.trials={tune.trials} wants held-out recordings to compare "
-                "trials by, and none is as long as a window. Add recordings, or set tune.trials=0."
+                "trials on, and none is as long as a window. Add recordings, or set tune.trials=0."
             )
         self._dataset, self._normaliser, self._tune = dataset, normaliser, tune
         self._settings = dataclasses.replace(
@@ -70,11 +69,7 @@ class NextFrameTuner(keras_tuner.engine.base_tuner.BaseTuner):
         super().__init__(oracle=_oracle(tune, self._settings), directory=root, project_name=name)
 
     def run_trial(self, trial: Any) -> dict[str, float]:
-        """Trains one model; KerasTuner calls it.
-
-        Returns:
-          eval_loss: of the best evaluation.
-        """
+        """Trains one model, and returns the eval_loss of its best evaluation; for KerasTuner."""
         values = dict(trial.hyperparameters.values)
         folder = f"{self.get_trial_dir(trial.trial_id)}/state"
         try:
@@ -84,42 +79,43 @@ class NextFrameTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 self._normaliser,
                 settings,
                 folder=folder,
-                watched=False,
-                progress=self._counted(int(trial.trial_id)),
+                write_logs=False,
+                progress=self._trial_progress(int(trial.trial_id)),
             )
         except TrainingDivergedError as error:
-            # That these values diverge is what the search was to find out.
+            # That these values diverge is a result of the search, not an error.
             self._reason = str(error)
             raise keras_tuner.errors.FailedTrialError(f"diverged: {error}") from error
         except NocturneError as error:
             raise _Fatal(str(error)) from error
         except Exception as error:
-            said = f"trial {trial.trial_id} of the search with {values} failed: {error}"
-            failed = TrialFailedError(said)
-            failed.__cause__ = error  # for the log
-            raise _Fatal(said) from failed
+            message = f"trial {trial.trial_id} of the search with {values} failed: {error}"
+            failed = TrialFailedError(message)
+            failed.__cause__ = error  # keeps the traceback in the log
+            raise _Fatal(message) from failed
         tf.io.gfile.rmtree(folder)
         return {"eval_loss": float(history["best"]["eval_loss"])}
 
     def on_search_end(self) -> None:
-        """Refuses to name a best where no trial came to an end.
+        """Checks that at least one trial finished.
 
         Raises:
-          TrialFailedError: every one diverged.
+          TrialFailedError: All trials diverged.
         """
         if not self.finished_trials():
             raise TrialFailedError(
-                f"none of {self._tune.trials} trials came to an end; the last one: {self._reason} "
+                f"none of {self._tune.trials} trials finished; the last one: {self._reason} "
                 "Narrow tune.space."
             )
 
     def finished_trials(self) -> list[Any]:
-        """Returns the trials that came to their end, the best first."""
-        # KerasTuner fills up its best ones with those that failed.
+        """Returns the trials that finished, the best first."""
+        # KerasTuner fills its list of the best trials up with failed ones.
         trials = self.oracle.get_best_trials(self._tune.trials)
         return [trial for trial in trials if trial.status == "COMPLETED"]
 
-    def _counted(self, index: int) -> Progress | None:
+    def _trial_progress(self, index: int) -> Progress | None:
+        """Returns a progress function for one trial that counts the steps of all trials."""
         progress, steps = self._progress, self._tune.steps
         if progress is None:
             return None
@@ -131,12 +127,12 @@ class NextFrameTuner(keras_tuner.engine.base_tuner.BaseTuner):
 def _oracle(tune: TuneSettings, settings: TrainSettings) -> Any:
     space = keras_tuner.HyperParameters()
     for name, values in tune.space.items():
-        usual = getattr(settings, name)
-        space.Choice(name, list(values), default=usual if usual in values else values[0])
+        default = getattr(settings, name)
+        space.Choice(name, list(values), default=default if default in values else values[0])
     return keras_tuner.oracles.RandomSearchOracle(
         objective=_OBJECTIVE,
         max_trials=tune.trials,
         hyperparameters=space,
-        seed=settings.seed + 1,  # KerasTuner takes 0 for none
-        max_consecutive_failed_trials=tune.trials + 1,  # on_search_end looks at all of them
+        seed=settings.seed + 1,  # KerasTuner takes 0 for no seed
+        max_consecutive_failed_trials=tune.trials + 1,  # on_search_end checks them all
     )

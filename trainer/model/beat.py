@@ -15,7 +15,7 @@ N_LAGS = LONGEST_LAG - SHORTEST_LAG + 1
 _LIKELIEST_LAG = 21.5
 # Deviation of likely beats around it, octaves (Ellis, 2007).
 _LAG_DEVIATION = 1.0
-# Frames after which an onset counts 1 / e: 6 s at the default hop; tried in docs/lab/experiments.md.
+# Frames after which an onset counts 1 / e: 6 s at the default hop.
 _MEMORY_FRAMES = 256.0
 # What the running means keep from one frame to the next.
 _KEEP = float(np.exp(-1 / _MEMORY_FRAMES))
@@ -93,9 +93,7 @@ class RunningAutocorrelation(NamedTuple):
         known = self.n_frames[:, None] >= _lags()[None, :]
         products = tf.where(known, now * lagged, self.means[:, :N_LAGS])
         values = tf.concat([products, tf.square(now), now], axis=-1)
-        return RunningAutocorrelation(
-            _KEEP * self.means + (1 - _KEEP) * values, self.n_frames + 1
-        )
+        return RunningAutocorrelation(_KEEP * self.means + (1 - _KEEP) * values, self.n_frames + 1)
 
 
 def autocorrelation(means: tf.Tensor) -> tf.Tensor:

@@ -1,8 +1,8 @@
 """The head: predicts the next frame, scores the prediction, and draws a frame from it.
 
-A head turns the hidden states of the LSTM (and the frames it saw) into outputs, outputs and the real
-next frames into a loss, and outputs and noise into a frame. Model, training, export and generator
-know nothing else of it.
+A head turns the hidden states of the LSTM (and the frames it saw) into outputs, outputs and the
+real next frames into a loss, and outputs and noise into a frame. Model, training and export use a
+head only through this interface.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class Sampling(NamedTuple):
     """How frames are drawn; each field is a float32 [].
 
     Attributes:
-      temperature: Temperature of choices, such as the component of a mixture; 0 takes the likeliest.
+      temperature: Temperature of choices, such as which Gaussian of a mixture; 0 takes the
+        likeliest.
       spread: Scales the deviation of what was chosen; 0 takes its mean.
       noise_floor: Lower limit of that deviation, in the head's own units. It keeps a model moving
         that is too sure of itself.

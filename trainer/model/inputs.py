@@ -35,8 +35,8 @@ _HISTORY_FRAMES = 4 * LONGEST_LAG
 _LATEST_ONSETS = 24
 # Added to a mean movement before its logarithm is taken, in deviations of a component.
 _MOVEMENT_OFFSET = 1e-3
-# Noise level that the LSTM is told where none was added, as a share of the highest. Above 0, so that
-# in a rollout it does not trust its own frames entirely (docs/lab/experiments.md, 2026-11-22).
+# Noise level that the LSTM is told where none was added, as a share of the highest. It is above 0
+# so that a rollout does not trust its own frames entirely (docs/lab/experiments.md, 2026-11-22).
 _TOLD_NOISE = 0.3
 
 

@@ -172,9 +172,7 @@ class StackedLSTM(keras.layers.Layer):
         return tuple(layer.stacked_kernels() for layer in self.stack)
 
     @staticmethod
-    def step(
-        frame: tf.Tensor, state: State, kernels: StackedKernels
-    ) -> tuple[tf.Tensor, State]:
+    def step(frame: tf.Tensor, state: State, kernels: StackedKernels) -> tuple[tf.Tensor, State]:
         """Runs one frame float32 [batch, n]; returns the hidden state and the new state."""
         new_state = []
         for (hidden, cell), (kernel, bias) in zip(state, kernels, strict=True):

@@ -1,4 +1,4 @@
-"""A head that predicts how the next frame is distributed: the class of its onset, then the frame."""
+"""A head that predicts the distribution of the next frame: its onset class, then the frame."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class MixtureHead(Head):
     likelihood of 64 components, *when* something happens would drown in *what* happens. Noise in so
     many components would also blur the beat, so the frame is scaled to belong to the class that was
     drawn (Onsets.impose_class). In a rollout, classes near the onset one beat ago become likelier,
-    the more the more regular onsets have been: a model trusts the beat of unfamiliar music too little.
+    the more so the more regular onsets have been: a model trusts the beat of unfamiliar music too
+    little.
 
     Args:
       components: Adapted to the training split.

@@ -1,4 +1,4 @@
-"""The next-frame model: normalised frames in, what the head says of the next frame out."""
+"""The next-frame model: normalised frames in, a head's prediction of the next frame out."""
 
 from __future__ import annotations
 
@@ -29,11 +29,17 @@ State = tuple[LSTMState, Memory]
 
 
 class NextFrameModel(keras.Model):
-    """Inputs, stacked LSTM and a head; a window call and a step with the same weights.
+    """Input features, a stacked LSTM and a head, for a whole window or one frame at a time.
 
-    Attributes:
-      anchor_frames: how many frames in front of a window are its anchor: a stretch of the same
-        music that shows its style, and is not continued. 0 where the inputs want none.
+    Args:
+      n_mels: Number of mel bands.
+      settings: Settings of the training run.
+      anchor_frames: Frames of the anchor in front of each window, which shows the style of the
+        music and is not continued; by default what the head of the settings needs, 0 for none.
+      onset_classes: Number of onset classes of the mixture head.
+      onset_weight: Weight of their cross-entropy in the mixture head's loss.
+      mixture_components: Number of Gaussians of the mixture head.
+      mixture_dims: Number of principal components that the mixture head models.
     """
 
     def __init__(
@@ -50,6 +56,7 @@ class NextFrameModel(keras.Model):
         super().__init__(name="next_frame")
         self.n_mels = n_mels
         self.anchor_frames = settings.anchor if anchor_frames is None else anchor_frames
+        # Weights are saved by position: layers must always be created in the same order.
         self.lstm = StackedLSTM(
             settings.units,
             settings.n_layers,
@@ -59,17 +66,17 @@ class NextFrameModel(keras.Model):
         )
         self.features: Inputs
         self.head: Head
-        self.whitening: PrincipalComponents | None = None
+        self.components: PrincipalComponents | None = None
         self.onsets: Onsets | None = None
         self.style_drift = StyleDrift(n_mels, name="style_drift")
         if settings.head == "mixture":
-            self.whitening = PrincipalComponents(n_mels, mixture_dims, name="whitening")
+            self.components = PrincipalComponents(n_mels, mixture_dims, name="components")
             self.onsets = Onsets(onset_classes, name="onsets")
             self.features = AnchoredInputs(
-                self.whitening, self.onsets, noise=settings.input_noise, name="inputs"
+                self.components, self.onsets, noise=settings.input_noise, name="inputs"
             )
             self.head = MixtureHead(
-                self.whitening,
+                self.components,
                 self.onsets,
                 n_components=mixture_components,
                 onset_weight=onset_weight,
@@ -84,65 +91,66 @@ class NextFrameModel(keras.Model):
         self.head.build((None, None, settings.units))
         self.built = True
 
-    def prepare(
+    def adapt(
         self,
         windows: Iterable[npt.NDArray[np.float32]],
-        stretches: Iterable[npt.NDArray[np.float32]] = (),
+        chunks: Iterable[npt.NDArray[np.float32]] = (),
     ) -> None:
-        """Measures what must be known of the training split before training.
+        """Measures statistics of the training split that the layers need before training.
 
         Args:
-          windows: normalised batches [batch, anchor_frames + n, n_mels].
-          stretches: of music that goes on, normalised, [n_frames, n_mels] each.
+          windows: Normalised batches, [batch, anchor_frames + n, n_mels].
+          chunks: Normalised chunks of recordings, [n_frames, n_mels] each.
         """
-        if self.whitening is None or self.onsets is None:
+        if self.components is None or self.onsets is None:
             return
         frames = np.concatenate([np.asarray(batch)[:, self.anchor_frames :] for batch in windows])
-        self.whitening.prepare(frames)
-        self.onsets.prepare(frames)
-        self.style_drift.prepare(stretches, anchor_frames=self.anchor_frames)
+        self.components.adapt(frames)
+        self.onsets.adapt(frames)
+        self.style_drift.adapt(chunks, anchor_frames=self.anchor_frames)
 
     def call(self, frames: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
-        """Listens to windows from their start.
+        """Predicts every next frame of windows.
 
         Args:
-          frames: [batch, anchor_frames + n, n_mels].
-          seed: int64 [2] of the noise and dropout of a training step; None for neither.
+          frames: Anchors and windows, [batch, anchor_frames + n, n_mels].
+          seed: Seed of a training step's noise and dropout, int64 [2]; None for neither.
 
         Returns:
-          The head's outputs [batch, n, ...]; output t speaks of frame t + 1 of the window.
+          The head's outputs [batch, n, n_outputs]; output t is the prediction of frame t + 1.
         """
         anchor, window = frames[:, : self.anchor_frames], frames[:, self.anchor_frames :]
-        features, heard, _ = self.features.window(window, anchor, seed)
+        features, noisy, _ = self.features.window_features(window, anchor, seed)
         hidden = self.lstm(features, dropout_seed=seed)
-        return self.head(hidden, heard, self.features.echo(features))
+        return self.head(hidden, noisy, self.features.beat_cue(features))
 
     def step(
-        self, frame: tf.Tensor, state: State, joined: StackedKernels
+        self, frame: tf.Tensor, state: State, kernels: StackedKernels
     ) -> tuple[tf.Tensor, State]:
         """Returns the outputs for one frame [batch, n_mels], and the state after it.
 
-        `joined` is lstm.stacked_kernels(), made once for all steps.
+        A loop over steps makes `kernels` once, with lstm.stacked_kernels().
         """
-        carried, memory = state
-        features, memory = self.features.step(frame, memory)
-        hidden, carried = self.lstm.step(features, carried, joined)
-        return self.head(hidden, frame, self.features.echo(features)), (carried, memory)
+        lstm_state, memory = state
+        features, memory = self.features.step_features(frame, memory)
+        hidden, lstm_state = self.lstm.step(features, lstm_state, kernels)
+        outputs = self.head(hidden, frame, self.features.beat_cue(features))
+        return outputs, (lstm_state, memory)
 
     def warm_up(
         self, primer: tf.Tensor, anchor: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, State]:
-        """Listens to a primer.
+        """Runs the model over a primer.
 
         Args:
           primer: [batch, n_frames >= 1, n_mels].
-          anchor: shows the style; the primer itself unless given.
+          anchor: Frames that show the style; by default the primer.
 
         Returns:
-          The outputs after its last frame, and the state.
+          The outputs after the last frame, and the state.
         """
         anchor = primer if anchor is None else anchor
-        features, heard, memory = self.features.window(primer, anchor, None)
-        hidden, carried = self.lstm.unroll(features)
-        echo = self.features.echo(features[:, -1])
-        return self.head(hidden[:, -1], heard[:, -1], echo), (carried, memory)
+        features, noisy, memory = self.features.window_features(primer, anchor, None)
+        hidden, lstm_state = self.lstm.unroll(features)
+        beat_cue = self.features.beat_cue(features[:, -1])
+        return self.head(hidden[:, -1], noisy[:, -1], beat_cue), (lstm_state, memory)

@@ -21,21 +21,22 @@ class PrincipalComponents(keras.layers.Layer):
     Over the training split each component has unit variance; the first one had the largest before.
 
     Attributes:
-      persistence: Correlation of each component with itself one frame earlier, [n_dims], measured as
-        1 - var(z[t] - z[t-1]) / (2 var(z)). As a first-order autoregression, z[t+1] is guessed to be
+      persistence: Correlation of each component with itself one frame earlier, [n_dims], measured
+        as 1 - var(z[t] - z[t-1]) / (2 var(z)). A first-order autoregression guesses z[t+1] to be
         persistence * z[t].
       innovation_scale: Deviation of what that guess misses (the innovation), [n_dims].
     """
 
     def __init__(self, n_mels: int, n_dims: int, **kwargs: object) -> None:
         super().__init__(**kwargs)
-        self.n_mels, self.n_dims = n_mels, min(n_dims, n_mels)
+        n_dims = min(n_dims, n_mels)
+        self.n_mels, self.n_dims = n_mels, n_dims
         add = functools.partial(self.add_weight, trainable=False)
-        self.centre = add(shape=(self.n_mels,), initializer="zeros", name="centre")
-        self.basis = add(shape=(self.n_mels, self.n_dims), initializer="zeros", name="basis")
-        self.inverse = add(shape=(self.n_dims, self.n_mels), initializer="zeros", name="inverse")
-        self.persistence = add(shape=(self.n_dims,), initializer="zeros", name="persistence")
-        self.innovation_scale = add(shape=(self.n_dims,), initializer="ones", name="innovation_scale")
+        self.centre = add(shape=(n_mels,), initializer="zeros", name="centre")
+        self.basis = add(shape=(n_mels, n_dims), initializer="zeros", name="basis")
+        self.inverse = add(shape=(n_dims, n_mels), initializer="zeros", name="inverse")
+        self.persistence = add(shape=(n_dims,), initializer="zeros", name="persistence")
+        self.innovation_scale = add(shape=(n_dims,), initializer="ones", name="innovation_scale")
         self.built = True
 
     def adapt(self, frames: npt.NDArray[np.floating]) -> None:
@@ -55,12 +56,12 @@ class PrincipalComponents(keras.layers.Layer):
         z = (frames - centre) @ basis
         change_variance = np.diff(z, axis=1).var(axis=(0, 1))
         persistence = 1 - change_variance / (2 * np.where(alive, z.var(axis=(0, 1)), 1))
-        innovations = z[:, 1:] - persistence * z[:, :-1]
+        scale = (z[:, 1:] - persistence * z[:, :-1]).std(axis=(0, 1))
         self.centre.assign(centre)
         self.basis.assign(basis)
         self.inverse.assign((vectors * deviations).T)
         self.persistence.assign(persistence)
-        self.innovation_scale.assign(np.maximum(innovations.std(axis=(0, 1)), _MIN_INNOVATION_SCALE))
+        self.innovation_scale.assign(np.maximum(scale, _MIN_INNOVATION_SCALE))
 
     def call(self, frames: tf.Tensor) -> tf.Tensor:
         """Returns components [..., n_dims] of frames [..., n_mels]."""

@@ -40,7 +40,7 @@ class Hold(NamedTuple):
 
     def scaled(self, factor: float) -> Hold:
         """Returns a hold that is firmer by a factor, with the same variety."""
-        return Hold(*(factor * firmness for firmness in self[:-1]), variety=self.variety)
+        return Hold(*(factor * firmness for firmness in self[:-1]))._replace(variety=self.variety)
 
     @property
     def is_off(self) -> bool:

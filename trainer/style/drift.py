@@ -43,8 +43,8 @@ class StyleDrift(keras.layers.Layer):
     relative to the anchor's.
 
     Attributes:
-      median_shift: Median level of the last two series in the last passages of chunks, [2]: how much
-        livelier and wider music becomes than its anchor.
+      median_shift: Median level of the last two series in the last passages of chunks, [2]: how
+        much livelier and wider music becomes than its anchor.
       initial_spread: Deviation of the coefficients in the first passage after an anchor, [3, 4].
       final_spread: The same in the last passage of a chunk, [3, 4].
       curves: The cosines over bands, each with a mean square of 1, [4, n_mels].

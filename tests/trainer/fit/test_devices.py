@@ -132,7 +132,7 @@ def test_the_training_step_compiles_under_xla_and_gives_the_same(
     for jit in (False, True):
         keras.utils.set_random_seed(0)
         loop = CompiledSteps(tf.distribute.OneDeviceStrategy("/cpu:0"), 32, settings)
-        loop.model.prepare([batch.numpy()])
+        loop.model.adapt([batch.numpy()])
         compiled = tf.function(loop.train_on_device, jit_compile=jit)
         steps = tf.range(1, 4, dtype=tf.int64)
         losses = [float(compiled(batch, step)[0]) for step in steps]

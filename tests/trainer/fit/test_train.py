@@ -221,13 +221,13 @@ def test_a_model_knows_how_far_the_training_music_departs_from_an_anchor(
         f"{model}/{contract.TRANSFORM_GRAPH}", floor=settings.model_floor
     )
     opened = open_dataset(str(dataset))
-    made, _ = train.fit(opened, normaliser, settings, folder=str(tmp_path), watched=False)
+    made, _ = train.fit(opened, normaliser, settings, folder=str(tmp_path), write_logs=False)
     stretches = [normaliser.apply(each).numpy() for each in read_chunks(opened, contract.TRAIN)]
-    wanted = drift.StyleDrift(32)
-    wanted.prepare(stretches, anchor_frames=settings.anchor)
-    assert float(tf.reduce_max(wanted.final_spread)) > 0
+    expected = drift.StyleDrift(32)
+    expected.adapt(stretches, anchor_frames=settings.anchor)
+    assert float(tf.reduce_max(expected.final_spread)) > 0
     for name in ("median_shift", "initial_spread", "final_spread"):
-        np.testing.assert_array_equal(getattr(made.style_drift, name), getattr(wanted, name))
+        np.testing.assert_array_equal(getattr(made.style_drift, name), getattr(expected, name))
 
 
 def test_training_ends_when_patience_does(dataset, tmp_path, monkeypatch) -> None:

@@ -1,4 +1,4 @@
-"""The beat that is read from onset strengths, on signals whose answers are known."""
+"""Beat tracking on onset strengths whose beat is known."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from trainer.model.beat import (
     N_LAGS,
     SHORTEST_LAG,
     RunningAutocorrelation,
-    beat,
-    correlation,
+    autocorrelation,
+    beat_lag,
 )
+from trainer.tf_function import graph_function
 
 
 def pulses(lag: int, n_frames: int, *, rows: int = 4, first: int = 0) -> np.ndarray:
@@ -24,61 +25,54 @@ def pulses(lag: int, n_frames: int, *, rows: int = 4, first: int = 0) -> np.ndar
     return strengths.astype(np.float32)
 
 
-@pytest.mark.parametrize(("lag", "beat_lag"), [(11, 22), (16, 16), (22, 22), (31, 31)])
+def measure(strengths: np.ndarray | tf.Tensor) -> tf.Tensor:
+    return autocorrelation(RunningAutocorrelation.measure(tf.constant(strengths)).means)
+
+
+@pytest.mark.parametrize(("lag", "expected"), [(11, 22), (16, 16), (22, 22), (31, 31)])
 @pytest.mark.parametrize("n_frames", [64, 128])
-def test_the_beat_of_regular_onsets_is_found(lag: int, beat_lag: int, n_frames: int) -> None:
+def test_beat_lag_of_regular_onsets(lag: int, expected: int, n_frames: int) -> None:
     """Eleven frames are four onsets a second: their beat is every second one."""
-    found = correlation(RunningAutocorrelation.of(tf.constant(pulses(lag, n_frames))).means)
-    assert (beat(found).numpy() == beat_lag).all()
-    assert (found.numpy()[:, beat_lag - SHORTEST_LAG] > 0.6).all()
+    correlations = measure(pulses(lag, n_frames))
+    assert (beat_lag(correlations).numpy() == expected).all()
+    assert (correlations.numpy()[:, expected - SHORTEST_LAG] > 0.6).all()
 
 
-def test_a_level_that_strengths_have_in_common_is_no_beat() -> None:
-    strengths = tf.constant(pulses(16, 128) + 2)
-    np.testing.assert_allclose(
-        correlation(RunningAutocorrelation.of(strengths).means),
-        correlation(RunningAutocorrelation.of(strengths - 2).means),
-        atol=1e-4,
-    )
+def test_autocorrelation_ignores_a_constant_level() -> None:
+    strengths = pulses(16, 128)
+    np.testing.assert_allclose(measure(strengths + 2), measure(strengths), atol=1e-4)
 
 
-def test_noise_and_silence_have_no_certain_beat() -> None:
+def test_autocorrelation_of_noise_and_silence_is_low() -> None:
     noise = np.random.default_rng(0).normal(size=(20, 128)).astype(np.float32)
-    assert (
-        float(
-            tf.reduce_mean(
-                tf.reduce_max(correlation(RunningAutocorrelation.of(noise).means), axis=1)
-            )
-        )
-        < 0.4
-    )
-    found = correlation(RunningAutocorrelation.of(tf.zeros([2, 64])).means)
-    np.testing.assert_array_equal(found, 0)
-    assert (beat(found).numpy() >= SHORTEST_LAG).all()
+    assert float(tf.reduce_mean(tf.reduce_max(measure(noise), axis=1))) < 0.4
+    silence = measure(np.zeros((2, 64), np.float32))
+    np.testing.assert_array_equal(silence, 0)
+    assert (beat_lag(silence).numpy() >= SHORTEST_LAG).all()
 
 
-def test_a_stretch_shorter_than_any_beat_is_no_error() -> None:
-    found = correlation(RunningAutocorrelation.of(tf.zeros([1, 1])).means)
-    np.testing.assert_array_equal(found, 0)
+def test_measure_accepts_a_single_frame() -> None:
+    np.testing.assert_array_equal(measure(np.zeros((1, 1), np.float32)), 0)
 
 
-def test_frame_after_frame_is_the_same_as_a_window() -> None:
-    """Lags that nothing was heard of yet keep what the anchor said."""
-    strengths, anchor = tf.constant(pulses(16, 150)), tf.constant(pulses(22, 64))
-    means, after = RunningAutocorrelation.of(anchor).over(strengths)
-    assert means.shape == (4, 150, N_LAGS + 2)
-    tempo = RunningAutocorrelation.of(anchor)
-    before = tf.zeros([4, LONGEST_LAG])
-    for index in range(150):
-        tempo = tempo.after(strengths[:, index], before)
-        before = tf.concat([before[:, 1:], strengths[:, index, None]], axis=1)
-        np.testing.assert_allclose(tempo.means, means[:, index], atol=1e-4)
-    np.testing.assert_allclose(after.means, tempo.means, atol=1e-4)
-    np.testing.assert_array_equal(after.heard, tempo.heard)
+def test_scan_equals_repeated_update() -> None:
+    """Lags longer than the window so far keep what the anchor set."""
+    strengths, anchor = tf.constant(pulses(16, 80)), tf.constant(pulses(22, 64))
+    means, scanned = RunningAutocorrelation.measure(anchor).scan(strengths)
+    assert means.shape == (4, 80, N_LAGS + 2)
+    updated = RunningAutocorrelation.measure(anchor)
+    earlier = tf.zeros([4, LONGEST_LAG])
+    update = graph_function(lambda state, *arguments: state.update(*arguments))
+    for index in range(80):
+        updated = update(updated, strengths[:, index], earlier)
+        earlier = tf.concat([earlier[:, 1:], strengths[:, index, None]], axis=1)
+        np.testing.assert_allclose(updated.means, means[:, index], atol=1e-4)
+    np.testing.assert_allclose(scanned.means, updated.means, atol=1e-4)
+    np.testing.assert_array_equal(scanned.n_frames, updated.n_frames)
 
 
-def test_a_new_beat_is_heard_after_some_seconds() -> None:
-    tempo = RunningAutocorrelation.of(tf.constant(pulses(22, 64)))
-    assert (beat(correlation(tempo.means)).numpy() == 22).all()
-    means, _ = tempo.over(tf.constant(pulses(31, 500)))
-    assert (beat(correlation(means[:, -1])).numpy() == 31).all()
+def test_scan_follows_a_new_beat_after_some_seconds() -> None:
+    anchor = RunningAutocorrelation.measure(tf.constant(pulses(22, 64)))
+    assert (beat_lag(autocorrelation(anchor.means)).numpy() == 22).all()
+    means, _ = anchor.scan(tf.constant(pulses(31, 500)))
+    assert (beat_lag(autocorrelation(means[:, -1])).numpy() == 31).all()

@@ -1,3 +1,5 @@
+"""The LSTM against keras.layers.LSTM, and its window call against its own step."""
+
 import keras
 import numpy as np
 import pytest
@@ -33,7 +35,7 @@ def keras_stack(stack: StackedLSTM) -> list[keras.layers.LSTM]:
     return layers
 
 
-def test_window_and_gradients_are_those_of_keras(stack, frames) -> None:
+def test_unroll_and_gradients_equal_keras(stack, frames) -> None:
     twins = keras_stack(stack)
 
     def ours() -> tf.Tensor:
@@ -57,24 +59,21 @@ def test_window_and_gradients_are_those_of_keras(stack, frames) -> None:
     (value, gradients), (expected, expected_gradients) = results
     assert float(value) == pytest.approx(float(expected), rel=1e-5)
     assert len(gradients) == 3 * N_LAYERS + 1
-    for found, wanted in zip(gradients, expected_gradients, strict=True):
-        scale = np.abs(wanted).max()
-        np.testing.assert_allclose(found, wanted, atol=1e-4 * scale)
+    for gradient, expected in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(gradient, expected, atol=1e-4 * np.abs(expected).max())
 
 
-def test_window_is_its_own_step_repeated(stack, frames) -> None:
+def test_unroll_equals_repeated_step(stack, frames) -> None:
     hidden, state = stack.unroll(frames)
     zero = tf.zeros([BATCH, UNITS])
-    carried, joined = ((zero, zero),) * N_LAYERS, stack.stacked_kernels()
+    stepped_state, kernels = ((zero, zero),) * N_LAYERS, stack.stacked_kernels()
     for index in range(N_FRAMES):
-        stepped, carried = stack.step(frames[:, index], carried, joined)
+        stepped, stepped_state = stack.step(frames[:, index], stepped_state, kernels)
         np.testing.assert_allclose(stepped, hidden[:, index], atol=1e-5)
-    for (a, b), (c, d) in zip(state, carried, strict=True):
-        np.testing.assert_allclose(a, c, atol=1e-5)
-        np.testing.assert_allclose(b, d, atol=1e-5)
+    np.testing.assert_allclose(state, stepped_state, atol=1e-5)
 
 
-def test_dropout_acts_only_with_a_seed_and_by_it(stack, frames) -> None:
+def test_call_dropout_depends_on_its_seed(stack, frames) -> None:
     quiet = stack(frames)
     np.testing.assert_array_equal(quiet, stack(frames))
     seed = tf.constant([3, 4], tf.int64)
@@ -84,7 +83,7 @@ def test_dropout_acts_only_with_a_seed_and_by_it(stack, frames) -> None:
     assert np.abs(dropped - stack(frames, dropout_seed=seed + 1)).max() > 1e-3
 
 
-def test_layer_is_saved_and_loaded_as_a_keras_layer(tmp_path, frames) -> None:
+def test_stacked_lstm_survives_keras_save_and_load(tmp_path, frames) -> None:
     inputs = keras.Input((None, N))
     model = keras.Model(inputs, StackedLSTM(UNITS, N_LAYERS, dropout=0.1)(inputs))
     model.save(tmp_path / "model.keras")
@@ -92,16 +91,14 @@ def test_layer_is_saved_and_loaded_as_a_keras_layer(tmp_path, frames) -> None:
     np.testing.assert_array_equal(loaded(frames), model(frames))
 
 
-def test_forget_gate_starts_open() -> None:
+def test_build_opens_the_forget_gate() -> None:
     layer = FusedLSTM(4)
     layer.build((None, None, 2))
     np.testing.assert_array_equal(layer.get_weights()[2], [0] * 4 + [1] * 4 + [0] * 8)
 
 
-def test_on_a_gpu_keras_runs_its_own_layer_with_the_same_weights(
-    stack, frames, monkeypatch
-) -> None:
-    """Keras takes cuDNN there; that it is Keras's layer can be shown without one."""
+def test_unroll_on_a_gpu_calls_the_keras_layer(stack, frames, monkeypatch) -> None:
+    """Keras uses cuDNN there; that it is Keras's layer can be shown without a GPU."""
     hidden, state = stack.unroll(frames)
     called = []
     real = keras.layers.LSTM.call
@@ -115,8 +112,8 @@ def test_on_a_gpu_keras_runs_its_own_layer_with_the_same_weights(
     np.testing.assert_allclose(state_on_gpu[-1][1], state[-1][1], atol=1e-5)
 
 
-def test_bfloat16_is_near_float32_and_keeps_float32_weights(frames) -> None:
-    found = []
+def test_bfloat16_is_close_to_float32_with_float32_weights(frames) -> None:
+    results = []
     for precision in ("float32", "bfloat16"):
         keras.utils.set_random_seed(1)
         layer = StackedLSTM(UNITS, N_LAYERS, precision=precision)
@@ -126,9 +123,9 @@ def test_bfloat16_is_near_float32_and_keeps_float32_weights(frames) -> None:
             hidden = layer(frames)
             loss = tf.reduce_mean(hidden**2)
         gradients = tape.gradient(loss, [weight.value for weight in layer.trainable_variables])
-        found.append((hidden, gradients))
-    (hidden, gradients), (rough, rough_gradients) = found
+        results.append((hidden, gradients))
+    (hidden, gradients), (rough, rough_gradients) = results
     assert rough.dtype == tf.float32
     assert 0 < np.abs(rough - hidden).max() < 0.02
-    for wanted, each in zip(gradients, rough_gradients, strict=True):
-        assert 0 < np.abs(each - wanted).max() < 0.05 * np.abs(wanted).max()
+    for exact, gradient in zip(gradients, rough_gradients, strict=True):
+        assert 0 < np.abs(gradient - exact).max() < 0.05 * np.abs(exact).max()
