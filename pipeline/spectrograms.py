@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import pathlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -23,29 +22,6 @@ from storage.dataset_files import RecordingRow, read_info, read_recordings
 _MAX_COLUMNS = 960
 # Folder of a dataset for the pictures of its recordings.
 _FOLDER = "pictures"
-
-
-def comparison_png(
-    path: pathlib.Path,
-    clips: Mapping[str, npt.NDArray[np.float32]],
-    config: AudioConfig,
-    *,
-    primer_frames: int,
-) -> None:
-    """Draws clips one above the other, with a vertical line where their primers end.
-
-    Args:
-      path: The PNG file to write.
-      clips: Log-mel [n_frames, n_mels] of each clip, by its title.
-      config: Front end.
-      primer_frames: Number of frames that belong to the primer.
-    """
-    figure, rows = picture.new_figure(9.0, 2.4 * len(clips), rows=len(clips))
-    for axes, (title, log_mel) in zip(rows, clips.items(), strict=True):
-        picture.draw_spectrogram(axes, [log_mel], config, title=title)
-        axes.axvline(primer_frames / config.frames_per_second, color="white", linewidth=1)
-    rows[-1].set_xlabel("seconds")
-    figure.savefig(path, format="png")
 
 
 def spectrogram_webp(

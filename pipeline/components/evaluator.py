@@ -1,4 +1,4 @@
-"""Evaluator: model and examples -> blessing, as a TFX component. Wiring only."""
+"""Evaluator: model and examples -> blessing, as a TFX component around pipeline.evaluation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.evaluation.verdict import PICTURES, REPORT
 
 
 class Evaluation(artifact.Artifact):
-    """The figures behind a blessing: evaluation.json, and pictures."""
+    """The verdict in full: evaluation.json and pictures."""
 
     TYPE_NAME = "nocturne.Evaluation"
 
@@ -42,7 +42,7 @@ class EvaluatorSpec(types.ComponentSpec):
 
 
 class EvaluatorExecutor(base_executor.BaseExecutor):
-    """Judges the model and writes the blessing as Pusher and Resolver read it."""
+    """Evaluates the model and writes the blessing in the form that Pusher and Resolver read."""
 
     def Do(
         self,
@@ -50,21 +50,21 @@ class EvaluatorExecutor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Runs the evaluation; TFX calls it."""
+        """Runs the evaluation. TFX calls this method."""
         model = artifact_utils.get_single_instance(input_dict["model"])
         examples = artifact_utils.get_single_instance(input_dict["examples"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
-        with tempfile.TemporaryDirectory() as drawn:  # the artifact may be in a bucket
+        with tempfile.TemporaryDirectory() as pictures:  # the artifact may be in a bucket
             verdict = evaluate(
                 path_utils.serving_model_path(model.uri),
                 examples.uri,
                 EvaluateSettings(**json.loads(exec_properties["evaluate"])),
-                last_blessed=find_last_blessed(_earlier(evaluation.uri)),
-                pictures=pathlib.Path(drawn),
+                last_blessed=find_last_blessed(_earlier_reports(evaluation.uri)),
+                pictures=pathlib.Path(pictures),
             )
             fileio.makedirs(f"{evaluation.uri}/{PICTURES}")
-            for picture in sorted(pathlib.Path(drawn).iterdir()):
+            for picture in sorted(pathlib.Path(pictures).iterdir()):
                 fileio.copy(str(picture), f"{evaluation.uri}/{PICTURES}/{picture.name}", True)
         io_utils.write_string_file(f"{evaluation.uri}/{REPORT}", verdict.to_json())
         fileio.makedirs(blessing.uri)
@@ -76,21 +76,21 @@ class EvaluatorExecutor(base_executor.BaseExecutor):
         blessing.set_string_custom_property("reasons", "\n".join(verdict.reasons))
 
 
-def _earlier(uri: str) -> list[str]:
-    """Returns where the reports of earlier executions are, oldest first.
+def _earlier_reports(uri: str) -> list[str]:
+    """Returns the paths of the reports of earlier executions, oldest first.
 
-    TFX numbers the executions of a node, and gives each a folder beside the others'. An input
-    channel would say the same, but what is new there is no cause to judge an old model again: a
-    rerun with nothing changed should find this node's result in the cache.
+    TFX numbers the executions of a node and gives each a folder next to the others. The last
+    blessing is not an input of the node, because inputs are part of the cache key: after each new
+    blessing, the same model would be evaluated again.
     """
     parent, _, own = uri.rstrip("/").rpartition("/")
-    names = [name.rstrip("/") for name in fileio.listdir(parent)]  # a bucket's folders end in one
+    names = [name.rstrip("/") for name in fileio.listdir(parent)]  # in a bucket, folders end in /
     numbers = sorted(int(name) for name in names if name.isdigit() and name != own)
     return [f"{parent}/{number}/{REPORT}" for number in numbers]
 
 
 class Evaluator(base_component.BaseComponent):
-    """Blesses a model, or says why not."""
+    """Blesses a model or refuses it, with reasons."""
 
     SPEC_CLASS = EvaluatorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(EvaluatorExecutor)
@@ -98,7 +98,7 @@ class Evaluator(base_component.BaseComponent):
     def __init__(
         self, *, model: types.BaseChannel, examples: types.BaseChannel, **parameters: str
     ) -> None:
-        """Takes model and examples channels, and the parameters of EvaluatorSpec."""
+        """Makes the node from its input channels and the parameters of EvaluatorSpec."""
         super().__init__(
             spec=EvaluatorSpec(
                 model=model,

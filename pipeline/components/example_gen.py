@@ -1,7 +1,7 @@
-"""AudioExampleGen: audio files -> Examples, so that lineage starts at the audio.
+"""AudioExampleGen: audio files -> Examples, so that the history of a clip begins with the audio.
 
-The executor runs beam_transforms as it stands: the artifact's folder is a prepared dataset, the
-same that `nocturne prepare` writes, and `nocturne train --dataset` takes it too.
+The executor runs beam_transforms. The artifact's folder is a prepared dataset like that of
+`nocturne prepare`, and `nocturne train --dataset` accepts it, too.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class AudioExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Runs the Beam job; TFX calls it."""
+        """Runs the Beam job. TFX calls this method."""
         del input_dict
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         sources = find_sources(json.loads(exec_properties["inputs"]))
@@ -58,7 +58,7 @@ class AudioExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
             raise InputError("the input files changed while the pipeline was starting. Run again.")
         audio = AudioConfig.from_json(exec_properties["audio"])
         settings = PrepareSettings(**json.loads(exec_properties["prepare"]))
-        # Stable over attempts, unlike the artifact's folder: a retry finds what was decoded.
+        # This folder is the same for every attempt, so that a retry finds what was decoded.
         folder = files.join(
             _node_folder(examples.uri), "staging", exec_properties["inputs_fingerprint"], FOLDER
         )
@@ -92,19 +92,19 @@ class AudioExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
 
 
 def _node_folder(uri: str) -> str:
-    """Returns the node's folder above NODE/examples/EXECUTION."""
+    """Returns the folder NODE of an artifact in NODE/examples/EXECUTION."""
     return uri.rstrip("/").rsplit("/", 2)[0]
 
 
 def _previous_version(uri: str) -> str | None:
-    """Returns the latest finished dataset that an earlier execution left beside this one.
+    """Returns the newest finished dataset of an earlier execution, or None.
 
-    It is found by its folder and not asked of ML Metadata as an input: an input is part of the
-    cache's key, and then no run could ever be taken from the cache.
+    It is found by its folder. If it were an input of the node, it would be part of the cache key,
+    and no run could ever be taken from the cache.
     """
     parent, _, own = uri.rstrip("/").rpartition("/")
-    found = [path.split("/")[-2] for path in files.match(f"{parent}/*/{contract.COMPLETED}")]
-    earlier = sorted(int(name) for name in found if name.isdigit() and int(name) < int(own))
+    names = [path.split("/")[-2] for path in files.match(f"{parent}/*/{contract.COMPLETED}")]
+    earlier = sorted(int(name) for name in names if name.isdigit() and int(name) < int(own))
     return f"{parent}/{earlier[-1]}" if earlier else None
 
 
@@ -115,6 +115,6 @@ class AudioExampleGen(base_beam_component.BaseBeamComponent):
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(AudioExampleGenExecutor)
 
     def __init__(self, **parameters: str) -> None:
-        """Takes the parameters of AudioExampleGenSpec; those that are objects, as JSON."""
+        """Makes the node from the parameters of AudioExampleGenSpec, with objects as JSON."""
         examples = types.Channel(type=standard_artifacts.Examples)
         super().__init__(spec=AudioExampleGenSpec(examples=examples, **parameters))

@@ -12,7 +12,7 @@ from tfx.orchestration.pipeline import Pipeline
 
 from audio import contract
 from generator.component import BatchGenerator
-from pipeline.components.code_fingerprint import code_fingerprint
+from pipeline.components.code_fingerprint import node_fingerprint
 from pipeline.components.latest_blessed_model import latest_blessed_model
 from pipeline.config.load import Config
 from pipeline.root.paths import PIPELINE_NAME, Layout
@@ -20,7 +20,7 @@ from storage.outputs import open_output
 
 
 def generation_pipeline(*, output: str, layout: Layout, config: Config) -> Pipeline:
-    """Returns the pipeline that fills `output`, an absolute path or gs://."""
+    """Returns the pipeline that generates clips into `output`, an absolute path or gs://."""
     resolver = latest_blessed_model()
     batch_generator = BatchGenerator(
         model=resolver.outputs["model"],
@@ -28,13 +28,13 @@ def generation_pipeline(*, output: str, layout: Layout, config: Config) -> Pipel
         output=output,
         metadata=layout.metadata,
         config_yaml=config.to_yaml(),
-        code_version=code_fingerprint("audio", "generator"),
+        code_version=node_fingerprint("BatchGenerator"),
     )
     return Pipeline(
         pipeline_name=PIPELINE_NAME,
         pipeline_root=layout.artifacts,
         components=[resolver, batch_generator],
-        # Metadata may remember clips that somebody has since moved away.
+        # ML Metadata also knows clips that have since been moved away.
         enable_cache=open_output(output).read(contract.COMPLETED) is not None,
         beam_pipeline_args=layout.beam_args(config.beam.args),
     )

@@ -1,4 +1,4 @@
-"""The node that finds the last blessed model: generation's first, and a warm start's."""
+"""The node that finds the last blessed model, for generation and for a warm start."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tfx.types import Channel, standard_artifacts
 
 
 def latest_blessed_model() -> Resolver:
-    """Returns the node; its output `model` is empty where no model is blessed."""
+    """Returns the node. Its output `model` is empty if no model is blessed."""
     return Resolver(
         strategy_class=LatestBlessedModelStrategy,
         model=Channel(type=standard_artifacts.Model),

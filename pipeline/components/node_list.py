@@ -1,4 +1,4 @@
-"""Which nodes a pipeline has, for schedulers that own one task per node."""
+"""The nodes of a pipeline, for schedulers that have one task per node."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pipeline.root.paths import Layout
 
 
 def list_nodes(pipeline: str, config: Config) -> dict[str, list[str]]:
-    """Returns the nodes of a pipeline, in an order that works, each with those before it.
+    """Returns the nodes of a pipeline with the nodes that each depends on.
 
-    They are read from the compiled pipeline, which is what runs.
+    They are read from the compiled pipeline and are in an order in which they can run.
 
     Args:
-      pipeline: training or generation.
-      config: of the pipeline; nodes may be switched on and off by it.
+      pipeline: Name of the pipeline, `training` or `generation`.
+      config: Configuration, which can add nodes.
 
     Raises:
-      UsageError: there is no such pipeline.
+      UsageError: There is no such pipeline.
     """
     if pipeline not in ("training", "generation"):
         raise UsageError(f"wanted training or generation, got {pipeline!r}")
@@ -41,5 +41,5 @@ def list_nodes(pipeline: str, config: Config) -> dict[str, list[str]]:
 
 
 def format_nodes(nodes: dict[str, list[str]]) -> str:
-    """Returns nodes as text: a line each, with those before it."""
+    """Returns nodes as text: a line for each, with the nodes that it depends on."""
     return "\n".join(" ".join([f"{name:<20}", *before]).rstrip() for name, before in nodes.items())

@@ -1,4 +1,4 @@
-"""The training pipeline: audio files -> a pushed model, with a reason where there is none.
+"""The training pipeline: audio files -> a pushed model, or the reasons why there is none.
 
 AudioExampleGen -> StatisticsGen -> ExampleValidator <- schema
        |                                                  |
@@ -26,7 +26,7 @@ from tfx.types import standard_artifacts
 from audio import contract
 from beam_transforms.settings import inputs_fingerprint
 from beam_transforms.sources import find_sources
-from pipeline.components.code_fingerprint import code_fingerprint
+from pipeline.components.code_fingerprint import node_fingerprint
 from pipeline.components.evaluator import Evaluator
 from pipeline.components.example_gen import AudioExampleGen
 from pipeline.components.latest_blessed_model import latest_blessed_model
@@ -38,24 +38,24 @@ _SCHEMA = pathlib.Path(__file__).with_name("schema")
 
 
 def training_pipeline(*, inputs: Sequence[str], layout: Layout, config: Config) -> Pipeline:
-    """Returns the pipeline over the inputs as they are now.
+    """Returns the pipeline for the inputs as they are now.
 
-    Without inputs its first node cannot run, but those after it can: they do not look at them.
+    Without inputs, the first node cannot run. The other nodes can, because they do not read them.
 
     Raises:
-      InputError: there is no audio.
+      InputError: There is no audio.
     """
     import tensorflow_data_validation as tfdv
 
-    # The configuration takes part in a node's cache key only by the section that the node reads;
-    # the full text goes to the first node, and beside each result from there.
+    # The parameters of a node are part of its cache key, so each node gets only the sections of
+    # the configuration that affect its result.
     example_gen = AudioExampleGen(
         inputs=json.dumps(list(inputs)),
         inputs_fingerprint=inputs_fingerprint(find_sources(inputs)) if inputs else "",
         audio=config.audio.to_json(),
         prepare=_json(config.prepare),
         config_yaml=_only(config, "audio", "prepare"),
-        code_version=code_fingerprint("audio", "beam_transforms"),
+        code_version=node_fingerprint("AudioExampleGen"),
     )
     examples = example_gen.outputs["examples"]
     statistics_gen = StatisticsGen(
@@ -75,7 +75,7 @@ def training_pipeline(*, inputs: Sequence[str], layout: Layout, config: Config) 
         custom_config={
             "n_mels": config.audio.n_mels,
             "model_floor": config.train.model_floor,
-            "code_version": code_fingerprint("trainer"),
+            "code_version": node_fingerprint("Transform"),
         },
         materialize=False,
         disable_statistics=True,
@@ -93,14 +93,14 @@ def training_pipeline(*, inputs: Sequence[str], layout: Layout, config: Config) 
         custom_config={
             "train": dataclasses.asdict(config.train),
             "config_yaml": _only(config, "audio", "prepare", "train", "tune"),
-            "code_version": code_fingerprint("audio", "trainer"),
+            "code_version": node_fingerprint("Trainer"),
         },
     )
     evaluator = Evaluator(
         model=trainer.outputs["model"],
         examples=examples,
         evaluate=_json(config.evaluate),
-        code_version=code_fingerprint("audio", "trainer", "generator", "pipeline"),
+        code_version=node_fingerprint("Evaluator"),
     )
     pusher = Pusher(
         model=trainer.outputs["model"],
@@ -129,7 +129,7 @@ def training_pipeline(*, inputs: Sequence[str], layout: Layout, config: Config) 
 
 
 def _tuner(examples: Any, transform: Transform, layout: Layout, config: Config) -> Tuner | None:
-    """Returns the search before the training, where one is asked for."""
+    """Returns the node that searches for hyperparameters, or None if it is switched off."""
     if not config.tune.trials:
         return None
     return Tuner(
@@ -142,7 +142,7 @@ def _tuner(examples: Any, transform: Transform, layout: Layout, config: Config) 
             "train": dataclasses.asdict(config.train),
             "tune": dataclasses.asdict(config.tune),
             "state": f"{layout.artifacts}/Tuner/state",
-            "code_version": code_fingerprint("audio", "trainer"),
+            "code_version": node_fingerprint("Tuner"),
         },
     )
 
@@ -152,6 +152,6 @@ def _json(section: object) -> str:
 
 
 def _only(config: Config, *sections: str) -> str:
-    """Returns the YAML of a configuration whose other sections are the defaults."""
+    """Returns the YAML of a configuration with the defaults in all other sections."""
     kept = {name: getattr(config, name) for name in sections}
     return Config(**kept).to_yaml()

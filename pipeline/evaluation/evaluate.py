@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from audio import picture
 from audio.errors import ConfigMismatchError, UsageError
 from generator.inference import Model, load_model
 from pipeline.config.sections import EvaluateSettings
@@ -21,7 +22,6 @@ from pipeline.evaluation.next_frame_figures import next_frame_figures
 from pipeline.evaluation.rollout_figures import measure_rollouts
 from pipeline.evaluation.rollouts import RolloutSet, make_rollouts
 from pipeline.evaluation.verdict import REPORT, Verdict, judge
-from pipeline.spectrograms import comparison_png
 from storage import files
 from trainer.data.windows import Dataset, open_dataset
 
@@ -125,19 +125,20 @@ def find_last_blessed(paths: Iterable[str]) -> dict[str, Any] | None:
 def _draw(rollout_set: RolloutSet, folder: pathlib.Path) -> None:
     """Draws some rollouts after their primers, each above the recording that it continues."""
     folder.mkdir(parents=True, exist_ok=True)
-    count = len(rollout_set.primers)
+    count, audio = len(rollout_set.primers), rollout_set.audio
     for index in np.unique(np.linspace(0, count - 1, _N_PICTURES).astype(int)):
         recording = rollout_set.primers[index].log_mel
         rollout = rollout_set.rollouts.frames[index]
         primer = recording[: len(recording) - len(rollout)]
-        comparison_png(
-            folder / f"rollout-{index:02d}.png",
-            {
-                "a rollout after the primer (white line)": np.nan_to_num(
-                    np.concatenate([primer, rollout])
-                ),
-                "the recording itself": recording,
-            },
-            rollout_set.audio,
-            primer_frames=len(primer),
-        )
+        clips = {
+            "a rollout after the primer (white line)": np.nan_to_num(
+                np.concatenate([primer, rollout])
+            ),
+            "the recording itself": recording,
+        }
+        figure, rows = picture.new_figure(9.0, 2.4 * len(clips), rows=len(clips))
+        for axes, (title, log_mel) in zip(rows, clips.items(), strict=True):
+            picture.draw_spectrogram(axes, [log_mel], audio, title=title)
+            axes.axvline(len(primer) / audio.frames_per_second, color="white", linewidth=1)
+        rows[-1].set_xlabel("seconds")
+        figure.savefig(folder / f"rollout-{index:02d}.png", format="png")

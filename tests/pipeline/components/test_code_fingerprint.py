@@ -1,10 +1,13 @@
+import functools
 import pathlib
 import sys
 from collections.abc import Iterator
 
+import grimp
 import pytest
 
-from pipeline.components.code_fingerprint import code_fingerprint
+import pipeline
+from pipeline.components.code_fingerprint import NODE_CODE, code_fingerprint, source_files
 
 
 @pytest.fixture
@@ -16,7 +19,7 @@ def package(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     (folder / "module.py").write_text("y = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
     yield folder
-    # Looking for a nested package imports those above it.
+    # To find a nested package, Python imports those above it.
     for name in [name for name in sys.modules if name.partition(".")[0] == "fingerprinted"]:
         del sys.modules[name]
 
@@ -66,3 +69,31 @@ def test_code_fingerprint_of_a_module_is_of_that_file(package: pathlib.Path) -> 
     assert fingerprint("fingerprinted.module") == before
     (package / "module.py").write_text("y = 2\n")
     assert fingerprint("fingerprinted.module") != before
+
+
+@pytest.mark.parametrize("node", NODE_CODE)
+def test_the_fingerprint_of_a_node_covers_all_that_its_code_imports(node: str) -> None:
+    entry_point, *packages = NODE_CODE[node]
+    imported = import_graph().find_upstream_modules(entry_point)
+    assert {
+        module
+        for module in imported
+        if not any(module == package or module.startswith(f"{package}.") for package in packages)
+    } == set()
+    used = {module.partition(".")[0] for module in (entry_point, *imported)}
+    assert {package.partition(".")[0] for package in packages} <= used
+
+
+@functools.cache
+def import_graph() -> grimp.ImportGraph:
+    return grimp.build_graph(
+        "audio", "beam_transforms", "generator", "pipeline", "storage", "trainer"
+    )
+
+
+def test_the_fingerprint_of_the_evaluator_covers_evaluation_but_not_the_command_line() -> None:
+    covered = {path for package in NODE_CODE["Evaluator"] for _, path in source_files(package)}
+    folder = pathlib.Path(pipeline.__file__).parent
+    assert set((folder / "evaluation").glob("*.py")) <= covered
+    assert folder / "components" / "evaluator.py" in covered
+    assert not [path for path in covered if (folder / "cli") in path.parents]
