@@ -1,7 +1,7 @@
-"""Tells a webhook that a task failed for good, or that a run took too long.
+"""Alerts a webhook if a task has failed after all retries, or if a run takes too long.
 
-The address is a secret: it is in NOCTURNE_WEBHOOK, or else in Airflow's Variable nocturne_webhook,
-and no line that is logged holds it.
+The address is a secret. It is in NOCTURNE_WEBHOOK or else in Airflow's Variable nocturne_webhook,
+and it is never written to a log.
 """
 
 from __future__ import annotations
@@ -14,21 +14,23 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
+# Name of Airflow's Variable with the address.
 _VARIABLE = "nocturne_webhook"
-_SECONDS = 10.0
-# A message says what failed; the log says all.
+# Longest time to wait for the webhook, seconds.
+_TIMEOUT_SECONDS = 10.0
+# Greatest length of an alert's message, characters. The task's log has the whole error.
 _MESSAGE_CHARACTERS = 500
 
 _log = logging.getLogger(__name__)
 
 
 def task_failed(context: Mapping[str, Any]) -> None:
-    """Airflow's on_failure_callback of a task: posts what failed. Raises nothing."""
+    """Posts what failed. It is Airflow's on_failure_callback of a task, and never raises."""
     _task("task_failed", context)
 
 
 def task_waits(context: Mapping[str, Any]) -> None:
-    """Airflow's on_retry_callback of a task that is tried for long: posts the first time."""
+    """Posts the first retry of a task. It is Airflow's on_retry_callback of a task that waits."""
     if getattr(context.get("task_instance"), "try_number", 1) == 1:
         _task("task_waits", context)
 
@@ -49,9 +51,9 @@ def _task(event: str, context: Mapping[str, Any]) -> None:
 
 
 def run_failed(context: Mapping[str, Any]) -> None:
-    """Airflow's on_failure_callback of a DAG: posts that a run took too long. Raises nothing.
+    """Posts that a run took too long. It is Airflow's on_failure_callback of a DAG.
 
-    Failed tasks have posted by themselves already.
+    It never raises. If tasks failed, their own callbacks have posted that already.
     """
     if context.get("reason") != "timed_out":
         return
@@ -70,8 +72,8 @@ def post(url: str, body: Mapping[str, Any]) -> None:
     """Posts JSON.
 
     Raises:
-      ValueError: the address is not http or https.
-      OSError: it cannot be reached, or answers with an error.
+      ValueError: The address is not http or https.
+      OSError: The address cannot be reached, or it answers with an error.
     """
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise ValueError("wanted a webhook whose address begins with http:// or https://")
@@ -81,7 +83,7 @@ def post(url: str, body: Mapping[str, Any]) -> None:
         headers={"Content-Type": "application/json"},
         method="POST",
     )
-    with urllib.request.urlopen(request, timeout=_SECONDS):
+    with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS):
         pass
 
 
@@ -89,13 +91,13 @@ def _alert(body: Mapping[str, Any]) -> None:
     try:
         url = os.environ.get("NOCTURNE_WEBHOOK") or _variable()
         if not url:
-            _log.warning("No webhook is set (NOCTURNE_WEBHOOK); nobody is told: %s", body)
+            _log.warning("NOCTURNE_WEBHOOK is not set, so this alert goes nowhere: %s", body)
             return
         post(url, body)
-        _log.info("Told the webhook: %s", body["event"])
+        _log.info("Alert sent to the webhook: %s", body["event"])
     except Exception as error:
-        # The task has failed already. Errors' texts may hold the address; their types do not.
-        _log.error("The webhook could not be told: %s", type(error).__name__)
+        # The text of an error may contain the address, so only its type is logged.
+        _log.error("The alert could not be sent to the webhook: %s", type(error).__name__)
 
 
 def _variable() -> str:

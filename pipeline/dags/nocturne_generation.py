@@ -1,4 +1,4 @@
-"""The DAG that makes a night's clips."""
+"""The DAG that generates clips every night."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import datetime
 from nocturne_alerts import task_waits
 from nocturne_tasks import DAG, SETTINGS, CronTriggerTimetable, Param, common, node_tasks
 
-# The night is the Param, else the run's logical date; a run that was triggered by hand has none in
-# Airflow 3, and is of the day on which it begins.
+# The date of a run is its Param, or else its logical date. In Airflow 3, a run that was triggered by
+# hand has no logical date; its date is then the day on which it begins.
 _DATE = (
     "{{ params.date or ((logical_date if logical_date is defined and logical_date "
     "else dag_run.run_after) | ds) }}"
@@ -20,8 +20,8 @@ _NODE = (
     '${TEMPERATURE:+--temperature="$TEMPERATURE"} ${CONFIG:+--config="$CONFIG"}'
 )
 _WAITS = {
-    # Without a blessed model this node exits with 8 and says so; every try looks again, for a day,
-    # and the first that was in vain tells the webhook.
+    # Without a blessed model, this node exits with 8. It is tried again for a day, and the first
+    # failure alerts the webhook.
     "retries": 96,
     "retry_delay": datetime.timedelta(seconds=float(SETTINGS["WAIT_SECONDS"])),
     "retry_exponential_backoff": False,
@@ -30,9 +30,9 @@ _WAITS = {
 
 with DAG(
     dag_id="nocturne_generation",
-    description="The latest blessed model to a folder of clips, every night.",
+    description="Generates a folder of clips with the latest blessed model, every night.",
     schedule=CronTriggerTimetable("0 1 * * *", timezone="UTC"),
-    # Since NOCTURNE_START, nights that were missed are made; each into its own folder, once.
+    # Runs that were missed since NOCTURNE_START are made up for, each into its own folder.
     catchup=bool(SETTINGS["START"]),
     params={
         "clips": Param(8, type="integer", minimum=1, maximum=100_000),
@@ -42,14 +42,14 @@ with DAG(
             type=["null", "number"],
             minimum=0,
             maximum=10,
-            description="Scales what is random; none: the configuration's.",
+            description="Sampling temperature; by default, that of the configuration.",
         ),
         "seed": Param(
             None,
             type=["null", "integer"],
             minimum=0,
             maximum=2**63 - 1,
-            description="None: the date as a number, 20261122.",
+            description="Seed; by default, the date as a number, such as 20261122.",
         ),
         "format": Param("wav", enum=["wav", "wav24", "wavfloat", "flac", "vorbis", "opus", "mp3"]),
         "date": Param(
@@ -57,13 +57,13 @@ with DAG(
             type=["null", "string"],
             format="date",
             pattern=r"^\d{4}-\d{2}-\d{2}$",
-            description="The night; none: the run's logical date.",
+            description="Date of the run; by default, its logical date.",
         ),
     },
-    doc_md="""One task a node of the generation pipeline; see docs/runbook.md, Airflow.
+    doc_md="""One task for each node of the generation pipeline; see docs/runbook.md, Airflow.
 
-`LatestBlessedModel` is tried again until there is a blessed model. Clips go into the folder of the
-night's date, with the date as their seed; what is finished there is never overwritten.""",
+`LatestBlessedModel` is tried again until there is a blessed model. Clips go into a folder named
+after the date of the run, which is also their seed. Finished clips are never overwritten.""",
     **common(hours=36),
 ) as dag:
     node_tasks(

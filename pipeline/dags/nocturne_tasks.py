@@ -1,9 +1,9 @@
-"""What both DAGs share: one task a node, each a call of the command line.
+"""Tasks of both DAGs: one for each node, which calls the command line.
 
-Standard library and Airflow alone: Airflow lives in an environment of its own, and parses this
-often. What a deployment decides is read from the environment, see `SETTINGS`; what a run may
-decide are the DAGs' Params. Both reach the shell as variables that stand in double quotes, so no
-value is ever read as shell.
+This file imports only the standard library and Airflow, because Airflow has an environment of its
+own and parses the file often. Settings of a deployment are environment variables, see `SETTINGS`;
+settings of a run are the DAGs' Params. Both reach the shell as variables in double quotes, so that
+no value is ever interpreted by the shell.
 """
 
 from __future__ import annotations
@@ -36,35 +36,39 @@ __all__ = [
 ]
 
 _HOME = pathlib.Path.home() / "nocturne"
-# NOCTURNE_<NAME> in the environment of the scheduler and the workers overrides each.
+# Each can be overridden by NOCTURNE_<NAME> in the environment of the scheduler and the workers.
 _DEFAULTS = {
-    "COMMAND": "nocturne",  # the program, where it is not on PATH: its absolute path
-    "ROOT": str(_HOME / "root"),  # the pipelines' root
-    "INPUT": str(_HOME / "music"),  # what training reads, unless a run's Param says otherwise
-    "OUTPUT": str(_HOME / "clips"),  # nights go into folders of it, by date; a folder or gs://
+    "COMMAND": "nocturne",  # the program; if it is not on PATH, its absolute path
+    "ROOT": str(_HOME / "root"),  # the pipeline root
+    "INPUT": str(_HOME / "music"),  # audio files for training; a run's Param overrides it
+    "OUTPUT": str(_HOME / "clips"),  # folder or gs:// path for the clips, a folder for each date
     "CONFIG": "",  # a YAML file for --config
     "NODES": str(pathlib.Path(__file__).with_name("nodes.json")),
-    "POOL": "nocturne_accelerator",  # of the tasks that an accelerator would run
-    "START": "",  # a date, 2026-11-22: nights missed since then are made; where empty, none are
-    "RETRY_SECONDS": "300",  # before a first retry; each further one waits twice as long
-    "WAIT_SECONDS": "900",  # between two looks for a blessed model
+    "POOL": "nocturne_accelerator",  # Airflow pool of the tasks that use an accelerator
+    "START": "",  # a date such as 2026-11-22: generation runs missed since then are made up for
+    "RETRY_SECONDS": "300",  # wait before the first retry; each further one waits twice as long
+    "WAIT_SECONDS": "900",  # wait between two searches for a blessed model
 }
 SETTINGS = {name: os.environ.get(f"NOCTURNE_{name}", text) for name, text in _DEFAULTS.items()}
 
+# Number of retries of a task.
 RETRIES = 2
-# A run of an earlier date has no tasks, and Airflow calls that a success.
+# Start date if none is set. A run before the start date has no tasks, and Airflow calls that a
+# success.
 _BEFORE_ANY_RUN = "2000-01-01"
-# A run id of Airflow's, made one of ours: it ties the nodes of one run together.
+# Id of our run, made from Airflow's: the nodes of one run share it.
 _RUN_ID = "{{ dag.dag_id }}.{{ run_id }}"
+# Nodes that use an accelerator.
 _HEAVY = frozenset({"Trainer", "Evaluator", "BatchGenerator", "Tuner"})
+# Longest duration of a node, hours; 4 for the others.
 _HOURS = {"Trainer": 24, "Tuner": 24, "BatchGenerator": 8, "AudioExampleGen": 12}
 
 
 def common(*, hours: int) -> dict[str, Any]:
-    """Returns what both DAGs are made with.
+    """Returns the arguments that both DAGs have in common.
 
     Args:
-      hours: after which a run is stopped and alerts.
+      hours: Longest duration of a run. After that, it is stopped and alerts.
     """
     retry = datetime.timedelta(seconds=float(SETTINGS["RETRY_SECONDS"]))
     return {
@@ -89,13 +93,14 @@ def common(*, hours: int) -> dict[str, Any]:
 def node_tasks(
     pipeline: str, command: str, variables: dict[str, str], **special: dict[str, Any]
 ) -> dict[str, BashOperator]:
-    """Makes a task of every node of a pipeline, inside a DAG, in the order that they depend on.
+    """Makes a task for every node of a pipeline, with its dependencies, inside a DAG.
 
     Args:
-      pipeline: training or generation; its nodes are in nodes.json, which is generated.
-      command: for bash; $NODE is the node's name.
-      variables: for the command, templates of Airflow.
-      **special: of nodes, arguments of their operators.
+      pipeline: Name of the pipeline, `training` or `generation`. Its nodes are in nodes.json, which
+        `make dag-nodes` writes.
+      command: Bash command. $NODE is the node's name.
+      variables: Environment variables of the command, which may be Airflow templates.
+      **special: Further arguments of a node's operator, by the node's name.
     """
     nodes = json.loads(pathlib.Path(SETTINGS["NODES"]).read_text())[pipeline]
     tasks: dict[str, BashOperator] = {}
@@ -114,7 +119,7 @@ def node_tasks(
 def command_task(
     name: str, command: str, variables: dict[str, str], **arguments: Any
 ) -> BashOperator:
-    """Makes a task that runs a command of ours with variables in its environment."""
+    """Makes a task that runs a Bash command with environment variables."""
     settings = {name: SETTINGS[name] for name in ("COMMAND", "ROOT", "CONFIG")}
     return BashOperator(
         task_id=name,

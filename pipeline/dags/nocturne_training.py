@@ -1,4 +1,4 @@
-"""The DAG that trains every week."""
+"""The DAG that trains a model every week."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ _VERDICT = (
 
 with DAG(
     dag_id="nocturne_training",
-    description="Audio files to a blessed model, every week.",
+    description="Trains a model on audio files, every week.",
     schedule=CronTriggerTimetable("0 3 * * 0", timezone="UTC"),
-    catchup=False,  # it trains on what the input holds now
+    catchup=False,  # a run trains on the files that are there now, so missed runs need no repetition
     params={
         "input": Param(
             SETTINGS["INPUT"],
             type="string",
             minLength=1,
             maxLength=1000,
-            description="A file, folder, glob or gs:// path.",
+            description="Audio: a file, folder, glob or gs:// path.",
         ),
     },
-    doc_md="""One task a node of the training pipeline; see docs/runbook.md, Airflow.
+    doc_md="""One task for each node of the training pipeline; see docs/runbook.md, Airflow.
 
-`ModelIsBlessed` fails, without a retry, where the week's model did not pass; nothing was pushed
-then, and the model before it stays in use.""",
+`ModelIsBlessed` fails without a retry if the model was refused. Then it is not pushed, and the last
+blessed model stays in use.""",
     **common(hours=48),
 ) as dag:
     nodes = node_tasks("training", _NODE, {"INPUT": "{{ params.input }}"})

@@ -58,7 +58,7 @@ def test_a_webhook_that_fails_is_logged_without_its_address(
 ) -> None:
     monkeypatch.setenv("NOCTURNE_WEBHOOK", url)
     alerts.task_failed({"task_instance": task(), "exception": RuntimeError("x")})
-    assert "The webhook could not be told" in caplog.text
+    assert "The alert could not be sent to the webhook" in caplog.text
     assert "T0KEN" not in caplog.text
 
 
@@ -67,5 +67,5 @@ def test_a_webhook_that_answers_with_an_error_is_said(alerts, monkeypatch, caplo
         monkeypatch.setenv("NOCTURNE_WEBHOOK", url)
         alerts.task_failed({"task_instance": task(), "exception": RuntimeError("x")})
     assert len(posted) == 1
-    assert "The webhook could not be told: HTTPError" in caplog.text
+    assert "The alert could not be sent to the webhook: HTTPError" in caplog.text
     assert "T0KEN" not in caplog.text
