@@ -7,7 +7,7 @@ import datetime
 from nocturne_alerts import task_waits
 from nocturne_tasks import DAG, SETTINGS, CronTriggerTimetable, Param, common, node_tasks
 
-# The date of a run is its Param, or else its logical date. In Airflow 3, a run that was triggered by
+# The date of a run is its Param, or else its logical date. In Airflow 3, a run that was started by
 # hand has no logical date; its date is then the day on which it begins.
 _DATE = (
     "{{ params.date or ((logical_date if logical_date is defined and logical_date "

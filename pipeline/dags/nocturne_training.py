@@ -26,7 +26,7 @@ with DAG(
     dag_id="nocturne_training",
     description="Trains a model on audio files, every week.",
     schedule=CronTriggerTimetable("0 3 * * 0", timezone="UTC"),
-    catchup=False,  # a run trains on the files that are there now, so missed runs need no repetition
+    catchup=False,  # it trains on the current files, so missed runs need no repetition
     params={
         "input": Param(
             SETTINGS["INPUT"],
