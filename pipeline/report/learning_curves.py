@@ -1,80 +1,70 @@
-"""Learning curves as the points of an SVG picture."""
+"""Learning curves of a training run, drawn as SVG for the page."""
 
 from __future__ import annotations
 
-import dataclasses
+import io
 import math
-from collections.abc import Sequence
+import re
 from typing import Any
 
-WIDTH, HEIGHT = 640, 220
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 28
-_TICKS = 4
+# Colours that matplotlib is given, and the variables of page.css that replace them, so that the
+# picture follows the page's light or dark scheme.
+_INK, _TRAINING, _HELD_OUT, _KEPT = "#000001", "#000002", "#000003", "#000004"
+_VARIABLES = {_INK: "--ink", _TRAINING: "--accent", _HELD_OUT: "--focus", _KEPT: "--good"}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Curves:
-    """Points and ticks, in pixels of a picture of WIDTH by HEIGHT.
+def draw_learning_curves(history: dict[str, Any]) -> str | None:
+    """Returns the losses of a history.json as an SVG element; None if no loss is finite.
 
-    Attributes:
-      lines: of each curve its name, and its points as SVG's polyline takes them.
-      across: ticks of the steps, position and text.
-      up: ticks of the loss.
-      best: where the best step is; None where it is not one of those drawn.
+    The axis of the loss is linear, because a negative log-likelihood can be below zero.
     """
+    import matplotlib
+    from matplotlib.figure import Figure
 
-    lines: tuple[tuple[str, str], ...]
-    across: tuple[tuple[float, str], ...]
-    up: tuple[tuple[float, str], ...]
-    best: float | None
-
-
-def curves_of(history: dict[str, Any]) -> Curves | None:
-    """Returns the losses of a history.json as curves; None where there is no finite one.
-
-    The losses' axis is plain: a likelihood's logarithm may be negative.
-    """
-    rows = history["epochs"]
-    named = (("loss", "training"), ("eval_loss", "held out"))
-    series = {
-        text: [(row["step"], row[key]) for row in rows if math.isfinite(row.get(key, math.nan))]
-        for key, text in named
-    }
-    points = [point for line in series.values() for point in line]
-    if not points:
-        return None
-    xs, ys = _Axis([x for x, _ in points]), _Axis([y for _, y in points])
-
-    def x_of(step: float) -> float:
-        return round(_LEFT + xs.share(step) * (WIDTH - _LEFT - _RIGHT), 1)
-
-    def y_of(loss: float) -> float:
-        return round(HEIGHT - _BOTTOM - ys.share(loss) * (HEIGHT - _TOP - _BOTTOM), 1)
-
-    best = history.get("best", {}).get("step")
-    return Curves(
-        lines=tuple(
-            (text, " ".join(f"{x_of(x)},{y_of(y)}" for x, y in line))
-            for text, line in series.items()
-            if line
-        ),
-        across=tuple((x_of(step), f"{step:.0f}") for step in xs.ticks()),
-        up=tuple((y_of(loss), f"{loss:.3g}") for loss in ys.ticks()),
-        best=x_of(best) if best in {x for x, _ in points} else None,
+    colours = dict.fromkeys(
+        ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK
     )
+    style = {**colours, "svg.fonttype": "none", "svg.hashsalt": "nocturne", "font.size": 11}
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(8, 3), layout="constrained")
+        axes = figure.add_subplot(xlabel="training step", ylabel="loss")
+        axes.spines[["top", "right"]].set_visible(False)
+        for key, label, colour, dash in (
+            ("loss", "training recordings", _TRAINING, "-"),
+            ("eval_loss", "held-out recordings", _HELD_OUT, "--"),
+        ):
+            points = [
+                (row["step"], row[key])
+                for row in history["epochs"]
+                if math.isfinite(row.get(key, math.nan))
+            ]
+            if points:
+                axes.plot(*zip(*points, strict=True), dash, color=colour, label=label, marker=".")
+        if not axes.lines:
+            return None
+        best = history.get("best", {}).get("step")
+        if best is not None:
+            axes.axvline(best, linestyle=":", color=_KEPT, label=f"kept weights: step {best}")
+        axes.legend(frameon=False)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return _without_styles(buffer.getvalue())
 
 
-class _Axis:
-    """Values from the least to the largest."""
+def _without_styles(svg: str) -> str:
+    """Returns an SVG element without style sheets and attributes, which the page's policy blocks.
 
-    def __init__(self, values: Sequence[float]) -> None:
-        self._least, self._largest = min(values), max(values)
-        if self._least == self._largest:
-            self._least, self._largest = self._least - 0.5, self._largest + 0.5
+    Colours and dashes become presentation attributes; fonts are left to the page.
+    """
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'style="([^"]*)"', _presentation_attributes, svg[svg.index("<svg") :])
+    return re.sub("#00000[1-4]", lambda match: f"var({_VARIABLES[match[0]]})", svg)
 
-    def share(self, value: float) -> float:
-        return (value - self._least) / (self._largest - self._least)
 
-    def ticks(self) -> list[float]:
-        span = self._largest - self._least
-        return [self._least + span * index / _TICKS for index in range(_TICKS + 1)]
+def _presentation_attributes(style: re.Match[str]) -> str:
+    pairs = (part.partition(":") for part in style[1].split(";"))
+    return " ".join(
+        f'{name.strip()}="{value.strip()}"'
+        for name, _, value in pairs
+        if value and not name.strip().startswith("font")
+    )
