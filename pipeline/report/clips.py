@@ -1,4 +1,4 @@
-"""A night's clips as a page shows them, each beside the one of the night before."""
+"""The clips of a generation run as the page shows them, each with the one of the previous run."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Row = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GenerationRun:
-    """A finished run of generation.
+    """A finished generation run.
 
     Attributes:
-      path: its folder, local or gs://.
-      manifest: as it says.
+      path: Its folder, local or gs://.
+      manifest: The content of its manifest.json.
     """
 
     path: str
@@ -40,45 +40,45 @@ class GenerationRun:
 
 
 class ClipViews:
-    """Makes views of clips, and puts their pictures beside the page.
+    """Makes the views of clips that the template shows, and writes their pictures.
 
     Attributes:
-      place: the page's folder.
+      place: The folder of the page.
     """
 
     def __init__(self, place: Output) -> None:
         self.place = place
 
-    def night(
-        self, night: GenerationRun, before: GenerationRun | None, *, max_clips: int
+    def of_run(
+        self, run: GenerationRun, previous: GenerationRun | None, *, max_clips: int
     ) -> list[Row]:
-        """Returns a view of each clip, those that were left out among them, by their number."""
-        earlier = {entry["index"]: entry for entry in before.manifest["clips"]} if before else {}
-        manifest = night.manifest
-        entries = sorted([*manifest["clips"], *manifest["unhealthy"]], key=lambda one: one["index"])
+        """Returns a view of each clip of a run by its number, including those left out."""
+        manifest = run.manifest
+        earlier = {clip["index"]: clip for clip in previous.manifest["clips"]} if previous else {}
+        entries = [*manifest["clips"], *manifest["unhealthy"]]
         views = []
-        for entry in entries[:max_clips]:
+        for entry in sorted(entries, key=lambda entry: entry["index"])[:max_clips]:
             view = _view(manifest, entry)
             if "file" in entry:
-                view |= self._sound(night, entry)
-                if before and entry["index"] in earlier:
-                    view["before"] = self._sound(before, earlier[entry["index"]])
+                view |= self._sound(run, entry)
+                if previous and entry["index"] in earlier:
+                    view["previous"] = self._sound(previous, earlier[entry["index"]])
             views.append(view)
         return views
 
-    def _sound(self, night: GenerationRun, entry: Row) -> Row:
-        """Returns where a clip and its picture are, relative to the page."""
-        path = files.join(night.path, entry["file"])
+    def _sound(self, run: GenerationRun, entry: Row) -> Row:
+        """Returns the figures of a clip and the links to its file and picture."""
+        path = files.join(run.path, entry["file"])
         return {
             "href": self._link(path, entry),
-            "picture": self._picture(path, entry, night.audio),
+            "picture": self._picture(path, entry, run.audio),
             "seconds": entry["duration_seconds"],
             "seed": entry["seed"],
             "loudness": entry["loudness_lufs"],
         }
 
     def _link(self, path: str, entry: Row) -> str | None:
-        """Returns a link to a clip, which is copied beside a page that is elsewhere."""
+        """Returns a link to a clip; a clip in another place is copied to the page first."""
         if not files.exists(path):
             return None
         link = relative(path, self.place.path)
@@ -91,7 +91,7 @@ class ClipViews:
         return link
 
     def _picture(self, path: str, entry: Row, audio: AudioConfig) -> str | None:
-        """Draws a clip, unless that was done before: the picture's name follows from its sound."""
+        """Returns a link to a clip's spectrogram, drawn once: its name contains the clip's hash."""
         stem = posixpath.splitext(posixpath.basename(entry["file"]))[0]
         name = f"{PAGE_FILES}/{stem}-{entry['sha256'][:8]}.webp"
         if self.place.checksum(name) is None:
@@ -99,36 +99,35 @@ class ClipViews:
                 with files.open_local(path) as file:
                     drawn = recording_webp(file, audio, seconds=entry["duration_seconds"])
             except (OSError, AudioError):
-                return None  # moved away or damaged since: the page says that there is none
+                return None  # the file was moved, deleted or damaged; the page says so
             self.place.replace(name, drawn)
         return "./" + urllib.parse.quote(name)
 
 
 def _view(manifest: Row, entry: Row) -> Row:
-    """Returns what is said of a clip."""
-    attempts, faults = entry["attempts"], entry["health"]["faults"]
-    primer = entry["primer"]
+    """Returns what the page shows of a clip besides its sound."""
+    attempts, primer = entry["attempts"], entry["primer"]
     source = str(primer.get("file") or primer.get("uri") or "none")
-    primer_name = source.replace("\\", "/").rsplit("/", 1)[-1]
     name = entry.get("file", f"clip {entry['index']}")
-    state = "left-out" if "file" not in entry else "again" if len(attempts) > 1 else "well"
+    state = "left-out" if "file" not in entry else "retried" if len(attempts) > 1 else "passed"
     lines = trace.clip_lines(trace.from_manifest(manifest, entry)) if "file" in entry else []
+    earlier_faults = {fault for attempt in attempts for fault in attempt["faults"]}
     return {
         "index": entry["index"],
         "name": name,
         "state": state,
-        "faults": faults or sorted({fault for one in attempts for fault in one["faults"]}),
+        "faults": entry["health"]["faults"] or sorted(earlier_faults),
         "attempts": len(attempts),
         "flux": entry["health"].get("flux"),
         "level_db": entry["health"].get("level_db"),
         "seed": entry["seed"],
         "loudness": entry.get("loudness_lufs"),
         "seconds": entry.get("duration_seconds"),
-        "primer": primer_name,
+        "primer": source.replace("\\", "/").rsplit("/", 1)[-1],
         "primer_source": source,
         "trace": "\n".join(lines),
         "search": " ".join([name, source, str(entry["seed"]), state]).lower(),
         "href": None,
         "picture": None,
-        "before": None,
+        "previous": None,
     }

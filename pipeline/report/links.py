@@ -1,4 +1,4 @@
-"""Links of a page to files beside it, in a folder or a bucket."""
+"""Relative links from a page to other files in the same folder tree or bucket."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _BUCKETS = "gs://"
 
 
 def relative(target: str, page: str) -> str | None:
-    """Returns a link from a page's folder to a file, that holds wherever both are copied together.
+    """Returns a relative link from a page to a file, which stays valid if both are moved together.
 
-    It begins with a dot, so no name makes another scheme of it (`javascript:`), and what has a
-    meaning in an address is escaped.
+    The link starts with a dot, so that no file name can be read as a scheme such as `javascript:`,
+    and characters with a meaning in addresses are escaped.
 
     Args:
-      target: a file, local or gs://.
-      page: the page's folder.
+      target: The file, local or gs://.
+      page: The folder of the page.
 
     Returns:
-      The link; None where the two are not in one place.
+      The link; None if the file is in another bucket, or only one of the two is in a bucket.
     """
     if target.startswith(_BUCKETS) != page.startswith(_BUCKETS):
         return None

@@ -1,4 +1,4 @@
-"""The model and the data behind a run, as a page shows them."""
+"""The model and the data behind a run, as the page shows them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pathlib
 import posixpath
 from typing import Any
 
+import markupsafe
 import numpy as np
 
 from audio import contract
@@ -15,7 +16,7 @@ from audio.config import AudioConfig
 from beam_transforms.examples import read_log_mel
 from pipeline.evaluation.verdict import PICTURES, REPORT
 from pipeline.report.clips import PAGE_FILES
-from pipeline.report.learning_curves import curves_of
+from pipeline.report.learning_curves import draw_learning_curves
 from pipeline.report.links import relative
 from pipeline.root.artifacts import read_anomalies, serving_folder
 from pipeline.root.history import History
@@ -24,14 +25,15 @@ from storage import files
 from storage.dataset_files import RecordingRow, RejectedRow, read_recordings, read_rejected
 from storage.outputs import Output
 
+# Length of the held-out recording's picture.
 _HELD_OUT_SECONDS = 10
-# So many files that were not used stand on the page; a list beside it has all of them.
+# Number of rejected files that the page lists; a text file beside it lists all of them.
 _MAX_REJECTED = 100
 Row = dict[str, Any]
 
 
 def model_view(place: Output, history: History, manifest: Row | None) -> Row:
-    """Returns what there is to say of a run's model; what is gone since is None."""
+    """Returns the model section of the page; fields are None if their files were deleted."""
     trained = history.last_uri("Model")
     path = manifest["model"]["path"] if manifest else trained and serving_folder(trained)
     info = _read_json(path, contract.MODEL_INFO) or (manifest["model"] if manifest else None)
@@ -39,26 +41,29 @@ def model_view(place: Output, history: History, manifest: Row | None) -> Row:
     judged = history.last_uri("nocturne.Evaluation")
     evaluation = _read_json(judged, REPORT)
     if manifest and evaluation and evaluation["model_id"] != manifest["model"]["model_id"]:
-        judged = evaluation = None  # of another model
+        judged = evaluation = None  # this evaluation is of another model
+    checks = [_check(reason) for reason in evaluation["reasons"]] if evaluation else []
+    curves = draw_learning_curves(losses) if losses else None
     return {
         "path": path,
         "info": info,
         "losses": losses,
-        "curves": curves_of(losses) if losses else None,
+        "curves": markupsafe.Markup(curves) if curves else None,
         "evaluation": evaluation,
-        "checks": [_check(reason) for reason in evaluation["reasons"]] if evaluation else [],
+        "checks": checks,
+        "n_failed": sum(word != "pass" for word, _ in checks),
         "rollouts": _rollouts(place, judged) if judged else [],
     }
 
 
 def _check(reason: str) -> tuple[str, str]:
-    """Returns a reason as its word, pass or FAIL, and what was checked."""
+    """Returns the word of a verdict's line, pass or FAIL, and its text."""
     word, _, text = reason.partition(": ")
     return word, text
 
 
 def _rollouts(place: Output, evaluation: str) -> list[str]:
-    """Copies the evaluator's pictures beside the page."""
+    """Copies the evaluator's pictures to the page, and returns the links to them."""
     links = []
     number = posixpath.basename(evaluation)
     for path in files.match(files.join(glob.escape(evaluation), PICTURES, "*.png")):
@@ -72,21 +77,21 @@ def _rollouts(place: Output, evaluation: str) -> list[str]:
 
 
 def data_view(place: Output, history: History, manifest: Row | None) -> Row | None:
-    """Returns what there is to say of the dataset, and writes its lists beside the page."""
+    """Returns the data section of the page, or None, and writes the lists that it links to."""
     path = manifest["model"]["dataset"]["path"] if manifest else history.last_uri("Examples")
     info = _read_json(path, contract.DATASET_INFO)
     if path is None or info is None:
         return None
     recordings, rejected = list(read_recordings(path)), read_rejected(path)
-    rejected.sort(key=lambda row: str(row["error"]) == "Duplicate")  # what matters first
+    rejected.sort(key=lambda row: str(row["error"]) == "Duplicate")  # duplicates last
     learned = [row for row in recordings if row["split"] == contract.TRAIN]
-    found = history.last_uri("ExampleAnomalies")
+    validated = history.last_uri("ExampleAnomalies")
     return {
         "info": info,
         "card": _read_json(path, contract.DATA_CARD),
         "learned": len(learned),
         "minutes": sum(row["duration_seconds"] for row in learned) / 60,
-        "anomalies": None if found is None else read_anomalies(found),
+        "anomalies": None if validated is None else read_anomalies(validated),
         "rejected": rejected[:_MAX_REJECTED],
         "n_rejected": len(rejected),
         "recordings_list": _list(place, "recordings.txt", map(_recording_line, recordings)),
@@ -118,22 +123,22 @@ def _held_out(place: Output, dataset: str, info: Row, recordings: list[Recording
     if row is None:
         return None
     audio = AudioConfig.from_json(json.dumps(info["audio"]))
-    wanted = min(row["n_frames"], audio.frames_for(_HELD_OUT_SECONDS))
-    frames = read_log_mel(dataset, row, audio)[:wanted]
+    n_frames = min(row["n_frames"], audio.frames_for(_HELD_OUT_SECONDS))
+    frames = read_log_mel(dataset, row, audio)[:n_frames]
     name = f"{PAGE_FILES}/held-out-{row['recording_id'][:8]}.webp"
-    place.replace(name, spectrogram_webp([frames.astype(np.float32)], audio, n_frames=wanted))
+    place.replace(name, spectrogram_webp([frames.astype(np.float32)], audio, n_frames=n_frames))
     source = row["source_uri"]
-    there = not files.is_remote(source) and pathlib.Path(source).is_file()
+    exists = not files.is_remote(source) and pathlib.Path(source).is_file()
     return {
         "picture": f"./{name}",
         "source": source,
-        "href": relative(source, place.path) if there else None,
-        "seconds": wanted / audio.frames_per_second,
+        "href": relative(source, place.path) if exists else None,
+        "seconds": n_frames / audio.frames_per_second,
     }
 
 
 def _read_json(folder: str | None, name: str) -> Row | None:
-    """Returns a file's content; None where it, or the folder, is gone."""
+    """Returns the content of a file; None if it or its folder was deleted."""
     if folder is None or not files.exists(files.join(folder, name)):
         return None
     content: Row = files.read_json(files.join(folder, name))

@@ -1,21 +1,22 @@
-"""One static page a run: its clips, the model, the data, the lineage, the times.
+"""One static page for each run: its clips, model, data, lineage and times.
 
-OUTPUT/index.html          all of it: it opens from a folder or a bucket, with no server
-OUTPUT/page/*.webp, *.txt  pictures and lists, loaded when they are looked at
+OUTPUT/index.html          everything; opens from a folder or a bucket, without a server
+OUTPUT/page/*.webp, *.txt  pictures and lists, which the browser loads when they come into view
 
-The page runs its own script and style alone (Content-Security-Policy, by their hashes), and every
-text on it is escaped: names of files and tags come from strangers.
+The page's Content-Security-Policy allows only its own script and style, by their hashes, and every
+text is escaped, because names of files and tags can come from strangers.
 """
 
 from __future__ import annotations
 
 import base64
 import dataclasses
+import graphlib
 import hashlib
 import json
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
@@ -25,7 +26,6 @@ from audio import contract
 from audio.errors import IncompleteError, UsageError
 from beam_transforms.card import format_figure
 from pipeline.config.sections import MetadataSettings, ReportSettings
-from pipeline.report import lineage_layout
 from pipeline.report.clips import ClipViews, GenerationRun
 from pipeline.report.links import relative
 from pipeline.report.model_and_data import data_view, model_view
@@ -50,41 +50,41 @@ def write_report(
     metadata: MetadataSettings | None = None,
     clips: str | None = None,
 ) -> str:
-    """Writes a run's page; what is there already and has not changed is not touched.
+    """Writes the page of a run. Files that are there already and have not changed are not touched.
 
     Args:
-      root: of the pipelines.
-      run_ids: the run, or the runs, that the page is about.
-      output: where the page goes, local or gs://.
-      settings: what it shows.
-      metadata: where ML Metadata is.
-      clips: the folder of a finished run of generation, local or gs://; none for a training's page.
+      root: The pipeline root.
+      run_ids: The run, or the runs, that the page is about.
+      output: Folder for the page, local or gs://.
+      settings: What the page shows.
+      metadata: Where ML Metadata is.
+      clips: Folder of a finished generation run, local or gs://; None for a training run.
 
     Returns:
-      The page's path.
+      The path of the page.
 
     Raises:
-      LineageError: there is no ML Metadata below the root.
-      IncompleteError: the clips are not a finished run.
-      UnwritableError: the page cannot be written.
+      LineageError: There is no ML Metadata below the root.
+      IncompleteError: The clips are not a finished run.
+      UnwritableError: The page cannot be written.
     """
     store = history.open_metadata(Layout.at(root, metadata).metadata, metadata)
-    known = history.history_of_runs(store, run_ids)
+    lineage = history.history_of_runs(store, run_ids)
     place = open_output(output)
-    night = _night(clips) if clips else None
-    before = _night_before(store, known, output) if night else None
-    manifest = night.manifest if night else None
+    run = _read_run(clips) if clips else None
+    previous = _previous_run(store, lineage, output) if run else None
+    manifest = run.manifest if run else None
     page = _render(
         run_ids=run_ids,
         manifest=manifest,
-        clips=ClipViews(place).night(night, before, max_clips=_MAX_CLIPS) if night else [],
+        clips=ClipViews(place).of_run(run, previous, max_clips=_MAX_CLIPS) if run else [],
         n_clips=len(manifest["clips"]) + len(manifest["unhealthy"]) if manifest else 0,
-        before=before.path.rstrip("/").rsplit("/", 1)[-1] if before else None,
-        manifest_link=_manifest_link(night, output),
-        model=model_view(place, known, manifest),
-        data=data_view(place, known, manifest),
-        steps=[_step(step, run_ids, settings) for step in known.steps],
-        lineage=_drawing(known, manifest),
+        previous=previous.path.rstrip("/").rsplit("/", 1)[-1] if previous else None,
+        manifest_link=_manifest_link(run, output),
+        model=model_view(place, lineage, manifest),
+        data=data_view(place, lineage, manifest),
+        steps=[_step(step, run_ids, settings) for step in lineage.steps],
+        rows=_lineage_rows(lineage, manifest),
         settings=settings,
     )
     place.replace(PAGE, page.encode("utf-8", "backslashreplace"))
@@ -92,41 +92,42 @@ def write_report(
 
 
 def find_run(root: str, run_id: str | None) -> str:
-    """Returns the run of an id, or the newest one.
+    """Returns the id of a run below a pipeline root; that of the newest if none is given.
 
     Raises:
-      UsageError: there is none; or the root is in a bucket, and no run is named.
+      UsageError: There is no such run, or the root is in a bucket and no run is named.
     """
     if "://" in root:
         if run_id and files.exists(files.join(root, "runs", run_id, RUN_SUMMARY)):
             return run_id
         raise UsageError(f"--run-id: wanted a run below {root}, got {run_id or 'none'}")
-    runs = pathlib.Path(root, "runs")
-    found = sorted(runs.glob(f"*/{RUN_SUMMARY}"), key=lambda path: path.stat().st_mtime_ns)
-    names = [path.parent.name for path in found]
+    summaries = pathlib.Path(root, "runs").glob(f"*/{RUN_SUMMARY}")
+    oldest_first = sorted(summaries, key=lambda path: path.stat().st_mtime_ns)
+    names = [path.parent.name for path in oldest_first]
     if run_id in names:
         return str(run_id)
-    if run_id or not names:
+    if not names:
         raise UsageError(
-            f"no run {run_id or ''} below {root}; known: {', '.join(names[-5:]) or 'none'}. "
-            "`nocturne run training` and `nocturne run generation` make some."
+            f"--root: {root} is not a pipeline root with finished runs. Give the --root of "
+            "`nocturne run`; that of `nocturne demo` is the folder `pipeline` in the demo's root."
         )
+    if run_id:
+        raise UsageError(f"--run-id: no run {run_id} below {root}; known: {', '.join(names[-5:])}")
     return names[-1]
 
 
 def find_clips(
     root: str, run_id: str, metadata: MetadataSettings | None = None
 ) -> tuple[str, str] | None:
-    """Returns where a run's clips are, and which run made them; None for a run of training.
+    """Returns the folder of a run's clips and the run that made them; None for a training run.
 
-    A run that found everything in the cache is not the one that made its clips.
+    The two runs differ if the clips came from the cache.
 
     Raises:
-      LineageError: there is no ML Metadata below the root.
+      LineageError: There is no ML Metadata below the root.
     """
     store = history.open_metadata(Layout.at(root, metadata).metadata, metadata)
-    known = history.history_of_runs(store, [run_id])
-    for step in reversed(known.steps):
+    for step in reversed(history.history_of_runs(store, [run_id]).steps):
         for made in step.outputs:
             if made.kind == CLIPS:
                 (artifact,) = store.get_artifacts_by_id([made.number])
@@ -134,72 +135,88 @@ def find_clips(
     return None
 
 
-def _night(clips: str) -> GenerationRun:
-    """Reads a finished run's manifest; generator.generate would load TensorFlow for it."""
+def _read_run(clips: str) -> GenerationRun:
+    """Reads the manifest of a finished run. generator.generate would load TensorFlow for it."""
     content = open_output(clips).read(contract.MANIFEST)
     if content is None:
         raise IncompleteError(f"{clips} holds no finished run: {contract.MANIFEST} is missing.")
     return GenerationRun(path=clips, manifest=json.loads(content))
 
 
-def _night_before(store: Any, known: History, output: str) -> GenerationRun | None:
-    """Returns the newest earlier run of generation whose clips are there, in the page's reach."""
-    for path in history.previous_clips(store, known.last_uri(CLIPS) or ""):
+def _previous_run(store: Any, lineage: History, output: str) -> GenerationRun | None:
+    """Returns the newest earlier generation run whose clips the page can link to."""
+    for path in history.previous_clips(store, lineage.last_uri(CLIPS) or ""):
         if relative(path, output) is None:
-            continue  # in another bucket: it is not copied for this
+            continue  # in another bucket; the clips are not copied for a comparison
         try:
-            return _night(path)
+            return _read_run(path)
         except IncompleteError:
-            continue  # moved away since
+            continue  # the clips were moved or deleted
     return None
 
 
-def _manifest_link(night: GenerationRun | None, output: str) -> str | None:
-    return relative(f"{night.path.rstrip('/')}/{contract.MANIFEST}", output) if night else None
+def _manifest_link(run: GenerationRun | None, output: str) -> str | None:
+    return relative(f"{run.path.rstrip('/')}/{contract.MANIFEST}", output) if run else None
 
 
 def _step(step: history.Step, run_ids: Sequence[str], settings: ReportSettings) -> dict[str, Any]:
     price = settings.price_per_hour
     return {
         **dataclasses.asdict(step),
-        "ours": step.run in run_ids,
+        "earlier": step.run not in run_ids,
         "when": time.strftime("%Y-%m-%d %H:%M", time.gmtime(step.started)),
         "cost": None if price is None else step.seconds / 3600 * price,
         "makes": [made.kind.removeprefix("nocturne.") for made in step.outputs],
     }
 
 
-def _drawing(known: History, manifest: dict[str, Any] | None) -> dict[str, Any]:
-    """Returns the lineage as boxes and lines, and as sentences."""
-    names = {step.number: str(step.number) for step in known.steps}
-    edges = [(names[start], names[end]) for start, end in known.edges()]
-    boxes = {names[step.number]: (step.node, f"{_duration(step.seconds)}") for step in known.steps}
-    for step in known.steps:
+def _lineage_rows(lineage: History, manifest: dict[str, Any] | None) -> list[list[dict[str, Any]]]:
+    """Returns the lineage as rows of boxes; every box is below all that it was made from."""
+    labels: dict[Any, tuple[str, str]] = {}
+    sources: dict[Any, list[Any]] = {}
+    for step in lineage.steps:
+        labels[step.number] = (step.node, _duration(step.seconds))
+        sources[step.number] = []
+    for start, end in lineage.edges():
+        sources[end].append(start)
+    for step in lineage.steps:
         kinds = {made.kind for made in step.outputs}
         if "Examples" in kinds:
-            boxes["audio"] = ("audio files", "")
-            edges.append(("audio", names[step.number]))
+            labels["audio"] = ("audio files", "")
+            sources[step.number].append("audio")
         if manifest and CLIPS in kinds:
-            boxes["clips"] = (f"{len(manifest['clips'])} clips", "")
-            edges.append((names[step.number], "clips"))
-    drawn = lineage_layout.lay_out(list(boxes), edges)
-    return {
-        "drawing": drawn,
-        "boxes": [
-            {"x": x, "y": y, "name": boxes[name][0], "note": boxes[name][1],
-             "end": name in ("audio", "clips")}
-            for name, (x, y) in drawn.boxes.items()
-        ],
-        "sentences": [
-            (boxes[name][0], [boxes[start][0] for start, end in edges if end == name])
-            for name in boxes
-        ],
-        "box": (lineage_layout.WIDTH, lineage_layout.HEIGHT),
-    }  # fmt: skip
+            labels["clips"] = (f"{len(manifest['clips'])} clips", "")
+            sources["clips"] = [step.number]
+    return [
+        [
+            {
+                "name": labels[key][0],
+                "time": labels[key][1],
+                "sources": [labels[source][0] for source in sources.get(key, [])],
+            }
+            for key in row
+        ]
+        for row in rows_of(sources)
+    ]
+
+
+def rows_of(sources: Mapping[Any, Sequence[Any]]) -> list[list[Any]]:
+    """Returns the nodes of a graph in rows: each node is in the first row below all its sources.
+
+    Raises:
+      graphlib.CycleError: A node is one of its own sources.
+    """
+    sorter = graphlib.TopologicalSorter(sources)
+    sorter.prepare()
+    rows = []
+    while sorter.is_active():
+        rows.append(list(sorter.get_ready()))
+        sorter.done(*rows[-1])
+    return rows
 
 
 def _render(**values: Any) -> str:
-    """Fills in the page."""
+    """Returns the page as HTML."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -209,7 +226,7 @@ def _render(**values: Any) -> str:
     )
     filters = {"short": format_figure, "figure": _figure, "duration": _duration, "clock": _clock}
     environment.filters |= filters
-    # Our own files: the only text that is not escaped, and the only that the policy lets run.
+    # The package's own files are not escaped, and the policy allows only these two.
     style, script = ((_TEMPLATES / name).read_text() for name in ("page.css", "page.js"))
     return environment.get_template("page.html.j2").render(
         style=markupsafe.Markup(style),

@@ -1,4 +1,4 @@
-"""Chromium without a screen, for tests of pages."""
+"""Headless Chromium for tests of pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.support.system import require_program
 
-# Chromium looks up hosts of its maker at every start, unless it is told not to.
+# Without these, Chromium looks up Google's hosts whenever it starts.
 _FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -18,7 +18,7 @@ _FLAGS = [
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Any]:
-    """Starts the system's Chromium, driven by Playwright; skips the test where there is none."""
+    """Starts the system's Chromium under Playwright; skips the test if there is none."""
     program = require_program("chromium", "chromium-browser", "google-chrome")
     from playwright.sync_api import sync_playwright
 

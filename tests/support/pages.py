@@ -1,4 +1,4 @@
-"""A pipeline's root without TFX: real data, models and clips, in a real ML Metadata store."""
+"""A pipeline root without TFX: real data, models and clips, in a real ML Metadata store."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from generator import generate
 from generator.requests import GenerateSettings
 from pipeline.root.paths import PIPELINE_NAME
 
-# A name that would run, if it were taken for markup.
+# A name that would run as a script if the page took it for markup.
 HOSTILE = "\"'><img src=x onerror=document.title='taken'><script>document.title='taken'</script>"
-TRAINING, NIGHTS = "training-1", ("generation-1", "generation-2")
+TRAINING, GENERATIONS = "training-1", ("generation-1", "generation-2")
 
 
 class Store:
@@ -38,18 +38,18 @@ class Store:
         return int(self.store.put_artifacts([made])[0])
 
     def _type(self, make: Any, kind: str) -> int:
-        found = make(name=kind)
+        new_type = make(name=kind)
         if kind == "nocturne.GeneratedClips":
-            found.properties["output"] = proto.STRING
+            new_type.properties["output"] = proto.STRING
         put = {
             proto.ArtifactType: "put_artifact_type",
             proto.ExecutionType: "put_execution_type",
             proto.ContextType: "put_context_type",
         }[make]
-        return int(getattr(self.store, put)(found))
+        return int(getattr(self.store, put)(new_type))
 
     def context(self, kind: str, name: str) -> Any:
-        """Returns a context, made where there is none."""
+        """Returns a context, which is created if there is none."""
         found = self.store.get_context_by_type_and_name(kind, name)
         if found is None:
             made = proto.Context(name=name, type_id=self._type(proto.ContextType, kind))
@@ -91,9 +91,9 @@ class Store:
 def make_root(
     folder: pathlib.Path, dataset: pathlib.Path, model: pathlib.Path, *, clips: int = 2
 ) -> pathlib.Path:
-    """Returns a root with a training and two nights of clips, FOLDER/night-1 and night-2.
+    """Returns a root with a training run and two generation runs, FOLDER/clips-1 and clips-2.
 
-    Names in the dataset are hostile ones.
+    Names in the dataset contain markup, as an attacker might choose them.
     """
     root = folder / "root"
     examples = root / "artifacts" / "examples"
@@ -105,25 +105,25 @@ def make_root(
     info = json.loads(info_path.read_text())
     info["dataset"]["path"] = str(examples)
     info_path.write_text(json.dumps(info))
-    judged = root / "artifacts" / "evaluation"
-    judged.mkdir()
+    evaluation_folder = root / "artifacts" / "evaluation"
+    evaluation_folder.mkdir()
     verdict = {
         "blessed": False,
         "model_id": info["model_id"],
         "reasons": ["pass: movement is 1.00", f"FAIL: {HOSTILE}"],
         "figures": {"mse": 0.25, "nll": None, "rhythm_interval": [0.25, 0.123456]},
     }
-    (judged / "evaluation.json").write_text(json.dumps(verdict))
+    (evaluation_folder / "evaluation.json").write_text(json.dumps(verdict))
     store = Store(root / "metadata.sqlite")
     data = store.artifact("Examples", examples)
     store.ran("AudioExampleGen", TRAINING, makes=[data])
     trained = store.artifact("Model", served.parent)
     store.ran("Trainer", TRAINING, reads=[data], makes=[trained])
-    blessing = store.artifact("ModelBlessing", judged)
-    evaluation = store.artifact("nocturne.Evaluation", judged)
+    blessing = store.artifact("ModelBlessing", evaluation_folder)
+    evaluation = store.artifact("nocturne.Evaluation", evaluation_folder)
     store.ran("Evaluator", TRAINING, reads=[data, trained], makes=[blessing, evaluation])
-    for seed, run in enumerate(NIGHTS, start=1):
-        output = folder / f"night-{seed}"
+    for seed, run in enumerate(GENERATIONS, start=1):
+        output = folder / f"clips-{seed}"
         uri = root / "artifacts" / f"clips-{seed}"
         generate.run(
             model_path=str(served),
@@ -138,7 +138,7 @@ def make_root(
 
 
 def _make_hostile(dataset: pathlib.Path) -> None:
-    """Gives the recordings and what was rejected names that strangers may have chosen."""
+    """Gives the recordings and the rejected files names with markup."""
     path = dataset / contract.RECORDINGS
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     for row in rows:

@@ -1,4 +1,4 @@
-"""Programs that a test wants from the system, and Python packages do not bring."""
+"""Programs that tests need from the system, because no Python package brings them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 
 
 def require_program(*names: str) -> str:
-    """Returns the first of the programs that is there; else skips the test, by name.
+    """Returns the path of the first program that is installed; skips the test if none is.
 
-    In CI, which installs them, their absence is a failure.
+    In CI, which installs them, a missing program fails the test.
     """
     for name in names:
         path = shutil.which(name)
@@ -35,10 +35,10 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 def in_network_namespace(*command: str) -> list[str]:
-    """Returns a command that runs another with a loopback of its own and no other network.
+    """Returns a command that runs another one with only a loopback interface of its own.
 
-    Beam's portable runners listen on all interfaces. Skips the test where namespaces are not to be
-    had.
+    Beam's portable runners listen on all interfaces. Skips the test if the system allows no network
+    namespaces.
     """
     unshare = require_program("unshare")
     user = [] if os.geteuid() == 0 else ["--map-root-user"]

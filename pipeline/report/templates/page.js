@@ -1,8 +1,8 @@
 "use strict";
-// The page works without this script: native players, all clips, no filter. Nothing here makes
-// markup out of text, and every text comes from attributes that the template escaped.
+// The page also works without this script, with the browser's own players and no filters. The
+// script never turns text into markup, and takes all text from attributes that were escaped.
 (() => {
-  const calm = matchMedia("(prefers-reduced-motion: reduce)");
+  const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
   const list = document.querySelector(".clips");
   if (!list) return;
   const cards = [...list.querySelectorAll(".clip")];
@@ -17,7 +17,7 @@
       this.head = card.querySelector(".head");
       this.button = card.querySelector(".play");
       this.time = card.querySelector(".time");
-      this.said = card.querySelector(".said");
+      this.message = card.querySelector(".message");
       this.seconds = Number(this.audio.dataset.seconds);
       this.audio.controls = false;
       this.button.hidden = this.time.hidden = false;
@@ -25,28 +25,28 @@
         "aria-label": `Position in ${card.dataset.name}` })
         .forEach(([key, value]) => this.strip.setAttribute(key, value));
       this.button.addEventListener("click", () => this.toggle());
-      card.addEventListener("keydown", (event) => this.key(event));
+      card.addEventListener("keydown", (event) => this.handleKey(event));
       this.strip.addEventListener("pointerdown", (event) => this.drag(event));
       for (const radio of card.querySelectorAll(".ab input"))
-        radio.addEventListener("change", () => this.take(radio));
+        radio.addEventListener("change", () => this.switchTo(radio));
       for (const name of ["play", "pause", "timeupdate", "seeked", "ended", "emptied"])
-        this.audio.addEventListener(name, () => this.show());
-      this.audio.addEventListener("play", () => this.alone());
-      this.audio.addEventListener("ended", () => this.next());
+        this.audio.addEventListener(name, () => this.update());
+      this.audio.addEventListener("play", () => this.pauseOthers());
+      this.audio.addEventListener("ended", () => this.playNext());
       this.audio.addEventListener("error", () => {
-        this.said.textContent = "This file cannot be played: it may have been moved away.";
+        this.message.textContent = "This file cannot be played. It may have been moved or deleted.";
       });
-      this.show();
+      this.update();
     }
-    alone() {
+    pauseOthers() {
       for (const other of players.values()) if (other !== this) other.audio.pause();
       const follow = () => {
-        this.show();
-        if (!this.audio.paused && !calm.matches) requestAnimationFrame(follow);
+        this.update();
+        if (!this.audio.paused && !reducedMotion.matches) requestAnimationFrame(follow);
       };
       follow();
     }
-    next() {
+    playNext() {
       if (!document.querySelector("#onwards").checked) return;
       const open = [...list.querySelectorAll(".clip:not([hidden])")].filter((c) => players.has(c));
       const after = players.get(open[open.indexOf(this.card) + 1]);
@@ -54,25 +54,26 @@
     }
     toggle() {
       if (!this.audio.paused) return this.audio.pause();
-      this.said.textContent = "";
+      this.message.textContent = "";
       const started = this.audio.play();
-      // A switch between A and B or a missing file ends a start; the error event says the latter.
-      return started && started.catch(() => this.show());
+      // Switching between A and B or a missing file rejects the promise; the latter also raises an
+      // error event, which is handled above.
+      return started && started.catch(() => this.update());
     }
     seek(to) {
       this.audio.currentTime = Math.min(Math.max(to, 0), this.seconds);
-      this.show();
+      this.update();
     }
-    take(radio) {
-      const at = this.audio.currentTime, on = !this.audio.paused;
+    switchTo(radio) {
+      const position = this.audio.currentTime, playing = !this.audio.paused;
       this.seconds = Number(radio.dataset.seconds);
       this.audio.src = radio.dataset.href;
       const picture = this.strip.querySelector("img");
       if (picture && radio.dataset.picture) picture.src = radio.dataset.picture;
-      this.seek(at);
-      if (on) this.toggle();
+      this.seek(position);
+      if (playing) this.toggle();
     }
-    key(event) {
+    handleKey(event) {
       if (event.ctrlKey || event.metaKey || event.altKey) return;
       const own = event.target.closest("a, input, select, summary, button, pre");
       const at = this.audio.currentTime;
@@ -82,13 +83,13 @@
         ArrowUp: () => this.seek(at + 1), ArrowDown: () => this.seek(at - 1),
         PageUp: () => this.seek(at + 10), PageDown: () => this.seek(at - 10),
         Home: () => this.seek(0), End: () => this.seek(this.seconds),
-        b: () => this.other(),
+        b: () => this.switchToOther(),
       };
       if (own || !actions[event.key]) return;
       event.preventDefault();
       actions[event.key]();
     }
-    other() {
+    switchToOther() {
       const unchosen = this.card.querySelector(".ab input:not(:checked)");
       if (unchosen) unchosen.click();
     }
@@ -109,7 +110,7 @@
       this.strip.addEventListener("pointercancel", stop);
       go(event);
     }
-    show() {
+    update() {
       const at = Math.min(this.audio.currentTime, this.seconds);
       this.head.style.left = `calc(${(100 * at) / this.seconds}% - 1px)`;
       const text = `${clock(at)} of ${clock(this.seconds)}`;
@@ -125,38 +126,38 @@
   }
 
   const tools = document.querySelector(".tools");
-  const [words, health, primer, sort] = ["words", "health", "primer", "sort"]
+  const [words, result, primer, sort] = ["words", "result", "primer", "sort"]
     .map((name) => document.querySelector(`#${name}`));
   const count = document.querySelector("#count");
   for (const name of [...new Set(cards.map((card) => card.dataset.primer))].sort())
     primer.add(new Option(name, name));
 
-  function choose() {
-    const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
+  function filter() {
+    const terms = words.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
     for (const card of cards) {
       const data = card.dataset;
-      card.hidden = !(wanted.every((word) => data.search.includes(word))
-        && (!health.value || data.state === health.value)
+      card.hidden = !(terms.every((word) => data.search.includes(word))
+        && (!result.value || data.state === result.value)
         && (!primer.value || data.primer === primer.value));
       if (card.hidden && players.has(card)) players.get(card).audio.pause();
       shown += card.hidden ? 0 : 1;
     }
     count.textContent = `${shown} of ${cards.length} clips`;
   }
-  function order() {
+  function sortClips() {
     const [key, down] = sort.value.split("-");
     const value = (card) => (card.dataset[key] === "" ? -Infinity : Number(card.dataset[key]));
     list.append(...cards.sort((a, b) => (down ? value(b) - value(a) : value(a) - value(b))));
   }
-  for (const field of [words, health, primer]) field.addEventListener("input", choose);
-  sort.addEventListener("input", order);
+  for (const field of [words, result, primer]) field.addEventListener("input", filter);
+  sort.addEventListener("input", sortClips);
   addEventListener("beforeprint", () => {
-    for (const one of document.querySelectorAll("main details.printed")) one.open = true;
+    for (const details of document.querySelectorAll("main details.printed")) details.open = true;
   });
 
   for (const card of cards) if (card.querySelector("audio")) players.set(card, new Player(card));
   document.documentElement.classList.add("live");
   tools.hidden = document.querySelector(".keys").hidden = false;
-  choose();
+  filter();
 })();

@@ -1,31 +1,56 @@
 from __future__ import annotations
 
 import math
+import re
+from xml.etree import ElementTree
 
-from pipeline.report.learning_curves import curves_of
+from pipeline.report.learning_curves import draw_learning_curves
 
-
-def test_curves_start_at_the_left_and_fall_to_the_bottom() -> None:
-    rows = [
+HISTORY = {
+    "epochs": [
         {"step": 10, "loss": 2.0, "eval_loss": 1.0},
         {"step": 20, "loss": -1.0, "eval_loss": 0.5},
-    ]
-    found = curves_of({"epochs": rows, "best": {"step": 20}})
-    assert found is not None
-    assert found.lines == (
-        ("training", "56.0,10.0 628.0,192.0"),
-        ("held out", "56.0,70.7 628.0,101.0"),
+    ],
+    "best": {"step": 20},
+}
+
+
+def texts(svg: str) -> list[str]:
+    return [element.text or "" for element in ElementTree.fromstring(svg).iter() if element.text]
+
+
+def points(svg: str, variable: str) -> list[tuple[float, float]]:
+    """Returns the points of the curve that is drawn in a colour of the page."""
+    pattern = rf'<path d="([^"]*)" [^>]*stroke="var\({variable}\)" stroke-width="1.5"'
+    path = re.findall(pattern, svg)[0]  # the second one is in the legend
+    return [(float(x), float(y)) for x, y in re.findall(r"[ML] (\S+) (\S+)", path)]
+
+
+def test_curves_and_the_kept_step_are_drawn_from_left_to_right() -> None:
+    svg = draw_learning_curves(HISTORY)
+    assert svg is not None
+    assert {"training recordings", "held-out recordings", "kept weights: step 20"} <= set(
+        texts(svg)
     )
-    assert [text for _, text in found.across] == ["10", "12", "15", "18", "20"]
-    assert found.up[0] == (192.0, "-1")
-    assert found.best == 628.0
+    training, held_out = points(svg, "--accent"), points(svg, "--focus")
+    assert training[0][0] == held_out[0][0] < training[1][0] == held_out[1][0]
+    assert training[0][1] < held_out[0][1] < held_out[1][1] < training[1][1]  # y points down
+
+
+def test_the_same_losses_give_the_same_bytes_in_colours_of_the_page() -> None:
+    svg = draw_learning_curves(HISTORY)
+    assert svg == draw_learning_curves(HISTORY)
+    assert svg is not None
+    assert "style" not in svg
+    colours = set(re.findall(r'(?:fill|stroke)="([^"]*)"', svg))
+    assert colours == {"none", "var(--ink)", "var(--accent)", "var(--focus)", "var(--good)"}
 
 
 def test_one_row_a_gap_and_nothing_finite() -> None:
-    one = curves_of({"epochs": [{"step": 5, "loss": 1.0}]})
-    assert one is not None
-    assert one.lines == (("training", "342.0,101.0"),)
-    gap = curves_of({"epochs": [{"step": 1, "loss": math.nan}, {"step": 2, "loss": 1.0}]})
+    assert draw_learning_curves({"epochs": [{"step": 5, "loss": 1.0}]}) is not None
+    gap = draw_learning_curves(
+        {"epochs": [{"step": 1, "loss": math.nan}, {"step": 2, "loss": 1.0}]}
+    )
     assert gap is not None
-    assert len(gap.lines[0][1].split()) == 1
-    assert curves_of({"epochs": [{"step": 1, "loss": math.inf}]}) is None
+    assert "held-out recordings" not in texts(gap)
+    assert draw_learning_curves({"epochs": [{"step": 1, "loss": math.inf}]}) is None

@@ -12,10 +12,8 @@ from typing import Any
 import pytest
 
 from audio import contract
-from pipeline.config.sections import ReportSettings
-from pipeline.report.page import write_report
 from tests.support.browser import chromium
-from tests.support.pages import HOSTILE, NIGHTS, TRAINING, make_root
+from tests.support.pages import GENERATIONS, HOSTILE
 
 pytestmark = pytest.mark.slow
 
@@ -25,21 +23,22 @@ TAKEN = "document.title === 'taken' || document.querySelector('img[src=x]') !== 
 
 
 @pytest.fixture(scope="module")
-def folder(model, dataset, tmp_path_factory) -> pathlib.Path:
-    made = tmp_path_factory.mktemp("pages")
-    make_root(made, dataset, model, clips=4)
-    _make_hostile(made / "night-2")
-    return made
+def clips(folder, tmp_path_factory) -> pathlib.Path:
+    """A copy of the second run's clips that has all kinds of results, and a file with markup."""
+    copied = tmp_path_factory.mktemp("hostile") / "clips-2"
+    shutil.copytree(folder / "clips-2", copied)
+    _make_hostile(copied)
+    return copied
 
 
-def _make_hostile(night: pathlib.Path) -> None:
-    """Has clip 1 come of a second attempt, clip 2 of a hostile file, clip 3 not at all."""
-    path = night / contract.MANIFEST
+def _make_hostile(clips: pathlib.Path) -> None:
+    """Makes clip 1 a second attempt, gives clip 2 a name with markup, and leaves out clip 3."""
+    path = clips / contract.MANIFEST
     manifest = json.loads(path.read_text())
     again, odd, left_out = manifest["clips"][1:]
     again["attempts"].insert(0, {"seed": 1, "faults": ["frozen"]})
     again["loudness_lufs"] = -9.0
-    (night / odd["file"]).rename(night / FILE)
+    (clips / odd["file"]).rename(clips / FILE)
     odd["file"] = FILE
     odd["primer"] = {"uri": f"/music/{HOSTILE}"}
     manifest["clips"].pop()
@@ -50,20 +49,8 @@ def _make_hostile(night: pathlib.Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def night(folder) -> pathlib.Path:
-    return written(folder, NIGHTS[1], folder / "night-2")
-
-
-def written(folder: pathlib.Path, run: str, clips: pathlib.Path | None = None) -> pathlib.Path:
-    return pathlib.Path(
-        write_report(
-            root=str(folder / "root"),
-            run_ids=[run],
-            output=str(clips or folder / "training"),
-            settings=ReportSettings(),
-            clips=str(clips) if clips else None,
-        )
-    )
+def page(clips, write_page) -> pathlib.Path:
+    return write_page(GENERATIONS[1], clips=clips)
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +100,8 @@ class Visit:
 
 
 @pytest.fixture
-def visit(browser, night) -> Iterator[Visit]:
-    opened = Visit(browser, night, viewport={"width": 1100, "height": 900})
+def visit(browser, page) -> Iterator[Visit]:
+    opened = Visit(browser, page, viewport={"width": 1100, "height": 900})
     yield opened
     assert opened.wrong == []
     assert all(url.startswith("file://") for url in opened.requests)
@@ -172,18 +159,18 @@ def test_a_click_into_the_picture_goes_there(visit) -> None:
     assert visit.at() == pytest.approx(0.5, abs=0.02)
 
 
-def test_the_night_before_is_heard_from_the_same_position(visit) -> None:
+def test_the_previous_run_is_heard_from_the_same_position(visit) -> None:
     visit.page.locator("#clip-0 .strip").press("ArrowRight")
     picture = visit.page.get_attribute("#clip-0 img", "src")
     visit.page.check("#clip-0 input[value=b]")
-    assert "/night-1/clip-0000.wav" in visit.page.evaluate(
+    assert "/clips-1/clip-0000.wav" in visit.page.evaluate(
         "document.querySelector('#clip-0 audio').src"
     )
     assert visit.page.get_attribute("#clip-0 img", "src") != picture
     visit.page.click("#clip-0 .play")
     visit.wait("document.querySelector('#clip-0 audio').currentTime > 1.1")
     visit.page.locator("#clip-0 .strip").press("b")
-    visit.wait("document.querySelector('#clip-0 audio').src.includes('/night-2/')")
+    visit.wait("document.querySelector('#clip-0 audio').src.includes('/clips-2/')")
     assert visit.at() >= 1.1
     assert visit.page.get_attribute("#clip-0 img", "src") == picture
 
@@ -197,8 +184,8 @@ def test_clips_are_filtered_and_sorted(visit) -> None:
     visit.page.fill("#words", "no such clip")
     assert visit.shown() == []
     visit.page.fill("#words", "")
-    for health, found in (("again", ["clip-1"]), ("left-out", ["clip-3"]), ("", everything)):
-        visit.page.select_option("#health", health)
+    for result, found in (("retried", ["clip-1"]), ("left-out", ["clip-3"]), ("", everything)):
+        visit.page.select_option("#result", result)
         assert visit.shown() == found
     visit.page.select_option("#sort", "loudness-down")
     assert visit.shown()[0] == "clip-1"
@@ -240,8 +227,8 @@ def test_hostile_names_do_nothing_and_their_file_plays(visit) -> None:
     assert set(schemes) == {"file:"}
 
 
-def test_the_policy_lets_no_other_script_run_and_nothing_be_fetched(browser, night) -> None:
-    visit = Visit(browser, night)
+def test_the_policy_lets_no_other_script_run_and_nothing_be_fetched(browser, page) -> None:
+    visit = Visit(browser, page)
     visit.page.evaluate(
         """() => {
           const script = document.createElement('script');
@@ -257,28 +244,28 @@ def test_the_policy_lets_no_other_script_run_and_nothing_be_fetched(browser, nig
     visit.context.close()
 
 
-def test_a_file_that_was_moved_away_is_said(browser, folder, night) -> None:
-    clip = folder / "night-2" / "clip-0000.wav"
-    clip.rename(folder / "away.wav")
-    visit = Visit(browser, night)
+def test_a_file_that_was_moved_away_is_said(browser, clips, page) -> None:
+    clip = clips / "clip-0000.wav"
+    clip.rename(clips / "away.wav")
+    visit = Visit(browser, page)
     try:
         visit.page.click("#clip-0 .play")
         visit.wait(
-            "document.querySelector('#clip-0 .said').textContent.includes('cannot be played')"
+            "document.querySelector('#clip-0 .message').textContent.includes('cannot be played')"
         )
     finally:
-        (folder / "away.wav").rename(clip)
+        (clips / "away.wav").rename(clip)
     visit.context.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1100])
 def test_axe_finds_nothing_serious_and_nothing_is_wider_than_the_screen(
-    browser, folder, night, scheme, width
+    browser, page, training_page, scheme, width
 ) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
-    for path in (night, written(folder, TRAINING)):
+    for path in (page, training_page):
         visit = Visit(
             browser, path, color_scheme=scheme, viewport={"width": width, "height": 844},
             is_mobile=width == 390, has_touch=width == 390,
@@ -300,16 +287,16 @@ def test_it_prints_with_pictures_and_without_players(visit) -> None:
     assert len(visit.page.pdf()) > 20_000
 
 
-def test_without_scripts_there_are_native_players(browser, night) -> None:
-    visit = Visit(browser, night, java_script_enabled=False)
+def test_without_scripts_there_are_native_players(browser, page) -> None:
+    visit = Visit(browser, page, java_script_enabled=False)
     assert visit.page.is_visible("#clip-0 audio[controls]")
     assert not visit.page.is_visible(".tools")
     assert not visit.page.is_visible("#clip-0 .play")
     visit.context.close()
 
 
-def test_a_reader_who_wants_calm_gets_it(browser, night) -> None:
-    visit = Visit(browser, night, reduced_motion="reduce")
+def test_a_reader_who_wants_calm_gets_it(browser, page) -> None:
+    visit = Visit(browser, page, reduced_motion="reduce")
     assert (
         visit.page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
     )
@@ -318,18 +305,20 @@ def test_a_reader_who_wants_calm_gets_it(browser, night) -> None:
     visit.context.close()
 
 
-def test_a_night_of_a_hundred_clips_is_light_and_can_be_searched(browser, folder) -> None:
-    many = folder / "many"
-    shutil.copytree(folder / "night-1", many)
+def test_a_run_of_a_hundred_clips_is_light_and_can_be_searched(
+    browser, folder, write_page, tmp_path
+) -> None:
+    many = tmp_path / "many"
+    shutil.copytree(folder / "clips-1", many)
     manifest = json.loads((many / contract.MANIFEST).read_text())
     first = manifest["clips"][0]
     manifest["clips"] = []
     for index in range(100):
         entry = {**copy.deepcopy(first), "index": index, "file": f"clip-{index:04d}.wav"}
-        shutil.copy(folder / "night-1" / "clip-0000.wav", many / entry["file"])
+        shutil.copy(folder / "clips-1" / "clip-0000.wav", many / entry["file"])
         manifest["clips"].append(entry)
     (many / contract.MANIFEST).write_text(json.dumps(manifest))
-    path = written(folder, NIGHTS[0], many)
+    path = write_page(GENERATIONS[0], clips=many)
     assert path.stat().st_size < 400_000
     visit = Visit(browser, path, viewport={"width": 1100, "height": 900})
     assert len(visit.shown()) == 100
