@@ -107,6 +107,12 @@ def test_a_refused_model_is_explained_with_what_to_do(page) -> None:
     assert text.index("not good enough") < text.index("<nav")
 
 
+def test_every_figure_of_the_data_card_is_explained(page) -> None:
+    text = page.read_text()
+    for name in contract.FIGURES:
+        assert re.search(rf'<th scope="row">{name}<small class="faint">[^<]+</small>', text), name
+
+
 def test_navigation_and_headings_are_the_same_words(page, write_page, tmp_path) -> None:
     priced = write_page(GENERATIONS[1], output=tmp_path, price_per_hour=1.0)
     for text in (page.read_text(), priced.read_text()):
