@@ -15,19 +15,23 @@ def prune(
         bool, typer.Option("--delete", help="Delete the folders instead of only listing them.")
     ] = False,
     keep_days: Annotated[
-        float, typer.Option(min=0, help="Keep everything newer than this many days.")
+        float,
+        typer.Option(min=0, metavar="NUMBER", help="Keep everything newer than this many days."),
     ] = 30,
     keep_runs: Annotated[
-        int, typer.Option(min=1, help="Keep this many of the newest runs of each pipeline.")
+        int,
+        typer.Option(
+            min=1, metavar="NUMBER", help="Keep this many of the newest runs of each pipeline."
+        ),
     ] = 5,
     as_json: options.AsJson = False,
     config: options.ConfigFiles = None,
     overrides: options.Overrides = None,
 ) -> None:
-    """Lists old runs that are no longer needed.
+    """List or delete old runs that are no longer needed.
 
-    With --delete it deletes them. Runs with a blessed model or published clips stay, and so does
-    everything that they, running runs and the newest runs refer to.
+    Nothing is deleted without --delete. Runs with a blessed model or published clips stay, and so
+    does everything that they, running runs and the newest runs refer to.
 
     Example: nocturne prune --root pipeline-root --keep-days 60
     """

@@ -20,6 +20,7 @@ def draw_learning_curves(history: dict[str, Any]) -> str | None:
     """
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     colours = dict.fromkeys(
         ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK
@@ -29,7 +30,7 @@ def draw_learning_curves(history: dict[str, Any]) -> str | None:
         figure = Figure(figsize=(8, 3), layout="constrained")
         axes = figure.add_subplot(xlabel="training step", ylabel="loss")
         axes.spines[["top", "right"]].set_visible(False)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         for key, label, colour, dash in (
             ("loss", "training recordings", _TRAINING, "-"),
             ("eval_loss", "held-out recordings", _HELD_OUT, "--"),

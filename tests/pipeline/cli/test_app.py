@@ -22,7 +22,7 @@ from tests.support.command import NOCTURNE, nocturne, start_nocturne
 COMMANDS = ["demo", "init", "doctor", "prepare", "card", "train", "evaluate", "generate", "trace",
             "report", "run", "prune"]  # fmt: skip
 RUN_COMMANDS = ["run training", "run generation", "run blessed", "run nodes"]
-LEAVES = [*(name for name in COMMANDS if name not in ("run", "prune")), *RUN_COMMANDS]
+LEAVES = [*(name for name in COMMANDS if name != "run"), *RUN_COMMANDS]
 
 
 def assert_one_line(done: subprocess.CompletedProcess[str], code: int, said: str) -> None:
@@ -52,8 +52,6 @@ def test_help_lists_commands_in_the_order_of_a_day_and_cuts_no_summary(tmp_path)
         rows = done.stdout.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
         assert [row.split()[0] for row in rows] == names
         for row in rows:
-            if row.split()[0] == "prune":
-                continue
             assert row.endswith(".")
             assert not row.endswith("...")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def write_page(folder) -> WritePage:
         output: pathlib.Path | None = None,
         clips: pathlib.Path | None = None,
         root: pathlib.Path = folder / "root",
-        **settings: object,
+        **settings: Any,
     ) -> pathlib.Path:
         found = find_clips(str(root), run)
         source = str(clips) if clips else found and found[0]

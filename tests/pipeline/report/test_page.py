@@ -9,45 +9,14 @@ import pathlib
 import re
 import shutil
 import urllib.parse
-from typing import Any
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as proto
 
 from audio import contract
 from audio.errors import LineageError, UsageError
-<<<<<<< HEAD
-from pipeline.config.sections import ReportSettings
-from pipeline.report import page as page_module
-from pipeline.report.page import find_clips, find_run, write_report
-from tests.support.pages import HOSTILE, NIGHTS, TRAINING, Store, make_root
-
-SETTINGS = ReportSettings()
-
-
-@pytest.fixture(scope="module")
-def folder(model, dataset, tmp_path_factory) -> pathlib.Path:
-    made = tmp_path_factory.mktemp("pages")
-    make_root(made, dataset, model)
-    return made
-
-
-def page_of(folder: pathlib.Path, run: str, **settings: Any) -> pathlib.Path:
-    root = str(folder / "root")
-    clips = (find_clips(root, run) or (None,))[0]
-    return pathlib.Path(
-        write_report(
-            root=root,
-            run_ids=[run],
-            output=clips or str(folder / "training"),
-            settings=ReportSettings(**settings),
-            clips=clips,
-        )
-    )
-=======
 from pipeline.report.page import find_clips, find_run, rows_of
 from tests.support.pages import GENERATIONS, HOSTILE, TRAINING, Store
->>>>>>> 0d82721 (The page in plain English: a refused model is explained first; matplotlib draws the learning curves, graphlib the lineage; one built page for its tests)
 
 
 def linked(page: pathlib.Path) -> set[str]:
