@@ -130,7 +130,8 @@ def init(
 ) -> None:
     """Write a configuration file with all settings.
 
-    Every setting is explained in the file. A guide to the other folders is written beside it.
+    Every setting is explained in the file. Its JSON schema, with which editors check the file,
+    and a guide to the other folders are written beside it.
 
     Example: nocturne init my-music
     """

@@ -1,4 +1,4 @@
-"""`nocturne init`: a configuration with every key explained, and a place for everything."""
+"""`nocturne init`: a configuration with every setting explained, and a guide to the folders."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from storage import files
 CONFIG = "nocturne.yaml"
 GUIDE = "LAYOUT.md"
 SCHEMA = "config.schema.json"
-# Names below a workspace, and what goes there. Nothing needs a folder before it is written to.
+# Folders of a workspace and what they hold. Commands create them.
 _FOLDERS = {
     "music": "the recordings to learn from, in any folders",
     "root": "the pipelines' artifacts, metadata and blessed models (`--root`)",
-    "clips": "one folder a night, named by its date (`--output`)",
+    "clips": "one folder for each generation run, named by its date (`--output`)",
 }
 _WIDTH = 100
 
 
 def run(target: str) -> list[str]:
-    """Writes a commented configuration and a guide to the layout into a new or existing folder.
+    """Writes a commented configuration, its JSON schema and a guide to the folders.
 
     Args:
-      target: a folder or a gs:// path.
+      target: A new or existing folder, local or gs://.
 
     Returns:
-      The paths that were written.
+      The paths of the files that were written.
 
     Raises:
-      OutputExistsError: one of the files is there already; none is written then.
+      OutputExistsError: One of the files exists. Then none is written.
     """
     target = target.rstrip("/") or "/"
     schema = json.dumps(json_schema(), indent=2) + "\n"
@@ -42,8 +42,7 @@ def run(target: str) -> list[str]:
     for path in paths:
         if files.exists(path):
             raise OutputExistsError(
-                f"{path} is there already, and is not written over. Edit it, or choose another "
-                "folder."
+                f"{path} already exists and is not overwritten. Edit it, or choose another folder."
             )
     for path, text in paths.items():
         files.write_text(path, text)
@@ -51,10 +50,10 @@ def run(target: str) -> list[str]:
 
 
 def commented(config: Config) -> str:
-    """Returns a YAML file that explains each setting; all keys are commented out.
+    """Returns a YAML file with all settings, each with its explanation, all commented out.
 
-    Without the signs in front of its keys it is `config`. As it stands it is the defaults, whatever
-    they will be in a later version.
+    It therefore keeps the defaults of later versions. Without the signs in front of its keys it is
+    the given configuration.
     """
     lines = [
         f"# yaml-language-server: $schema={SCHEMA}",
@@ -88,7 +87,8 @@ def _guide(target: str) -> str:
             "",
             "| where | what |",
             "|---|---|",
-            f"| `{config}` | the settings; every key is explained there |",
+            f"| `{config}` | the settings, with explanations |",
+            f"| `{files.join(target, SCHEMA)}` | a JSON schema, with which editors check them |",
             *rows,
             "",
             *copied,

@@ -10,7 +10,7 @@ import os
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import pydantic
 import yaml
@@ -30,8 +30,8 @@ from pipeline.config.sections import (
 from trainer import settings as trainer_settings
 from trainer.settings import TrainSettings, TuneSettings
 
-# Settings of earlier versions, with the value that is used always now. The files that these wrote
-# are accepted; with another value in them they would mean something else than they say.
+# Values in the configuration files of earlier versions that mean nothing any more: of settings that
+# were removed, the value that is used now. Files with these values are still accepted.
 _RETIRED = {
     "metadata.port": None,
     "prepare.shard_bytes": 64_000_000,
@@ -56,7 +56,7 @@ _RETIRED = {
     **{f"train.{name}": value for name, value in trainer_settings.FIXED.items()},
     **{f"generate.{name}": value for name, value in requests.FIXED.items()},
 }
-# What to use in place of some of them, by the beginning of their names.
+# What to use in place of a setting that was removed, by the beginning of its name.
 _REPLACED = {
     "evaluate.m": "Use evaluate.tolerance",
     "train.residual": "Use train.head=mse_frame",
@@ -67,7 +67,7 @@ _REPLACED = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """All of it, one section a stage."""
+    """The whole configuration: one section for each stage."""
 
     audio: AudioConfig = dataclasses.field(default_factory=AudioConfig)
     prepare: PrepareSettings = dataclasses.field(default_factory=PrepareSettings)
@@ -90,20 +90,26 @@ class Config:
         return yaml.safe_dump(self.plain(), sort_keys=False)
 
 
+# The classes of the sections by name.
+_SECTIONS: dict[str, Any] = {
+    field.name: field.default_factory for field in dataclasses.fields(Config)
+}
+
+
 def load_config(paths: str | Sequence[str] | None = None, overrides: Sequence[str] = ()) -> Config:
     """Returns the configuration of YAML files with overrides on top.
 
-    `${NAME}` in a file's text values is the environment variable of that name, so that a file of
-    a cloud project can be shared between projects.
+    `${NAME}` in a text value of a file stands for the environment variable of that name, so that
+    several cloud projects can share a file.
 
     Args:
-      paths: YAML files of sections, a later one over an earlier one key by key; None for the
+      paths: YAML files of sections. Later files override earlier ones key by key. None gives the
         defaults.
-      overrides: `section.key=value`, value as in YAML.
+      overrides: Texts of the form `section.key=value`, with values as in YAML.
 
     Raises:
-      UsageError: a file cannot be read, a variable is not set, a key is unknown, a value of the
-        wrong kind or out of range; the message names the key.
+      UsageError: A file cannot be read, a variable is not set, a key is unknown, or a value has the
+        wrong kind or is out of range. The message names the key.
     """
     values: dict[str, Any] = {}
     for path in [paths] if isinstance(paths, str) else paths or ():
@@ -145,47 +151,47 @@ def from_dict(values: dict[str, Any]) -> Config:
     """Returns the configuration of nested plain values.
 
     Raises:
-      UsageError: as load_config.
+      UsageError: A key is unknown, or a value is refused.
     """
-    sections = {field.name: field.default_factory for field in dataclasses.fields(Config)}
-    made: dict[str, Any] = {}
+    sections: dict[str, Any] = {}
     for name, section in values.items():
-        if name not in sections:
-            raise unknown_key(str(name), sections)
+        if name not in _SECTIONS:
+            raise unknown_key(str(name), _SECTIONS)
         if not isinstance(section, dict):
             raise wrong_value(name, "keys with values", section)
-        made[name] = cast(Any, sections[name])(**_without_retired(name, section))
-    return Config(**made)
+        sections[name] = _SECTIONS[name](**_without_retired(name, section))
+    return Config(**sections)
 
 
 def _without_retired(section: str, values: Mapping[Any, Any]) -> dict[str, Any]:
-    """Returns the values without settings of earlier versions that have no effect.
+    """Returns the values of a section without those in _RETIRED.
 
     Raises:
-      UsageError: One of them has a value that cannot be set any more.
+      UsageError: A setting that was removed has another value.
     """
     kept = {}
     for key, value in values.items():
         name = f"{section}.{key}"
-        if name not in _RETIRED or (value is not None and name == "metadata.port"):
-            kept[str(key)] = value
-        elif value != _RETIRED[name]:
+        if name in _RETIRED and value == _RETIRED[name]:
+            continue
+        if name in _RETIRED and key not in fields(_SECTIONS[section]):
             remedy = next((_REPLACED[start] for start in _REPLACED if name.startswith(start)), "")
             raise UsageError(
                 f"{name}: this setting was removed; its value is always {_RETIRED[name]!r}, got "
                 f"{value!r}. {remedy or 'Remove it'}."
             )
+        kept[str(key)] = value
     return kept
 
 
 class Setting(NamedTuple):
-    """One setting, for people.
+    """The explanation of a setting.
 
     Attributes:
-      key: Its full name, such as train.units.
-      default: Its default.
-      wanted: The values that it takes, such as "a whole number, 1 to 8192".
-      description: One or more sentences.
+      key: Full name of the setting, such as train.units.
+      default: Default value.
+      wanted: Values that the setting takes, such as "a whole number, 1 to 8192".
+      description: What the setting does, in one or more sentences.
     """
 
     key: str
@@ -195,24 +201,23 @@ class Setting(NamedTuple):
 
 
 def describe(section: str) -> list[Setting]:
-    """Returns the settings of a section, such as "train"."""
-    cls = {field.name: field.default_factory for field in dataclasses.fields(Config)}[section]
-    defaults = dataclasses.asdict(cast(Any, cls)())
+    """Returns the explanations of the settings of a section, such as "train"."""
+    defaults = _SECTIONS[section]()
     return [
         Setting(
-            f"{section}.{name}",
-            defaults[name],
-            wanted(field),
-            " ".join((field.description or "").split()),
+            key=f"{section}.{name}",
+            default=getattr(defaults, name),
+            wanted=wanted(field),
+            description=" ".join((field.description or "").split()),
         )
-        for name, field in fields(cls).items()
+        for name, field in fields(_SECTIONS[section]).items()
     ]
 
 
 def json_schema() -> dict[str, Any]:
-    """Returns the JSON schema of the configuration, for editors."""
+    """Returns the JSON schema of configuration files, for editors."""
     schema = pydantic.TypeAdapter(Config).json_schema()
-    # In a section without keys all are commented out.
+    # YAML reads a section as null if all of its keys are commented out.
     properties = {
         name: {"anyOf": [section, {"type": "null"}]}
         for name, section in schema["properties"].items()

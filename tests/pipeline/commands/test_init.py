@@ -66,7 +66,7 @@ def test_a_section_without_keys_is_the_defaults(tmp_path) -> None:
 
 def test_nothing_is_written_over(tmp_path) -> None:
     (tmp_path / "LAYOUT.md").write_text("mine")
-    with pytest.raises(OutputExistsError, match=r"LAYOUT\.md is there already"):
+    with pytest.raises(OutputExistsError, match=r"LAYOUT\.md already exists"):
         init.run(str(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["LAYOUT.md"]
     assert (tmp_path / "LAYOUT.md").read_text() == "mine"
