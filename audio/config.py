@@ -1,4 +1,4 @@
-"""The front end's configuration: one object, with a fingerprint that travels with the data."""
+"""The configuration of the front end, with a fingerprint that datasets and models record."""
 
 from __future__ import annotations
 
@@ -15,11 +15,7 @@ from audio.settings import Wanted, settings, wrong_value
 
 @settings("audio")
 class AudioConfig:
-    """How samples become log-mel frames. Equal configurations give equal frames.
-
-    Raises:
-      UsageError: A value is out of range; the message names the field.
-    """
+    """How samples become log-mel frames. Equal configurations give equal frames."""
 
     sample_rate: int = Field(default=22050, ge=1000, le=384_000)
     """Samples per second to which every recording is resampled."""

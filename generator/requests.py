@@ -18,7 +18,7 @@ SECTION_SECONDS = 120.0
 FADE_SECONDS = 0.02
 # Highest peak of a clip between samples, dB re. full scale, as EBU R 128 has it.
 TRUE_PEAK_DB = -1.0
-# What clips were made with and users do not set, as manifest.json records it.
+# Fixed parts of generation, which manifest.json records together with the settings.
 FIXED = {
     "spread": None,
     "noise_floor": 0.0,
@@ -84,7 +84,7 @@ class GenerateSettings:
             raise wrong_value("generate.date", "text on one line", self.date)
 
     def recorded(self) -> dict[str, Any]:
-        """Returns the settings as manifest.json has them, with what is fixed among them."""
+        """Returns the settings and the fixed parts of generation, for manifest.json."""
         return {**FIXED, **dataclasses.asdict(self)}
 
 

@@ -13,9 +13,10 @@ from audio.settings import Wanted, settings
 
 HeadName = Literal["mse", "mse_frame", "mixture"]
 HEADS: tuple[HeadName, ...] = get_args(HeadName)
-# In place of a path, a warm start from what a pipeline blessed last.
+# Value of warm_start that stands for the last blessed model of a pipeline.
 LATEST = "latest"
-# What the loss on held-out windows may be compared over: what it is a loss of stays the same.
+# Settings that a search may vary: held-out losses of models that differ in these only are
+# comparable.
 TUNABLE = (
     "batch_windows",
     "dropout",
@@ -26,9 +27,9 @@ TUNABLE = (
     "weight_decay",
 )
 
-# What follows is no setting, but model_info.json records it among them.
-# Frames in front of a window, from elsewhere in the same stored stretch, that show the mixture head
-# the style of the music.
+# Fixed parts of the training, which model_info.json records together with the settings.
+# Frames of the anchor: a stretch from elsewhere in the same stored stretch, put in front of each
+# window to show the mixture head the style of the music.
 ANCHOR_FRAMES = 64
 # Classes of onset strength that the mixture head predicts.
 ONSET_CLASSES = 12
@@ -125,7 +126,7 @@ class TrainSettings:
 
     @property
     def anchor(self) -> int:
-        """Frames of the anchor in front of each window; 0 for a head that takes none."""
+        """Frames of the anchor in front of each window; 0 for a head that uses none."""
         return ANCHOR_FRAMES if self.head == "mixture" else 0
 
     @property
@@ -139,7 +140,7 @@ class TrainSettings:
         return TPU_STEPS if self.strategy == "tpu" else 1
 
     def recorded(self) -> dict[str, Any]:
-        """Returns the settings as model_info.json has them, with what is fixed among them."""
+        """Returns the settings and the fixed parts of the training, for model_info.json."""
         computed = {name: getattr(self, name) for name in ("residual", "steps_per_execution")}
         return {**FIXED, **computed, **dataclasses.asdict(self)}
 
