@@ -10,7 +10,7 @@ from pydantic import Field
 
 from audio.settings import Wanted, settings, wrong_value
 
-# In place of a path: clips that go on from nothing.
+# Value of primer that stands for no primer: clips start from the average frame.
 NO_PRIMER = "none"
 # Longer clips are made in sections of this length, which bounds the memory of each.
 SECTION_SECONDS = 120.0
@@ -49,7 +49,6 @@ class GenerateSettings:
     iterations: int = Field(default=20, ge=1, le=1000)
     """Iterations of the vocoder. More of them cost time and improve the sound little."""
     format: Literal["wav", "wav24", "wavfloat", "flac", "vorbis", "opus", "mp3"] = "wav"
-
     """Format of the audio files."""
     sample_rate: Annotated[int, Wanted("0, or 8000 to 192000")] = Field(default=0, ge=0, le=192_000)
     """Sample rate of the audio files, in Hz. 0 is the sample rate of the model. If the format does

@@ -108,7 +108,6 @@ class TrainSettings:
     below it are inaudible, but would dominate the statistics.
     """
     strategy: Literal["auto", "cpu", "gpu", "multi_gpu", "multi_worker", "tpu"] = "auto"
-
     """Devices that training runs on. auto takes what is available."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the matrix products of the LSTM during training. bfloat16 is for a TPU."""
