@@ -1,6 +1,6 @@
-"""One channel out of any recording, in blocks; resampling; encoding of finished clips.
+"""Reading any recording as mono in blocks, resampling, and conversion to 16-bit integers.
 
-Nothing here holds a whole recording: a block is read, mixed to mono, resampled and handed on.
+No function keeps a whole recording in memory, except `read_mono`, which is for short ones.
 """
 
 from __future__ import annotations
@@ -15,54 +15,60 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from audio.channels import Look, look_at
+from audio.channels import Mixdown, mix_down
 from audio.decoders import open_decoder
 from audio.errors import AudioError
 from audio.loudness import LoudnessMeter, gain_to
 
 Float32 = npt.NDArray[np.float32]
 
+# Samples per channel that are decoded at a time.
 BLOCK_SAMPLES = 1 << 16
 _MAX_CHANNELS = 64
-_MIN_RATE, _MAX_RATE = 1_000, 768_000
-# 40 dB over full scale: float files may be hot, but 1e30 is a broken file.
+# Sample rates, Hz.
+_MIN_RATE = 1_000
+_MAX_RATE = 768_000
+# 40 dB above full scale: float files may exceed full scale, but 1e30 is a broken file.
 _MAX_AMPLITUDE = 100.0
-# The largest 16 bit sample is 0.99997; what was decoded from a lossy file may lie beyond 1.
+# The largest 16-bit sample is 0.99997; samples decoded from a lossy file may be larger than 1.
 _FULL_SCALE = 0.9999
-# A mix with a thousandth of its loudest channel's energy is what is left of two that cancel.
+# Share of the loudest channel's energy. A mix with less energy comes from channels that cancel.
 _CANCELLED = 1e-3
 
 
 class AudioReader:
-    """One open recording: its format, its samples as one channel, and what was seen on the way.
+    """One open recording: its format, its samples as mono, and measurements of what was decoded.
 
     Attributes:
-      sample_rate: of the file, in Hz.
-      n_channels: of the file.
-      n_samples: samples per channel decoded so far.
-      lowest, highest: of the one channel's samples so far, before any gain.
-      peak: largest magnitude so far, over all channels.
-      n_clipped: samples so far at full scale or beyond, over all channels.
-      gain: what the one channel is multiplied by; 1 unless a loudness was asked for.
+      sample_rate: Sample rate of the file, Hz.
+      n_channels: Number of channels of the file.
+      n_samples: Number of samples per channel decoded so far.
+      lowest: Smallest mono sample so far, before any gain.
+      highest: Largest mono sample so far, before any gain.
+      peak: Largest magnitude so far, over all channels.
+      n_clipped: Number of samples so far at or above full scale, over all channels.
+      gain: Factor applied to the mono samples; 1 unless a loudness was requested.
     """
 
     def __init__(self, file: BinaryIO, *, max_seconds: float = math.inf) -> None:
-        """Opens a seekable binary file.
+        """Opens a recording.
 
         Args:
-          file: of any kind that audio/decoders.py knows.
-          max_seconds: reading it to its end may take no longer than this.
+          file: Seekable binary file of any format that audio/decoders.py supports.
+          max_seconds: Time limit for reading the file to its end, seconds.
 
         Raises:
-          AudioError: it is no audio, its header makes no sense, or it is not all there.
+          AudioError: The file is not audio, its header makes no sense, or it is truncated.
         """
-        self._max_seconds, self._opened = max_seconds, time.monotonic()
+        self._max_seconds = max_seconds
+        self._opened = time.monotonic()
         self._decoder = open_decoder(file)
         self.sample_rate = self._decoder.sample_rate
         self.n_channels = self._decoder.n_channels
         self.n_samples = self.n_clipped = 0
         self.lowest, self.highest = np.inf, -np.inf
-        self.peak, self.gain = 0.0, 1.0
+        self.peak = 0.0
+        self.gain = 1.0
         self._hash = blake3.blake3()
         if not _MIN_RATE <= self.sample_rate <= _MAX_RATE:
             raise AudioError(
@@ -76,82 +82,82 @@ class AudioReader:
     def mono_blocks(
         self, channels: str = "mix", loudness_lufs: float | None = None
     ) -> Iterator[Float32]:
-        """Yields the recording from its start as one channel: float32 [n], at sample_rate.
+        """Yields the recording from its start as mono blocks: float32 [n], at sample_rate.
 
         Args:
-          channels: see AudioConfig.channels; `loudest` decodes the recording twice.
-          loudness_lufs: see AudioConfig.loudness_lufs; decodes the recording twice.
+          channels: See AudioConfig.channels. `loudest` decodes the recording twice.
+          loudness_lufs: See AudioConfig.loudness_lufs. A value decodes the recording twice.
 
         Raises:
-          AudioError: a sample is not finite or far beyond full scale, or decoding stops early or
-            takes too long; or the channels cancel in the mix.
+          AudioError: A sample is not finite or far above full scale, decoding stops early or takes
+            too long, or the channels cancel in the mix.
         """
-        chosen = self._choose(channels)
+        channel = self._choose(channels)
         if loudness_lufs is not None:
             meter = LoudnessMeter(self.sample_rate)
-            for _, look in self._looks(chosen):
-                meter.push(look.mono)
+            for _, mixdown in self._mixdowns(channel):
+                meter.push(mixdown.mono)
             self.gain = gain_to(loudness_lufs, meter.lufs())
-        energy = np.zeros(self.n_channels + 1)
-        for block, look in self._looks(chosen):
-            self._note(block, look)
-            energy += look.energies
-            yield look.mono if self.gain == 1 else look.mono * np.float32(self.gain)
-        promised = self._decoder.promised
-        if promised - self.n_samples > self._decoder.slack:
+        energies = np.zeros(self.n_channels + 1)
+        for block, mixdown in self._mixdowns(channel):
+            self._measure(block, mixdown)
+            energies += mixdown.energies
+            yield mixdown.mono if self.gain == 1 else mixdown.mono * np.float32(self.gain)
+        declared = self._decoder.declared_samples
+        if declared - self.n_samples > self._decoder.tolerance:
             raise AudioError(
-                f"truncated: the header promises {promised} samples, {self.n_samples} "
+                f"truncated: the header promises {declared} samples, {self.n_samples} "
                 "could be decoded",
                 remedy="Copy or download the file again.",
             )
-        if chosen is None and energy[-1] < _CANCELLED * energy[:-1].max():
+        if channel is None and energies[-1] < _CANCELLED * energies[:-1].max():
             raise AudioError(
                 "antiphase: its channels cancel each other in the mix",
-                remedy="Set audio.channels to left, right or loudest, or mend the file.",
+                remedy="Set audio.channels to left, right or loudest, or repair the file.",
             )
 
-    def _note(self, block: Float32, look: Look) -> None:
-        """Adds a block [n, n_channels] to the figures."""
+    def _measure(self, block: Float32, mixdown: Mixdown) -> None:
+        """Adds a block [n, n_channels] to the measurements."""
         self._hash.update(block.view(np.uint8).data)
-        self._meter.push(look.mono)
+        self._meter.push(mixdown.mono)
         self.n_samples += len(block)
-        self.lowest = min(self.lowest, look.mono_lowest)
-        self.highest = max(self.highest, look.mono_highest)
-        peak = max(look.highest, -look.lowest)
+        self.lowest = min(self.lowest, mixdown.mono_lowest)
+        self.highest = max(self.highest, mixdown.mono_highest)
+        peak = max(mixdown.highest, -mixdown.lowest)
         self.peak = max(self.peak, peak)
         if peak >= _FULL_SCALE:
             self.n_clipped += int(np.count_nonzero(np.abs(block) >= _FULL_SCALE))
 
     def _choose(self, channels: str) -> int | None:
-        """Returns the channel to take, None for the mix."""
+        """Returns the index of the channel to take, None for the mix."""
         if channels == "mix" or self.n_channels == 1:
             return None
         if channels != "loudest":
             return {"left": 0, "right": 1}[channels]
-        energy = np.zeros(self.n_channels + 1)
-        for _, look in self._looks(None):
-            energy += look.energies
-        return int(np.argmax(energy[:-1]))
+        energies = np.zeros(self.n_channels + 1)
+        for _, mixdown in self._mixdowns(None):
+            energies += mixdown.energies
+        return int(np.argmax(energies[:-1]))
 
-    def _looks(self, chosen: int | None) -> Iterator[tuple[Float32, Look]]:
-        """Yields blocks [n, n_channels] from the start, and what they hold, checked."""
+    def _mixdowns(self, channel: int | None) -> Iterator[tuple[Float32, Mixdown]]:
+        """Yields blocks [n, n_channels] from the start, each with its mixdown, after checks."""
         for block in self._decoder.blocks(BLOCK_SAMPLES):
             if time.monotonic() - self._opened > self._max_seconds:
                 raise AudioError(
                     f"too slow: not done after {self._max_seconds:g} s",
                     remedy="Cut it into pieces, or raise prepare.max_seconds_per_file.",
                 )
-            look = look_at(block, chosen)
-            # A comparison with NaN is false, so these also catch what is not finite.
-            if not (look.highest <= _MAX_AMPLITUDE and look.lowest >= -_MAX_AMPLITUDE):
+            mixdown = mix_down(block, channel)
+            # A comparison with NaN is false, so this rejects NaN as well.
+            if not (mixdown.highest <= _MAX_AMPLITUDE and mixdown.lowest >= -_MAX_AMPLITUDE):
                 raise AudioError(
                     f"wanted finite samples within ±{_MAX_AMPLITUDE:g}, got others",
-                    remedy="Export the file anew from its source.",
+                    remedy="Export the file again from its source.",
                 )
-            yield block, look
+            yield block, mixdown
 
     def lufs(self) -> float | None:
-        """Returns the loudness of the one channel so far, before any gain; None if too short."""
+        """Returns the loudness of mono so far, before any gain, LUFS; None if it is too short."""
         return self._meter.lufs()
 
     def recording_id(self) -> str:
@@ -162,7 +168,7 @@ class AudioReader:
 def resample_blocks(
     blocks: Iterator[Float32], *, from_rate: int, to_rate: int
 ) -> Iterator[Float32]:
-    """Resamples mono blocks with soxr at high quality, the same as the whole at once."""
+    """Resamples mono blocks with soxr at high quality; the result does not depend on the blocks."""
     if from_rate == to_rate:
         yield from blocks
         return
@@ -179,12 +185,16 @@ def read_mono(
     channels: str = "mix",
     loudness_lufs: float | None = None,
 ) -> Float32:
-    """Returns a whole (short) recording as one channel, at a sample rate: float32 [n_samples].
+    """Returns a whole (short) recording as mono: float32 [n_samples].
 
-    The options are those of AudioReader.mono_blocks.
+    Args:
+      file: See AudioReader.
+      sample_rate: Sample rate of the result, Hz.
+      channels: See AudioReader.mono_blocks.
+      loudness_lufs: See AudioReader.mono_blocks.
 
     Raises:
-      AudioError: as AudioReader.
+      AudioError: See AudioReader and AudioReader.mono_blocks.
     """
     reader = AudioReader(file)
     blocks = resample_blocks(
@@ -196,5 +206,5 @@ def read_mono(
 
 
 def to_pcm16(samples: Float32) -> npt.NDArray[np.int16]:
-    """Returns samples in [-1, 1] as 16 bit integers: clipped first, then rounded."""
+    """Returns samples in [-1, 1] as 16-bit integers: clipped first, then rounded."""
     return np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16)

@@ -1,8 +1,8 @@
-"""Whether an audio file is all there, by what its container promises.
+"""Finds truncated and damaged audio files by what their containers declare.
 
-libsndfile plays what is left of a file that was cut short and says nothing. These checks read the
-headers alone: sizes of chunks (WAV, RF64, W64, AIFF, AU), sequence and end of pages (Ogg). FLAC and
-MP3 promise a number of samples, which AudioReader holds against what it decoded.
+libsndfile reads a truncated file as far as it goes and reports nothing. These checks read only
+headers: the sizes of chunks (WAV, RF64, W64, AIFF, AU), or the sequence and the end of pages (Ogg).
+FLAC and MP3 declare a number of samples, which AudioReader compares with what it decoded.
 
 References:
   Microsoft, "Multimedia Programming Interface and Data Specifications 1.0", 1991: RIFF.
@@ -18,18 +18,20 @@ from typing import BinaryIO
 from audio.errors import AudioError
 
 _REMEDY = "Copy or download the file again."
-# Writers that cannot seek back leave these where the size belongs: nothing was promised.
+# Writers that cannot seek back leave one of these as the size: it declares nothing.
 _UNKNOWN_SIZES = frozenset({0, 0x7FFFFFFF, 0xFFFFFFFF, 0xFFFFFFFE})
+# Names of chunks in W64 files.
 _W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 _W64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
+# Flag in the header of the last Ogg page of a stream.
 _END_OF_STREAM = 4
 
 
-def check_whole(file: BinaryIO) -> None:
-    """Checks that a seekable file is as long as its container says; rewinds it.
+def check_complete(file: BinaryIO) -> None:
+    """Checks that a seekable file is as long as its container declares, and rewinds it.
 
     Raises:
-      AudioError: it ends early, or a piece in the middle is missing.
+      AudioError: The file ends early, or a part in the middle is missing.
     """
     n_bytes = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -49,7 +51,10 @@ def check_whole(file: BinaryIO) -> None:
 
 
 def _check_chunks(file: BinaryIO, n_bytes: int, *, order: str, data: bytes) -> None:
-    """Walks chunks (name, 32 bit size, content, even length) up to the samples' one."""
+    """Checks the chunk named `data`, the samples; a chunk is a name, a 32-bit size and content.
+
+    The content is padded to an even length.
+    """
     at, long_size = 12, None
     while at + 8 <= n_bytes:
         file.seek(at)
@@ -65,7 +70,10 @@ def _check_chunks(file: BinaryIO, n_bytes: int, *, order: str, data: bytes) -> N
 
 
 def _check_w64(file: BinaryIO, n_bytes: int) -> None:
-    """As _check_chunks, with 16 byte names, 64 bit sizes that count the header, 8 byte steps."""
+    """Checks the samples of a W64 file.
+
+    Names have 16 bytes, sizes 64 bits and include the header, and chunks start at multiples of 8.
+    """
     at = 40
     while at + 24 <= n_bytes:
         file.seek(at)
@@ -86,7 +94,7 @@ def _check_size(start: int, size: int, n_bytes: int) -> None:
 
 
 def _check_ogg(file: BinaryIO, n_bytes: int) -> None:
-    """Walks the pages: each follows the one before, and every stream ends."""
+    """Checks that pages are numbered without gaps and that every stream has its last page."""
     at, pages = 0, 0
     next_page: dict[int, int] = {}
     ended: dict[int, bool] = {}
@@ -95,13 +103,13 @@ def _check_ogg(file: BinaryIO, n_bytes: int) -> None:
         header = file.read(27)
         if len(header) < 27 or header[:4] != b"OggS":
             raise AudioError(
-                f"damaged: wanted an Ogg page at byte {at}, found something else", remedy=_REMEDY
+                f"damaged: wanted an Ogg page at byte {at}, got other bytes", remedy=_REMEDY
             )
         stream, number = struct.unpack("<II", header[14:22])
         if number != next_page.get(stream, number):
             raise AudioError(
-                f"damaged: page {number} follows page {next_page[stream] - 1}; what was between "
-                "them is missing",
+                f"damaged: page {number} follows page {next_page[stream] - 1}; the pages between "
+                "them are missing",
                 remedy=_REMEDY,
             )
         next_page[stream] = number + 1

@@ -1,4 +1,4 @@
-"""Every name that leaves Python: features, splits, files, signatures.
+"""Names that other programs see: features, splits, files and signatures.
 
 DATASET/                      MODEL/ (a SavedModel)         OUTPUT/ (generated clips)
   Split-train/*.tfrecord        saved_model.pb, variables/    clip-0000.wav ...
@@ -13,17 +13,17 @@ DATASET/                      MODEL/ (a SavedModel)         OUTPUT/ (generated c
 
 from typing import Final
 
-# Version of what stands in the files below; raised when a reader of the old form would misread.
+# Version of the files below. It is raised if readers of the old format would misread the new one.
 FORMAT_VERSION: Final = 3
 
-# Splits. TFX reads examples from folders named Split-<name>, so that is what a dataset has.
+# Splits. TFX reads the examples of a split from a folder named Split-<name>.
 TRAIN: Final = "train"
 EVAL: Final = "eval"
 SPLITS: Final = (TRAIN, EVAL)
 
 
 def split_folder(split: str) -> str:
-    """Returns the folder of a split below the dataset."""
+    """Returns the folder of a split, relative to the dataset."""
     return f"Split-{split}"
 
 
@@ -32,25 +32,25 @@ def shard_name(index: int, n_shards: int) -> str:
     return f"records-{index:05d}-of-{n_shards:05d}.tfrecord"
 
 
-# Features of one record: a stretch of one recording's log-mel frames.
+# Features of one record: consecutive log-mel frames of one recording.
 RECORDING_ID: Final = "recording_id"  # bytes, 64 hex digits: BLAKE3 of the decoded PCM
 SOURCE_URI: Final = "source_uri"  # bytes, utf-8
 FINGERPRINT: Final = "fingerprint"  # bytes, 12 hex digits: AudioConfig.fingerprint
 FIRST_FRAME: Final = "first_frame"  # int64
 N_FRAMES: Final = "n_frames"  # int64
 LOG_MEL: Final = "log_mel"  # bytes: little-endian float16 [n_frames, n_mels], natural log
-# Figures of the stretch, float32, for statistics and validation.
+# Figures of these frames, float32, for statistics and validation.
 LEVEL_DB: Final = "level_db"  # mean level of the frames, dB re. full scale
 PEAK_DB: Final = "peak_db"  # level of the loudest frame, dB re. full scale
 SILENCE_SHARE: Final = "silence_share"  # share of frames below -60 dB re. full scale
 FLUX: Final = "flux"  # mean rise of log-mel from frame to frame, nats
-# Figures of the whole recording as it was found, the same in each of its records.
+# Figures of the whole recording before any gain, equal in all of its records.
 DURATION_SECONDS: Final = "duration_seconds"
-LUFS: Final = "lufs"  # integrated loudness of the one channel; absent where nothing is loud enough
+LUFS: Final = "lufs"  # integrated loudness of mono; absent if nothing is loud enough
 SAMPLE_PEAK_DB: Final = "sample_peak_db"  # largest sample of any channel, dB re. full scale
 CLIPPED_SHARE: Final = "clipped_share"  # share of samples at full scale or beyond
-BANDWIDTH_HZ: Final = "bandwidth_hz"  # where the mean log spectrum is last within 80 dB of its top
-CENTROID_HZ: Final = "centroid_hz"  # of the mean spectrum
+BANDWIDTH_HZ: Final = "bandwidth_hz"  # up to where the mean log spectrum is within 80 dB of its top
+CENTROID_HZ: Final = "centroid_hz"  # spectral centroid of the mean spectrum
 RECORDING_FIGURES: Final = (
     DURATION_SECONDS,
     LUFS,
@@ -75,7 +75,7 @@ PRIMERS: Final = "assets.extra/primers.npz"
 TENSORBOARD: Final = "assets.extra/tensorboard"
 TRANSFORM_GRAPH: Final = "assets.extra/transform_graph"
 
-# Outputs of the Transform graph: what a model needs to normalise log-mel, float32 [batch, n_mels].
+# Outputs of the Transform graph that normalise log-mel, float32 [batch, n_mels].
 MEL_MEAN: Final = "mel_mean"
 MEL_STD: Final = "mel_std"
 MEL_MAX: Final = "mel_max"

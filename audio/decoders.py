@@ -1,4 +1,4 @@
-"""From an open file to blocks of samples: libsndfile for most, PyAV for AAC.
+"""Decodes an open file to blocks of samples: with PyAV for AAC, with libsndfile for the rest.
 
 PyAV (the extra `audio-formats`) is only for what libsndfile does not read. It is slower, and its
 wheel contains all of FFmpeg with GPL parts, so nobody else should have to install it.
@@ -14,14 +14,16 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from audio.containers import check_whole
+from audio.containers import check_complete
 from audio.errors import AudioError
 
 Float32 = npt.NDArray[np.float32]
 
-_MP3_SLACK = 12 * 1152
-# AAC frames that an MP4 file's edit list counts and decoders leave out, at the start and the end.
-_AAC_SLACK = 4 * 1024
+# Samples that may be missing. MP3 headers count frames that decoders skip: the three files of
+# Debian's asc-music are complete, and short by 5,510 to 8,359 samples.
+_MP3_TOLERANCE = 12 * 1152
+# The edit list of an MP4 file counts AAC frames that decoders leave out at the start and the end.
+_AAC_TOLERANCE = 4 * 1024
 _COPY_AGAIN = "Copy or download the file again."
 
 
@@ -29,22 +31,23 @@ class Decoder(Protocol):
     """An open recording.
 
     Attributes:
-      sample_rate: in Hz, as the file says, whatever that is.
-      n_channels: as the file says.
-      promised: samples per channel that the file says it has; 0 where it says nothing.
-      slack: how many of them may be missing before the file counts as cut short.
+      sample_rate: Sample rate that the header declares, Hz; not checked.
+      n_channels: Number of channels that the header declares; not checked.
+      declared_samples: Number of samples per channel that the header declares; 0 if it declares
+        none.
+      tolerance: Number of declared samples that may be missing in a complete file.
     """
 
     sample_rate: int
     n_channels: int
-    promised: int
-    slack: float
+    declared_samples: int
+    tolerance: float
 
     def blocks(self, n_samples: int) -> Iterator[Float32]:
         """Yields the recording from its start: float32 [at most n_samples, n_channels].
 
         Raises:
-          AudioError: it cannot be decoded to its end.
+          AudioError: The recording cannot be decoded to its end.
         """
 
 
@@ -52,18 +55,18 @@ def open_decoder(file: BinaryIO) -> Decoder:
     """Returns a decoder for a seekable binary file.
 
     Raises:
-      AudioError: it is no audio that can be read here, or it is not all there.
+      AudioError: The file is not audio, its format is not supported, or it is truncated.
     """
     head = file.read(16)
     file.seek(0)
     if is_aac(head):
         return _PyAvDecoder(file)
-    check_whole(file)
+    check_complete(file)
     return _SndfileDecoder(file)
 
 
 def is_aac(head: bytes) -> bool:
-    """Whether the first bytes of a file are those of MP4 (M4A) or of bare AAC frames (ADTS)."""
+    """Returns whether a file that starts with `head` is MP4 (M4A) or bare AAC frames (ADTS)."""
     adts = head[:1] == b"\xff" and len(head) > 1 and head[1] & 0xF6 == 0xF0
     return head[4:8] == b"ftyp" or adts
 
@@ -80,13 +83,12 @@ class _SndfileDecoder:
             ) from error
         self.sample_rate = int(self._sound.samplerate)
         self.n_channels = int(self._sound.channels)
-        self.promised = int(self._sound.frames)
-        # MP3 headers count frames that decoders skip (asc-music's three files are short by 5,510
-        # to 8,359 samples, and whole).
-        self.slack = max(_MP3_SLACK, self.promised / 200) if self._sound.format == "MP3" else 0.0
+        self.declared_samples = int(self._sound.frames)
+        is_mp3 = self._sound.format == "MP3"
+        self.tolerance = max(_MP3_TOLERANCE, self.declared_samples / 200) if is_mp3 else 0.0
 
     def blocks(self, n_samples: int) -> Iterator[Float32]:
-        # A stream that cannot seek is never rewound; one that was not read yet needs not be.
+        # Only a second pass has to rewind, which some streams cannot do.
         if self._sound.tell():
             self._sound.seek(0)
         while True:
@@ -102,7 +104,7 @@ class _SndfileDecoder:
 
 
 class _PyAvDecoder:
-    slack = float(_AAC_SLACK)
+    tolerance = float(_AAC_TOLERANCE)
 
     def __init__(self, file: BinaryIO) -> None:
         try:
@@ -118,10 +120,10 @@ class _PyAvDecoder:
             stream = self._stream(container)
             self.sample_rate = int(stream.rate or 0)
             self.n_channels = int(stream.channels)
-            # Bare AAC frames carry no length; what FFmpeg guesses from the bit rate is no promise.
+            # Bare AAC frames declare no length: FFmpeg only guesses it from the bit rate.
             seconds = stream.duration * stream.time_base if stream.duration else 0
             mp4 = "mp4" in container.format.name
-            self.promised = round(seconds * self.sample_rate) if mp4 else 0
+            self.declared_samples = round(seconds * self.sample_rate) if mp4 else 0
 
     def _open(self) -> Any:
         self._file.seek(0)
@@ -138,16 +140,16 @@ class _PyAvDecoder:
     def blocks(self, n_samples: int) -> Iterator[Float32]:
         with self._open() as container:
             self._stream(container)
-            # Planar floats are what the AAC decoder gives; other codecs in MP4 become that.
+            # The AAC decoder returns planar floats; samples of other codecs are converted to them.
             resampler = self._av.AudioResampler(format="fltp")
-            waiting: list[Float32] = []
+            pieces: list[Float32] = []
             try:
                 for frame in itertools.chain(container.decode(audio=0), (None,)):
-                    waiting += [piece.to_ndarray().T for piece in resampler.resample(frame)]
-                    if frame is not None and sum(map(len, waiting)) < n_samples:
+                    pieces += [piece.to_ndarray().T for piece in resampler.resample(frame)]
+                    if frame is not None and sum(map(len, pieces)) < n_samples:
                         continue
-                    joined = np.concatenate([np.empty((0, self.n_channels), np.float32), *waiting])
-                    waiting = []
+                    joined = np.concatenate([np.empty((0, self.n_channels), np.float32), *pieces])
+                    pieces = []
                     for start in range(0, len(joined), n_samples):
                         yield np.ascontiguousarray(joined[start : start + n_samples])
             except (self._av.FFmpegError, ValueError) as error:
@@ -155,5 +157,5 @@ class _PyAvDecoder:
 
 
 def _reason(error: Exception) -> str:
-    """The library's words without the Python object that it was reading from."""
+    """Returns libsndfile's message without the name of the Python file object."""
     return str(getattr(error, "error_string", error)).strip().rstrip(".")

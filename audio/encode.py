@@ -1,4 +1,4 @@
-"""Samples -> the bytes of an audio file; equal samples and tags give equal bytes."""
+"""Encodes samples as an audio file; equal samples and tags give equal bytes."""
 
 from __future__ import annotations
 
@@ -20,51 +20,55 @@ Float32 = npt.NDArray[np.float32]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Format:
-    """A kind of file.
+    """A file format.
 
     Attributes:
-      container, subtype: as libsndfile calls them.
-      ending: of a file's name.
-      sample_rates: the only ones that it takes, Hz; empty where it takes any.
+      container: libsndfile's name of the container.
+      subtype: libsndfile's name of the encoding of samples.
+      suffix: End of a file's name, with the dot.
+      sample_rates: The only sample rates of the format, Hz; empty if it has no such limit.
     """
 
     container: str
     subtype: str
-    ending: str
+    suffix: str
     sample_rates: tuple[int, ...] = ()
 
 
 _MPEG_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 FORMATS = {
-    "wav": Format(container="WAV", subtype="PCM_16", ending=".wav"),
-    "wav24": Format(container="WAV", subtype="PCM_24", ending=".wav"),
-    "wavfloat": Format(container="WAV", subtype="FLOAT", ending=".wav"),
-    "flac": Format(container="FLAC", subtype="PCM_24", ending=".flac"),
-    "vorbis": Format(container="OGG", subtype="VORBIS", ending=".ogg"),
+    "wav": Format(container="WAV", subtype="PCM_16", suffix=".wav"),
+    "wav24": Format(container="WAV", subtype="PCM_24", suffix=".wav"),
+    "wavfloat": Format(container="WAV", subtype="FLOAT", suffix=".wav"),
+    "flac": Format(container="FLAC", subtype="PCM_24", suffix=".flac"),
+    "vorbis": Format(container="OGG", subtype="VORBIS", suffix=".ogg"),
     "opus": Format(
         container="OGG",
         subtype="OPUS",
-        ending=".opus",
+        suffix=".opus",
         sample_rates=(8000, 12000, 16000, 24000, 48000),
     ),
     "mp3": Format(
-        container="MP3", subtype="MPEG_LAYER_III", ending=".mp3", sample_rates=_MPEG_RATES
+        container="MP3", subtype="MPEG_LAYER_III", suffix=".mp3", sample_rates=_MPEG_RATES
     ),
 }
-# What libsndfile writes into every container that has room for it.
+# Tags that libsndfile writes to every container that supports tags.
 TAGS = ("title", "artist", "comment", "date", "software")
 
 
-def sample_rate_for(name: str, wanted: int) -> int:
-    """Returns the lowest rate of a format that keeps all of `wanted`, or its highest.
+def sample_rate_for(format_name: str, sample_rate: int) -> int:
+    """Returns the lowest rate of a format that is at least `sample_rate`, or its highest, Hz.
 
     Raises:
-      UsageError: there is no such format.
+      UsageError: There is no such format.
     """
-    if name not in FORMATS:
-        raise UsageError(f"generate.format: wanted one of {', '.join(FORMATS)}; got {name!r}")
-    rates = FORMATS[name].sample_rates
-    return min((rate for rate in rates if rate >= wanted), default=max(rates, default=wanted))
+    if format_name not in FORMATS:
+        raise UsageError(
+            f"generate.format: wanted one of {', '.join(FORMATS)}; got {format_name!r}"
+        )
+    rates = FORMATS[format_name].sample_rates
+    highest = max(rates, default=sample_rate)
+    return min((rate for rate in rates if rate >= sample_rate), default=highest)
 
 
 def encode(
@@ -72,37 +76,38 @@ def encode(
     file: BinaryIO,
     *,
     sample_rate: int,
-    name: str,
+    format_name: str,
     tags: Mapping[str, str],
 ) -> None:
     """Writes a mono audio file.
 
     Args:
-      pieces: float32 [n] each, within [-1, 1].
-      file: empty, readable, writable and seekable; its position is left anywhere.
-      sample_rate: Hz, see sample_rate_for.
-      name: a key of FORMATS.
-      tags: of TAGS.
+      pieces: Samples, float32 [n] each, within [-1, 1].
+      file: Empty file that is readable, writable and seekable; its position afterwards is
+        undefined.
+      sample_rate: Sample rate of the pieces, Hz; see sample_rate_for.
+      format_name: A key of FORMATS.
+      tags: Texts by their names, which are from TAGS.
     """
-    kind = FORMATS[name]
+    file_format = FORMATS[format_name]
     with soundfile.SoundFile(
-        file, "w", sample_rate, 1, format=kind.container, subtype=kind.subtype
+        file, "w", sample_rate, 1, format=file_format.container, subtype=file_format.subtype
     ) as sound:
         for tag, text in tags.items():
             setattr(sound, tag, text)
-        # libsndfile's Vorbis writer fails on a whole minute at once.
+        # libsndfile's Vorbis encoder crashes on a minute of samples at once.
         for piece in pieces:
             for start in range(0, len(piece), sample_rate):
                 part = piece[start : start + sample_rate]
-                sound.write(to_pcm16(part) if kind.subtype == "PCM_16" else part)
-    if kind.container == "OGG":
-        _number_stream(file)
-    if kind.subtype == "FLOAT":
-        _forget_time(file)
+                sound.write(to_pcm16(part) if file_format.subtype == "PCM_16" else part)
+    if file_format.container == "OGG":
+        _set_serial_number(file)
+    if file_format.subtype == "FLOAT":
+        _clear_time(file)
 
 
-def _forget_time(file: BinaryIO) -> None:
-    """Clears when the PEAK chunk of a float WAV was written: its second four bytes."""
+def _clear_time(file: BinaryIO) -> None:
+    """Clears the time of writing in the PEAK chunk of a float WAV file."""
     file.seek(0)
     at = file.read(4096).find(b"PEAK")
     if at >= 0:
@@ -110,11 +115,12 @@ def _forget_time(file: BinaryIO) -> None:
         file.write(bytes(4))
 
 
-def _number_stream(file: BinaryIO) -> None:
-    """Gives an Ogg stream the serial number 1, where libsndfile draws one by the clock.
+def _set_serial_number(file: BinaryIO) -> None:
+    """Sets the serial number of an Ogg stream to 1; libsndfile derives it from the clock.
 
     References:
-      RFC 3533, section 6: the page header; its checksum is over the page with a checksum of 0.
+      RFC 3533, section 6: the page header. The checksum of a page is computed with the field of
+        the checksum set to 0.
     """
     at = 0
     file.seek(0)
@@ -130,9 +136,12 @@ def _number_stream(file: BinaryIO) -> None:
         file.seek(at)
 
 
-@numba.njit(cache=True)
-def _checksum(page):  # type: ignore[no-untyped-def]
-    """CRC-32 of polynomial 04c11db7, not reflected, from 0: no library has this one."""
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _checksum(page: npt.NDArray[np.uint8]) -> np.uint32:
+    """Returns the CRC-32 with polynomial 04c11db7, not reflected, initial value 0.
+
+    zlib and the other libraries in use have only the reflected variant.
+    """
     crc = np.uint32(0)
     for byte in page:
         crc ^= np.uint32(byte) << np.uint32(24)

@@ -1,11 +1,11 @@
-"""What can go wrong for a user, each with the exit code that the command line gives it.
+"""Errors that a user can act on, each with the exit code that the command line gives it.
 
-The table in docs/files_and_exit_codes.md is checked against these classes by a test.
+A test checks the table of exit codes in docs/files_and_exit_codes.md against these classes.
 """
 
 
 class NocturneError(Exception):
-    """A problem the user can act on: the message says what was wanted, what came, what to do."""
+    """Base class: the message says what was wanted, what came, and what to do."""
 
     exit_code = 1
 
@@ -17,10 +17,10 @@ class UsageError(NocturneError):
 
 
 class AudioError(NocturneError, ValueError):
-    """Audio that cannot be used: unreadable, empty, not finite, too short, ...
+    """Audio cannot be used: it is unreadable, empty, not finite, too short, or similar.
 
     Attributes:
-      remedy: what a user can do about it; empty where the message says it already.
+      remedy: What the user can do about it; empty if the message says so itself.
     """
 
     exit_code = 3
@@ -31,13 +31,13 @@ class AudioError(NocturneError, ValueError):
 
 
 class InputError(NocturneError):
-    """The input as a whole cannot be used: missing, empty, or no audio in it."""
+    """The input as a whole cannot be used: it is missing, empty, or contains no audio."""
 
     exit_code = 3
 
 
 class IncompleteError(NocturneError):
-    """A dataset, model or run without its completion marker."""
+    """A dataset, model or run has no completion marker."""
 
     exit_code = 4
 
@@ -49,7 +49,7 @@ class ConfigMismatchError(NocturneError, ValueError):
 
 
 class OutputExistsError(NocturneError):
-    """The output already holds a finished run, or something that is not ours."""
+    """The output already contains a finished run, or files that Nocturne did not write."""
 
     exit_code = 6
 
@@ -61,22 +61,22 @@ class TooManyRejectedError(NocturneError):
 
 
 class NotBlessedError(NocturneError):
-    """No model has passed validation."""
+    """No model has passed evaluation."""
 
     exit_code = 8
 
 
 class LineageError(NocturneError):
-    """A clip cannot be traced: its manifest or its metadata is gone or does not match."""
+    """A clip cannot be traced: its manifest or its metadata is missing or does not match."""
 
     exit_code = 9
 
 
 class UnwritableError(NocturneError):
-    """What has to be kept cannot be written, or not be read again."""
+    """Output or training state cannot be written or read back."""
 
     exit_code = 11
 
 
 class BusyError(NocturneError):
-    """Another process is at the same work."""
+    """Another process is already doing the same work."""

@@ -1,7 +1,7 @@
-"""The last hand on a clip: sample rate, fades, loudness, and room for its peaks.
+"""The last steps before a clip is encoded: its sample rate, fades, loudness and peak level.
 
-A clip arrives in pieces, so that an hour takes no more memory than a minute: `shaped` passes its
-pieces on, a Leveller listens to them, and knows at the end how much louder they are to be made.
+A clip arrives in pieces, so that an hour takes no more memory than a minute. `resample_and_fade`
+yields the pieces, a LevelMeter measures them, and returns the gain of the clip at the end.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from audio.loudness import LoudnessMeter
 
 Float32 = npt.NDArray[np.float32]
 
-# Peaks between samples are looked for at four times the rate, as BS.1770 says.
-_OVERSAMPLED = 4
+# Peaks between samples are measured at four times the sample rate, as in BS.1770.
+_OVERSAMPLING = 4
 _EMPTY = np.zeros(0, np.float32)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Levels:
-    """How loud a clip is once it was made gain_db louder.
+    """The gain of a clip, and its levels after the gain.
 
     Attributes:
-      loudness_lufs: its integrated loudness; None for one too short or too quiet to have any.
-      true_peak_db: its highest peak, dB re. full scale.
-      gain_db: how much louder it is to be made.
+      loudness_lufs: Integrated loudness, LUFS; None if the clip is too short or too quiet.
+      true_peak_db: Highest peak, also between samples, dB re. full scale.
+      gain_db: Gain that the clip still has to get, dB.
     """
 
     loudness_lufs: float | None
@@ -38,24 +38,24 @@ class Levels:
 
     @property
     def gain(self) -> np.float32:
-        """What samples are to be multiplied with."""
+        """The gain as a factor of samples."""
         return np.float32(10 ** (self.gain_db / 20))
 
 
-def shaped(
+def resample_and_fade(
     pieces: Iterable[Float32], *, sample_rate: int, new_rate: int, fade_seconds: float
 ) -> Iterator[Float32]:
-    """Yields a clip at another rate, faded at both ends.
+    """Yields a clip at another sample rate, faded in and out.
 
     Args:
-      pieces: float32 [n] each.
-      sample_rate: of the pieces, Hz.
-      new_rate: of what is yielded, Hz.
-      fade_seconds: of each end, a raised cosine; at most half of the clip.
+      pieces: Samples of the clip, float32 [n] each.
+      sample_rate: Sample rate of the pieces, Hz.
+      new_rate: Sample rate of the result, Hz.
+      fade_seconds: Length of each fade, a raised cosine; at most half of the clip.
     """
     fade = round(fade_seconds * new_rate)
     rise = np.sin(np.linspace(0, np.pi / 2, fade, dtype=np.float32)) ** 2
-    # What may be faded, at either end, is held back: the end is not known before it is there.
+    # Samples that may belong to a fade wait, because the last piece is not known in advance.
     waiting, n_yielded = _EMPTY, 0
     for piece in _resampled(pieces, sample_rate, new_rate):
         waiting = np.concatenate([waiting, piece])
@@ -83,11 +83,11 @@ def _resampled(pieces: Iterable[Float32], sample_rate: int, new_rate: int) -> It
     yield stream.resample_chunk(_EMPTY, last=True)
 
 
-class Leveller:
+class LevelMeter:
     """Measures a clip that arrives in pieces.
 
     Args:
-      sample_rate: in Hz.
+      sample_rate: Sample rate of the clip, Hz.
 
     References:
       ITU-R BS.1770-4, "Algorithms to measure audio programme loudness and true-peak audio level".
@@ -95,35 +95,35 @@ class Leveller:
 
     def __init__(self, sample_rate: int) -> None:
         self._meter = LoudnessMeter(sample_rate)
-        self._stream = soxr.ResampleStream(sample_rate, _OVERSAMPLED * sample_rate, 1)
+        self._stream = soxr.ResampleStream(sample_rate, _OVERSAMPLING * sample_rate, 1)
         self._peak = 0.0
 
     def push(self, samples: Float32) -> None:
         """Takes the next samples, float32 [n]."""
         self._meter.push(samples)
-        self._look(samples)
-        self._look(self._stream.resample_chunk(samples))
+        self._update_peak(samples)
+        self._update_peak(self._stream.resample_chunk(samples))
 
-    def _look(self, samples: Float32) -> None:
+    def _update_peak(self, samples: Float32) -> None:
         self._peak = max(self._peak, float(np.abs(samples).max(initial=0.0)))
 
     def levels(self, *, loudness_lufs: float | None, true_peak_db: float) -> Levels:
-        """Returns the levels of all that was pushed, after the gain that it is to get.
+        """Returns the gain of the clip, and its levels after the gain.
 
-        It is made as loud as asked, or as its peaks leave room for, whichever is less: nothing is
-        limited or clipped.
+        The gain brings the clip to the target loudness, unless its peaks would become too high:
+        then it is as high as the peaks allow. Nothing is limited or clipped.
 
         Args:
-          loudness_lufs: wanted integrated loudness; None to only make room for peaks.
-          true_peak_db: the highest peak between samples, dB re. full scale.
+          loudness_lufs: Target of the integrated loudness; None to only lower peaks.
+          true_peak_db: Upper limit of peaks, also between samples, dB re. full scale.
         """
-        self._look(self._stream.resample_chunk(_EMPTY, last=True))
+        self._update_peak(self._stream.resample_chunk(_EMPTY, last=True))
         peak = 20 * float(np.log10(max(self._peak, 1e-9)))
         loudness = self._meter.lufs()
-        room = true_peak_db - peak
-        gain = min(room, 0.0)
+        headroom = true_peak_db - peak
+        gain = min(headroom, 0.0)
         if loudness_lufs is not None and loudness is not None:
-            gain = min(loudness_lufs - loudness, room)
+            gain = min(loudness_lufs - loudness, headroom)
         return Levels(
             loudness_lufs=None if loudness is None else loudness + gain,
             true_peak_db=peak + gain,

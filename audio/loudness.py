@@ -1,7 +1,7 @@
-"""Loudness of a signal that arrives in blocks: ITU-R BS.1770, as pyloudnorm computes it at once.
+"""Loudness of a signal that arrives in blocks, by ITU-R BS.1770.
 
-pyloudnorm designs the filters; only running them block by block and the gating are done here,
-because its meter wants the whole recording (2.5 GB for two hours).
+pyloudnorm designs the filters. They are applied here, and blocks gated, because pyloudnorm's meter
+needs the whole recording at once (2.5 GB for two hours).
 
 References:
   ITU-R BS.1770-4, "Algorithms to measure audio programme loudness", 2015.
@@ -19,19 +19,22 @@ import numpy.typing as npt
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
-_OFFSET = -0.691  # LUFS; makes a full-scale sine of 997 Hz read -3.01
+# LUFS: a full-scale sine of 997 Hz then has -3.01 LUFS.
+_OFFSET = -0.691
+# LUFS: quieter gating blocks do not count.
 _ABSOLUTE_GATE = -70.0
+# LU below the loudness of the blocks that passed the absolute gate: quieter blocks do not count.
 _RELATIVE_GATE = -10.0
-# A gating block is 400 ms, each a quarter of it after the one before.
+# Gating blocks of 400 ms start every 100 ms.
 _STEPS_PER_SECOND = 10
 _STEPS_PER_BLOCK = 4
 
 
 class LoudnessMeter:
-    """Integrated loudness of one channel.
+    """Measures the integrated loudness of one channel.
 
     Args:
-      sample_rate: in Hz.
+      sample_rate: Sample rate of the signal, Hz.
     """
 
     def __init__(self, sample_rate: int) -> None:
@@ -39,7 +42,8 @@ class LoudnessMeter:
         self._state = np.zeros(6)
         self._step = sample_rate / _STEPS_PER_SECOND
         self._n_samples = 0
-        self._energies: list[float] = [0.0]  # of each step of 100 ms, the last one still growing
+        # Energy of each step of 100 ms; samples are still added to the last one.
+        self._energies: list[float] = [0.0]
 
     def push(self, samples: Float32) -> None:
         """Takes the next samples, float32 [n]."""
@@ -54,30 +58,30 @@ class LoudnessMeter:
                 self._energies.append(0.0)
 
     def lufs(self) -> float | None:
-        """Returns the integrated loudness, LUFS; None under 400 ms or where all is gated out."""
+        """Returns the integrated loudness, LUFS; None below 400 ms or if no block passes the gates."""
         steps = np.array(self._energies[:-1])
         if len(steps) < _STEPS_PER_BLOCK:
             return None
         windows = np.lib.stride_tricks.sliding_window_view(steps, _STEPS_PER_BLOCK)
         power = windows.sum(axis=1) / (_STEPS_PER_BLOCK * self._step)
-        kept = power[power > _power(_ABSOLUTE_GATE)]
-        if not len(kept):
+        audible = power[power > _power(_ABSOLUTE_GATE)]
+        if not len(audible):
             return None
-        kept = kept[kept > _power(_loudness(float(kept.mean())) + _RELATIVE_GATE)]
-        return _loudness(float(kept.mean()))
+        gate = _power(_loudness(float(audible.mean())) + _RELATIVE_GATE)
+        return _loudness(float(audible[audible > gate].mean()))
 
 
-def gain_to(target_lufs: float, lufs: float | None, *, most_db: float = 40.0) -> float:
-    """Returns the factor that brings a loudness to a target; 1 where there is no loudness.
+def gain_to(target_lufs: float, lufs: float | None, *, max_gain_db: float = 40.0) -> float:
+    """Returns the factor that brings a signal to a target loudness; 1 if it has no loudness.
 
     Args:
-      target_lufs: wanted, LUFS.
-      lufs: measured, LUFS.
-      most_db: what is raised at the most, so that hiss does not become music.
+      target_lufs: Target loudness, LUFS.
+      lufs: Measured loudness, LUFS; None if there is none.
+      max_gain_db: Upper limit of the gain, dB, so that noise is not raised to the level of music.
     """
     if lufs is None:
         return 1.0
-    return float(10 ** (min(target_lufs - lufs, most_db) / 20))
+    return float(10 ** (min(target_lufs - lufs, max_gain_db) / 20))
 
 
 def _loudness(power: float) -> float:
@@ -90,7 +94,7 @@ def _power(lufs: float) -> float:
 
 @functools.lru_cache(maxsize=16)
 def _k_weighting(sample_rate: int) -> Float64:
-    """Returns two second-order sections, float64 [2, 5]: b0, b1, b2, a1, a2 each."""
+    """Returns the two second-order sections, float64 [2, 5]: b0, b1, b2, a1, a2 of each."""
     from pyloudnorm.iirfilter import IIRfilter
 
     shelf = IIRfilter(4.0, 1 / math.sqrt(2), 1500.0, sample_rate, "high_shelf")
@@ -101,10 +105,16 @@ def _k_weighting(sample_rate: int) -> Float64:
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})  # type: ignore[untyped-decorator]
 def _weighted_energy(samples: Float32, sections: Float64, state: Float64) -> float:
-    """Returns the energy of float32 [n] after both sections; state [6] goes on from call to call.
+    """Returns the energy of samples [n] after both filter sections.
 
-    Both run in one pass in direct form I, where only one product and one sum wait for the sample
-    before: 2 ns a sample where scipy's lfilter, with a pass and an array for each, takes 20.
+    Both sections run in one pass in direct form I, in which a sample depends on the previous one
+    through only one product and one sum. This takes 2 ns per sample; scipy.signal.lfilter, with a
+    pass and an array for each section, takes 20 ns.
+
+    Args:
+      samples: Samples, float32 [n].
+      sections: Filter coefficients, see _k_weighting.
+      state: Last two values of the input and of both outputs, float64 [6]; updated in place.
     """
     b0, b1, b2, a1, a2 = sections[0]
     c0, c1, c2, d1, d2 = sections[1]

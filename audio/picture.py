@@ -1,4 +1,4 @@
-"""Log-mel as a picture."""
+"""Pictures of log-mel spectrograms."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ import numpy.typing as npt
 
 from audio.config import AudioConfig
 
+# Dynamic range of a picture, dB below its loudest cell.
 RANGE_DB = 70.0
-_MAX_COLUMNS = 4000  # more than a picture has pixels
+# Columns that are drawn; a picture has fewer pixels.
+_MAX_COLUMNS = 4000
 
 
 def spectrogram_png(
     pieces: Sequence[npt.NDArray[np.floating]], config: AudioConfig, *, title: str = ""
 ) -> bytes:
-    """Draws log-mel in dB below its loudest cell; equal frames give equal bytes.
+    """Returns a PNG file of log-mel, in dB below its loudest cell; equal frames give equal bytes.
 
     Args:
-      pieces: natural log, [n_frames, n_mels] each, one after the other.
-      config: the front end of the frames.
-      title: above the picture.
-
-    Returns:
-      A PNG.
+      pieces: Consecutive natural-log mel frames, [n_frames, n_mels] each.
+      config: The front end of the frames.
+      title: Text above the picture.
     """
     figure, (axes,) = new_figure(9.0, 2.4)
     draw_spectrogram(axes, pieces, config, title=title)
@@ -39,9 +38,9 @@ def spectrogram_png(
 def draw_spectrogram(
     axes: Any, pieces: Sequence[npt.NDArray[np.floating]], config: AudioConfig, *, title: str
 ) -> None:
-    """Draws log-mel as spectrogram_png does, onto matplotlib's axes."""
+    """Draws log-mel onto matplotlib axes; the other arguments are those of spectrogram_png."""
     n_frames = sum(len(piece) for piece in pieces)
-    # Of a long recording the loudest frame of each column is drawn, so that onsets stay.
+    # Each column of a long recording shows its loudest values, so that onsets stay visible.
     step = -(-n_frames // _MAX_COLUMNS)
     columns = np.concatenate(
         [np.maximum.reduceat(piece, np.arange(0, len(piece), step)) for piece in pieces]
@@ -64,8 +63,8 @@ def draw_spectrogram(
 
 
 def new_figure(width: float, height: float, *, rows: int = 1) -> tuple[Any, list[Any]]:
-    """Returns a matplotlib figure of a size in inches, and its axes, one above the other."""
-    # The object interface: pyplot keeps a global state and looks for a display.
+    """Returns a matplotlib figure of a size in inches, and its axes, from top to bottom."""
+    # Not pyplot, which keeps global state and looks for a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

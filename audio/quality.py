@@ -1,4 +1,4 @@
-"""What log-mel frames sound like, in figures: one place for statistics, health and evaluation."""
+"""Figures of log-mel frames, for dataset statistics, checks of clips, and evaluation."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from audio.stft import hann_window
 Floating = npt.NDArray[np.floating]
 Float64 = npt.NDArray[np.float64]
 
+# Frames below this level count as silent, dB re. a full-scale sine.
 SILENCE_DB = -60.0
-# Quieter than this cannot be heard beside the rest, but would rule logarithms.
+# Lower log-mel values are raised to this before frames are compared, nats: they are inaudible, but
+# would dominate differences of logarithms.
 FLOOR_NATS = -8.0
+# Lags at which `repetition` looks for loops.
 _SHORTEST_LOOP_SECONDS = 0.2
 _LONGEST_LOOP_SECONDS = 4.0
 
@@ -25,13 +28,14 @@ _LONGEST_LOOP_SECONDS = 4.0
 def level_db(frames: Floating, config: AudioConfig) -> Float64:
     """Returns the level of each frame in dB re. a full-scale sine, float64 [n_frames].
 
-    The filters half overlap and are of unit area, that is 2 / width high. Divided by their heights
-    they add up to one at every bin, so the power spectrum's sum is the sum of mel power times half
-    a width; Parseval gives the mean square from that.
+    Each filter overlaps half of its neighbours and has unit area, so its height is 2 / width.
+    Divided by their heights, the filters add up to one at every bin. The sum of the power spectrum
+    is therefore the sum of mel power times half a width, and Parseval's theorem turns it into the
+    mean square of the samples.
 
     Args:
-      frames: natural-log mel [n_frames, n_mels].
-      config: the front end that made them.
+      frames: Natural-log mel [n_frames, n_mels].
+      config: The front end of the frames.
     """
     mean_square = np.exp(frames.astype(np.float64)) @ _mean_square_weights(config)
     return np.asarray(10 * np.log10(np.maximum(2 * mean_square, 1e-20)))
@@ -39,10 +43,10 @@ def level_db(frames: Floating, config: AudioConfig) -> Float64:
 
 @functools.lru_cache(maxsize=16)
 def _mean_square_weights(config: AudioConfig) -> Float64:
-    """Returns what each band's power adds to the samples' mean square, float64 [n_mels]."""
+    """Returns the mean square of samples per unit of power in each band, float64 [n_mels]."""
     edges = mel_edges(config)
     energy = config.n_fft * float(np.sum(hann_window(config) ** 2))
-    # Twice the one-sided sum of |X|² over n_fft * sum(window²) is the mean square; a sine's is 1/2.
+    # The mean square is twice the one-sided sum of |X|², divided by n_fft * sum(window²).
     weights: Float64 = (edges[2:] - edges[:-2]) / energy
     return weights
 
@@ -55,8 +59,8 @@ def flux(frames: Floating) -> float:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Figures:
-    """A stretch of frames in four numbers; the names are those of the record's features."""
+class FrameFigures:
+    """Figures of consecutive frames; audio/contract.py describes them under the same names."""
 
     level_db: float
     peak_db: float
@@ -64,11 +68,11 @@ class Figures:
     flux: float
 
 
-def figures(frames: Floating, config: AudioConfig) -> Figures:
+def measure_frames(frames: Floating, config: AudioConfig) -> FrameFigures:
     """Returns the figures of log-mel frames [n_frames, n_mels], n_frames at least 1."""
     levels = level_db(frames, config)
     mean_power = float(np.mean(10 ** (levels / 10)))
-    return Figures(
+    return FrameFigures(
         level_db=10 * float(np.log10(max(mean_power, 1e-20))),
         peak_db=float(levels.max()),
         silence_share=float((levels < SILENCE_DB).mean()),
@@ -77,41 +81,45 @@ def figures(frames: Floating, config: AudioConfig) -> Figures:
 
 
 def bandwidth_hz(mean_log_mel: Floating, config: AudioConfig, *, below_db: float = 80.0) -> float:
-    """Returns up to where a recording has anything to hear, Hz.
+    """Returns the highest frequency at which a recording has content, Hz.
 
-    That is the upper edge of the highest band whose density is within below_db of the strongest:
-    material that was upsampled from a lower rate ends at half of that rate. The mean is of
-    logarithms, because one click, or the cut at a recording's end, fills every band of a mean of
-    powers.
+    It is the upper edge of the highest band whose power density is within below_db of the strongest
+    band. Material that was upsampled from a lower rate ends at half of that rate. The mean is taken
+    of logarithms, because a single click, or a cut at the end, fills all bands of a mean of powers.
 
     Args:
-      mean_log_mel: natural-log mel averaged over the recording [n_mels].
-      config: the front end that made it.
-      below_db: how far under the strongest band counts as nothing.
+      mean_log_mel: Mean natural-log mel of the recording [n_mels].
+      config: The front end of the frames.
+      below_db: Level below the strongest band at which a band counts as empty, dB.
     """
-    least = mean_log_mel.max() - below_db * np.log(10) / 10
-    return float(mel_edges(config)[2:][np.flatnonzero(mean_log_mel >= least)[-1]])
+    threshold = mean_log_mel.max() - below_db * np.log(10) / 10
+    return float(mel_edges(config)[2:][np.flatnonzero(mean_log_mel >= threshold)[-1]])
 
 
 def centroid_hz(mean_power: Floating, config: AudioConfig) -> float:
     """Returns the spectral centroid of a recording's mean mel power [n_mels], Hz."""
     edges = mel_edges(config)
-    # Filters are of unit area, so power is a density; bands are as wide as their spacing.
+    # Filters have unit area, so mel power is a density: energy is density times width.
     energy = mean_power.astype(np.float64) * (edges[2:] - edges[:-2])
     return float(energy @ edges[1:-1] / energy.sum())
 
 
 def repetition(clips: Floating, config: AudioConfig) -> Float64:
-    """Returns how exactly each clip repeats itself at its best lag of 0.2 to 4 s, 0 to 1.
+    """Returns how exactly each clip repeats itself, 0 to 1, float64 [n_clips].
 
-    It is the share of the variance that the frames one lag before explain: a mechanical loop has 1.
+    It is the share of the variance that is explained by the frames one lag earlier, at the best lag
+    from 0.2 to 4 s. A mechanical loop has 1.
+
+    Args:
+      clips: Natural-log mel [n_clips, n_frames, n_mels].
+      config: The front end of the frames.
     """
-    heard = np.maximum(clips, FLOOR_NATS).astype(np.float64)
-    total = np.maximum(heard.var(axis=1).mean(axis=1), 1e-12)
-    n_frames = heard.shape[1]
-    best = np.zeros(len(heard))
+    audible = np.maximum(clips, FLOOR_NATS).astype(np.float64)
+    total = np.maximum(audible.var(axis=1).mean(axis=1), 1e-12)
+    n_frames = audible.shape[1]
+    best = np.zeros(len(audible))
     longest = min(round(_LONGEST_LOOP_SECONDS * config.frames_per_second), n_frames // 2)
     for lag in range(round(_SHORTEST_LOOP_SECONDS * config.frames_per_second), longest + 1):
-        error = np.square(heard[:, lag:] - heard[:, :-lag]).mean(axis=(1, 2)) / 2
+        error = np.square(audible[:, lag:] - audible[:, :-lag]).mean(axis=(1, 2)) / 2
         best = np.maximum(best, 1 - error / total)
     return best

@@ -1,9 +1,10 @@
-"""Log-mel -> samples: mel-consistent fast Griffin-Lim, and a place for other ways.
+"""Vocoders, which turn log-mel into samples: mel-consistent fast Griffin-Lim, and others.
 
-The usual way inverts the mel filters once, by least squares, and then only looks for phases. Here
-magnitudes stay free: each round takes the STFT of the current signal, sees what its mel power is,
-and scales its own magnitudes by the smooth ratio of the wanted mel power to that. Detail between
-the filters is then settled by consistency instead of by a guess (figures: benchmarks/README.md).
+The usual method inverts the mel filters once, by least squares, and then only searches for phases.
+Here magnitudes are free, too: each iteration takes the STFT of the current signal, and scales its
+magnitudes by the smooth ratio of the target mel power to the signal's own. The fine structure
+within a filter then follows from the consistency of overlapping frames, not from a guess (figures:
+benchmarks/README.md).
 """
 
 from __future__ import annotations
@@ -23,18 +24,20 @@ Float32 = npt.NDArray[np.float32]
 
 DEFAULT_ITERATIONS = 20
 DEFAULT_VOCODER = "griffin-lim"
-# Packages add vocoders under this group of entry points.
-PLUGINS = "nocturne.vocoders"
-# Long clips are made in stretches of 24 s at the default hop, each begun with the end of the last.
-_STRETCH, _OVERLAP = 1024, 16
+# Group of entry points under which other packages add vocoders.
+PLUGIN_GROUP = "nocturne.vocoders"
+# Long clips are made in segments. Each has this many frames (24 s at the default hop length) ...
+_SEGMENT_FRAMES = 1024
+# ... and these more, which it shares with the next segment, for a crossfade.
+_OVERLAP_FRAMES = 16
 
 
 class Vocoder(Protocol):
-    """What makes samples of log-mel.
+    """Turns log-mel into samples.
 
     Attributes:
-      fingerprint: of the only front end that it was made for (AudioConfig.fingerprint); empty for
-        one that takes any.
+      fingerprint: Fingerprint of the only front end that it supports (AudioConfig.fingerprint);
+        empty if it supports any.
     """
 
     fingerprint: str
@@ -47,7 +50,7 @@ class Vocoder(Protocol):
 
 @runtime_checkable
 class StreamingVocoder(Vocoder, Protocol):
-    """A vocoder that also takes frames in pieces, for clips of any length: see vocode_pieces."""
+    """A vocoder that also accepts frames in pieces, for clips of any length: see vocode_pieces."""
 
     def pieces(
         self,
@@ -70,16 +73,16 @@ def vocode(
     """Returns samples whose log-mel is close to the given one.
 
     Args:
-      log_mel: natural log [n_frames, n_mels], from the front end `config`.
-      config: the front end.
-      rng: where the first phases come from; the same state gives the same samples.
-      iterations: rounds; 12 are quick, 32 are good.
+      log_mel: Natural-log mel [n_frames, n_mels].
+      config: The front end of the frames.
+      rng: Source of the first phases; the same state gives the same samples.
+      iterations: Number of iterations; 12 are fast, 32 sound best.
 
     Returns:
       float32 [(n_frames - 1) * hop_length]; not limited to [-1, 1].
 
     Raises:
-      AudioError: log_mel is not [n_frames >= 2, n_mels], or not finite.
+      AudioError: log_mel is not [n_frames >= 2, n_mels], or is not finite.
     """
     pieces = vocode_pieces([np.asarray(log_mel)], config, rng=rng, iterations=iterations)
     return np.concatenate(list(pieces))
@@ -94,41 +97,49 @@ def vocode_pieces(
 ) -> Iterator[Float32]:
     """Yields the samples of `vocode` in pieces, for frames that arrive in pieces.
 
-    Memory does not grow with their number, and where pieces begin leaves no trace.
+    Memory does not grow with the number of pieces, and the samples do not depend on where they end.
+
+    Args:
+      frames: Consecutive natural-log mel frames, [n_frames, n_mels] each.
+      config: The front end of the frames.
+      rng: See vocode.
+      iterations: See vocode.
 
     Raises:
-      AudioError: as for vocode.
+      AudioError: See vocode.
     """
     hop = config.hop_length
-    # A stretch ends a hop early; of what overlaps, the first half is near its edge.
-    late = _OVERLAP // 2 * hop
-    fade = np.zeros((_OVERLAP - 1) * hop, np.float32)
-    fade[late:] = np.linspace(0, 1, len(fade) - late)
-    before = np.zeros(0, np.float32)
-    for target, is_last in _stretches(frames, config):
+    # n frames give n - 1 hops of samples. In the first half of the overlap only the samples of the
+    # previous segment are used, because a segment is least exact at its edge.
+    fade = np.zeros((_OVERLAP_FRAMES - 1) * hop, np.float32)
+    start = _OVERLAP_FRAMES // 2 * hop
+    fade[start:] = np.linspace(0, 1, len(fade) - start)
+    overlap = np.zeros(0, np.float32)
+    for target, is_last in _segments(frames, config):
         noise = rng.standard_normal(len(target) * hop, np.float32)
-        # Phases go on where those of the last stretch end.
-        noise[: len(before)] = before
+        # The first phases continue those of the previous segment.
+        noise[: len(overlap)] = overlap
         samples = griffin_lim(target, noise, config, iterations=iterations)
-        if len(before):
-            samples[: len(fade)] = before + fade * (samples[: len(fade)] - before)
-        before = samples[-len(fade) :]
+        if len(overlap):
+            samples[: len(fade)] = overlap + fade * (samples[: len(fade)] - overlap)
+        overlap = samples[-len(fade) :]
         yield samples if is_last else samples[: -len(fade)]
 
 
-def _stretches(
+def _segments(
     frames: Iterable[npt.NDArray[np.floating]], config: AudioConfig
 ) -> Iterator[tuple[Float32, bool]]:
-    """Yields mel power in stretches that overlap, and whether each is the last.
+    """Yields mel power in overlapping segments, and whether each is the last one.
 
-    All but the last have their full length; the last one has more than the overlap.
+    All but the last have the full length. The last is longer than the overlap, unless it is the
+    only one.
     """
     waiting = np.empty((0, config.n_mels), np.float32)
     for piece in frames:
         waiting = np.concatenate([waiting, _power(piece, config)])
-        while len(waiting) > _STRETCH + _OVERLAP:
-            yield waiting[: _STRETCH + _OVERLAP], False
-            waiting = waiting[_STRETCH:]
+        while len(waiting) > _SEGMENT_FRAMES + _OVERLAP_FRAMES:
+            yield waiting[: _SEGMENT_FRAMES + _OVERLAP_FRAMES], False
+            waiting = waiting[_SEGMENT_FRAMES:]
     if len(waiting) < 2:
         raise AudioError(f"wanted log-mel [2 or more frames, {config.n_mels}], got {len(waiting)}")
     yield waiting, True
@@ -139,7 +150,7 @@ def _power(log_mel: npt.NDArray[np.floating], config: AudioConfig) -> Float32:
         raise AudioError(f"wanted log-mel [2 or more frames, {config.n_mels}], got {log_mel.shape}")
     if not np.isfinite(log_mel).all():
         raise AudioError("wanted finite log-mel, got NaN or infinity")
-    # A model that diverged may ask for e^100; nothing above e^30 is sound.
+    # The output of a diverged model may be e^100; no sound has more than e^30.
     power: Float32 = np.exp(np.clip(log_mel, config.log_mel_floor, 30).astype(np.float32))
     return power
 
@@ -151,7 +162,7 @@ class _GriffinLim:
 
 
 class _Librosa:
-    """Least squares back to bins, then fast Griffin-Lim: the field's reference."""
+    """librosa's inversion by least squares, then fast Griffin-Lim: the usual reference."""
 
     fingerprint = ""
 
@@ -178,11 +189,11 @@ class _Librosa:
 
 
 def find_vocoder(name: str, config: AudioConfig) -> Vocoder:
-    """Returns the vocoder of a name: `griffin-lim`, `librosa`, or one that a package adds.
+    """Returns a vocoder by its name: `griffin-lim`, `librosa`, or one that a package adds.
 
     Raises:
-      UsageError: there is none of that name.
-      ConfigMismatchError: it was made for another front end than `config`.
+      UsageError: There is no vocoder of that name.
+      ConfigMismatchError: The vocoder does not support the front end `config`.
     """
     makers: dict[str, Callable[[], Vocoder]] = {
         DEFAULT_VOCODER: _GriffinLim,
@@ -191,7 +202,7 @@ def find_vocoder(name: str, config: AudioConfig) -> Vocoder:
     if name in makers:
         vocoder: Vocoder = makers[name]()
     else:
-        plugins = {entry.name: entry for entry in importlib.metadata.entry_points(group=PLUGINS)}
+        plugins = {entry.name: entry for entry in importlib.metadata.entry_points(group=PLUGIN_GROUP)}
         if name not in plugins:
             known = ", ".join(sorted({*makers, *plugins}))
             raise UsageError(f"generate.vocoder: no {name!r}; there are {known}")
@@ -199,6 +210,6 @@ def find_vocoder(name: str, config: AudioConfig) -> Vocoder:
     if vocoder.fingerprint not in ("", config.fingerprint):
         raise ConfigMismatchError(
             f"vocoder {name} was made for front end {vocoder.fingerprint}, the model's is "
-            f"{config.fingerprint}. Choose another, or prepare and train with its front end."
+            f"{config.fingerprint}. Choose another vocoder, or prepare and train with its front end."
         )
     return vocoder

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from audio.codec import read_mono
-from audio.containers import check_whole
+from audio.containers import check_complete
 from audio.errors import AudioError
 from tests.support import signals
 
@@ -49,7 +49,7 @@ def decoded(content: bytes) -> np.ndarray:
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_whole_file_passes_and_is_rewound(kind: str) -> None:
     file = io.BytesIO(encoded(kind))
-    check_whole(file)
+    check_complete(file)
     assert file.tell() == 0
     found = read_mono(file, sample_rate=48000)
     # Codecs with delay give a little more or less.

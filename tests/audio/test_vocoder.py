@@ -7,7 +7,7 @@ import pytest
 from audio.config import AudioConfig
 from audio.errors import AudioError, ConfigMismatchError, UsageError
 from audio.mel import log_mel
-from audio.vocoder import PLUGINS, find_vocoder, vocode, vocode_pieces
+from audio.vocoder import PLUGIN_GROUP, find_vocoder, vocode, vocode_pieces
 from tests.support import signals
 
 CONFIG = AudioConfig()
@@ -117,7 +117,7 @@ class Neural:
 
 
 def test_a_packages_vocoder_is_found_and_refused_for_another_front_end(monkeypatch) -> None:
-    entry = importlib.metadata.EntryPoint("neural", "tests.audio.test_vocoder:Neural", PLUGINS)
+    entry = importlib.metadata.EntryPoint("neural", "tests.audio.test_vocoder:Neural", PLUGIN_GROUP)
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: [entry])
     found: Any = find_vocoder("neural", AudioConfig(n_mels=80))
     assert found(np.zeros((3, 80), np.float32)).tolist() == [0.5] * 3
