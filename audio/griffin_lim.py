@@ -1,10 +1,10 @@
-"""The iterations of mel-consistent fast Griffin-Lim, a block of frames at a time.
+"""Mel-consistent fast Griffin-Lim, a block of frames at a time.
 
 An iteration takes the STFT of the signal, scales its magnitudes by the smooth ratio of the target
-mel power to its own, and adds the frames up again. A block of frames goes through all of that
-before the next block, so that it stays in the processor's cache. The published algorithm applies
-its momentum to the spectra; here it is applied to the signal. The STFT is linear, so the spectra
-move alike but for their magnitudes, and none is kept from one iteration to the next.
+mel power to its own, and overlap-adds the frames to the next signal. A block of frames goes through
+all of this before the next block, so that it stays in the L2 cache. The published algorithm applies
+momentum to spectra; here it is applied to the signal. The STFT is linear, so the spectra move in
+the same way except for their magnitudes, and no spectrum has to be kept (decision 8).
 """
 
 from __future__ import annotations
@@ -14,20 +14,26 @@ import functools
 import numba
 import numpy as np
 import numpy.typing as npt
-import scipy.fft
 
 from audio.config import AudioConfig
-from audio.mel import mel_filterbank, mel_products, mel_spectra
-from audio.stft import BLOCK_FRAMES, cut_frames, hann_window, power_spectra
+from audio.mel import mel_bands, mel_filterbank, mel_spectra
+from audio.stft import (
+    BLOCK_FRAMES,
+    cut_frames,
+    hann_window,
+    power_spectra,
+    to_frames,
+    to_spectra,
+)
 
 Float32 = npt.NDArray[np.float32]
 
-# Share of the last step that is repeated: the best of 0.6 to 0.99 (docs/decisions/0008-vocoder.md).
+# Share of the last step that is repeated: the best of 0.6 to 0.99 (decision 8).
 _MOMENTUM = np.float32(0.9)
-# Least mel power and magnitude that is divided by.
+# Lower limit of the mel power, or the magnitude, in a denominator.
 _TINY = np.float32(1e-12)
-# Largest ratio of powers: one iteration raises a magnitude by at most 40 dB, so that an empty bin
-# cannot explode.
+# Upper limit of a ratio of powers: an iteration raises a magnitude by at most 40 dB, so that an
+# empty bin cannot explode.
 _MAX_RATIO = np.float32(1e4)
 
 
@@ -37,11 +43,11 @@ def griffin_lim(
     """Returns a signal whose mel power is close to a target.
 
     Args:
-      target: mel power [n_frames, n_mels].
-      noise: standard normal [n_frames * hop_length]. The first phases are those of its STFT: they
-        agree with one another from frame to frame, which independently drawn phases would not.
-      config: the front end of the mel power.
-      iterations: number of iterations after the one that shapes the noise.
+      target: Mel power [n_frames, n_mels].
+      noise: Standard normal samples [n_frames * hop_length]. The first phases are those of its
+        STFT: overlapping frames agree, which independently drawn phases would not.
+      config: The front end of the mel power.
+      iterations: Number of iterations after the one that shapes the noise.
 
     Returns:
       float32 [(n_frames - 1) * hop_length].
@@ -58,7 +64,7 @@ def griffin_lim(
     power = np.empty((BLOCK_FRAMES, config.n_bins), np.float32)
     # The last band stays zero: see _bin_shares.
     ratio = np.zeros((BLOCK_FRAMES, config.n_mels + 1), np.float32)
-    filters = mel_products(config, np.dtype(np.float32))
+    bands = mel_bands(config, np.dtype(np.float32))
     first_band, shares = _bin_shares(config)
     signal = np.zeros(n_samples + config.n_fft, np.float32)
     signal[half : half + n_samples] = noise[:n_samples]
@@ -66,21 +72,22 @@ def griffin_lim(
     for iteration in range(1 + iterations):
         total[:] = 0
         for start in range(0, len(target), BLOCK_FRAMES):
-            wanted = target[start : start + BLOCK_FRAMES]
-            count, at = len(wanted), start * hop
+            block = target[start : start + BLOCK_FRAMES]
+            count, at = len(block), start * hop
             cut_frames(signal[at:], window, hop, count, frames)
-            spectra = scipy.fft.rfft(frames, axis=1)
+            spectra = to_spectra(frames)
+            power_spectra(spectra, power)
             if iteration == 0:
-                # Only the phases of noise are of use.
-                spectra /= np.maximum(np.abs(spectra), _TINY)
-                ratio[:count, :-1] = wanted
+                # Only the phases of the noise are used: all magnitudes become 1.
+                magnitudes = np.maximum(np.sqrt(power), _TINY)
+                spectra /= np.repeat(magnitudes, 2, axis=1)[:, 1:-1]
+                ratio[:count, :-1] = block
             else:
-                power_spectra(spectra, power)
-                mel_spectra(power, filters, ratio)
-                _divide(wanted, ratio)
+                mel_spectra(power, bands, ratio)
+                _divide(block, ratio)
             _scale(spectra, ratio[:count], first_band, shares)
-            _overlap_add(scipy.fft.irfft(spectra, axis=1), window, hop, count, total[at:])
-        # There is no step to repeat yet, or no iteration that follows.
+            _overlap_add(to_frames(spectra), window, hop, count, total[at:])
+        # The noise is no step to repeat, and the result gets no momentum.
         momentum = _MOMENTUM if 0 < iteration < iterations else np.float32(0)
         _step(total, inverse_weight, momentum, previous, signal)
         signal[:half] = 0
@@ -115,6 +122,7 @@ def _bin_shares(config: AudioConfig) -> tuple[npt.NDArray[np.uint32], Float32]:
     pair = np.stack([padded[first, bins], padded[first + 1, bins]])
     total = pair.sum(axis=0)
     shares = np.divide(pair, total, out=np.zeros_like(pair), where=total > 0)
+    # Unsigned: Numba need not check for negative indices, which takes a third of the gathering.
     return first.astype(np.uint32), shares.astype(np.float32)
 
 
@@ -152,20 +160,21 @@ def _divide(target: Float32, ratio: Float32) -> None:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _scale(
-    spectra: npt.NDArray[np.complex64],
-    ratio: Float32,
-    first_band: npt.NDArray[np.uint32],
-    shares: Float32,
+    spectra: Float32, ratio: Float32, first_band: npt.NDArray[np.uint32], shares: Float32
 ) -> None:
     """Multiplies each bin by the root of the mean ratio of the bands that cover it."""
     low, high = shares[0], shares[1]
-    gain = np.empty(len(first_band), np.float32)
+    last = len(first_band) - 1
+    gain = np.empty(last + 1, np.float32)
     for row in range(len(ratio)):
         bands, spectrum = ratio[row], spectra[row]
-        for k in range(len(gain)):
+        for k in range(last + 1):
             band = first_band[k]
             gain[k] = low[k] * bands[band] + high[k] * bands[band + 1]
-        for k in range(len(gain)):
+        for k in range(last + 1):
             gain[k] = np.sqrt(gain[k])
-        for k in range(len(gain)):
-            spectrum[k] = complex(gain[k] * spectrum[k].real, gain[k] * spectrum[k].imag)
+        spectrum[0] *= gain[0]
+        for k in range(1, last):
+            spectrum[2 * k - 1] *= gain[k]
+            spectrum[2 * k] *= gain[k]
+        spectrum[2 * last - 1] *= gain[last]

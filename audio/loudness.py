@@ -58,7 +58,7 @@ class LoudnessMeter:
                 self._energies.append(0.0)
 
     def lufs(self) -> float | None:
-        """Returns the integrated loudness, LUFS; None below 400 ms or if no block passes the gates."""
+        """Returns the integrated loudness, LUFS; None if the signal is too short or too quiet."""
         steps = np.array(self._energies[:-1])
         if len(steps) < _STEPS_PER_BLOCK:
             return None

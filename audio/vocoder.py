@@ -202,7 +202,9 @@ def find_vocoder(name: str, config: AudioConfig) -> Vocoder:
     if name in makers:
         vocoder: Vocoder = makers[name]()
     else:
-        plugins = {entry.name: entry for entry in importlib.metadata.entry_points(group=PLUGIN_GROUP)}
+        plugins = {
+            entry.name: entry for entry in importlib.metadata.entry_points(group=PLUGIN_GROUP)
+        }
         if name not in plugins:
             known = ", ".join(sorted({*makers, *plugins}))
             raise UsageError(f"generate.vocoder: no {name!r}; there are {known}")
@@ -210,6 +212,7 @@ def find_vocoder(name: str, config: AudioConfig) -> Vocoder:
     if vocoder.fingerprint not in ("", config.fingerprint):
         raise ConfigMismatchError(
             f"vocoder {name} was made for front end {vocoder.fingerprint}, the model's is "
-            f"{config.fingerprint}. Choose another vocoder, or prepare and train with its front end."
+            f"{config.fingerprint}. Choose another vocoder, or prepare and train with its front "
+            "end."
         )
     return vocoder

@@ -15,7 +15,7 @@ from audio.codec import AudioReader, resample_blocks
 from audio.config import AudioConfig
 from audio.errors import AudioError
 from audio.mel import LogMelStream
-from audio.quality import Figures, bandwidth_hz, centroid_hz, figures, level_db
+from audio.quality import FrameFigures, bandwidth_hz, centroid_hz, level_db, measure_frames
 from beam_transforms.settings import PrepareSettings
 
 Float16 = npt.NDArray[np.float16]
@@ -35,7 +35,7 @@ class Chunk:
     """
 
     log_mel: Float16
-    figures: Figures
+    figures: FrameFigures
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ def extract_recording(
     reader = AudioReader(file, max_seconds=settings.max_seconds_per_file)
     frames = _trim_silence(_frame_blocks(reader, audio), audio)
     chunks = tuple(
-        Chunk(log_mel=log_mel, figures=figures(log_mel.astype(np.float32), audio))
+        Chunk(log_mel=log_mel, figures=measure_frames(log_mel.astype(np.float32), audio))
         for log_mel in _cut_chunks(frames, audio, settings.chunk_frames)
     )
     _check_usable(reader, chunks, audio, settings)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio.config import AudioConfig
-from audio.quality import SILENCE_DB, figures, repetition
+from audio.quality import SILENCE_DB, measure_frames, repetition
 
 # A clip whose mean rise from frame to frame is below this stands still, nats; music has about 0.2.
 FROZEN_FLUX = 0.02
@@ -41,8 +41,8 @@ def check_frames(log_mel: npt.NDArray[np.float32], config: AudioConfig) -> dict[
     """
     if not np.isfinite(log_mel).all():
         return {"faults": ["not_finite"]}
-    whole = figures(log_mel, config)
-    second_half = figures(log_mel[len(log_mel) // 2 :], config)
+    whole = measure_frames(log_mel, config)
+    second_half = measure_frames(log_mel[len(log_mel) // 2 :], config)
     end = log_mel[-config.frames_for(LOOP_SECONDS) :]
     faults = []
     if whole.peak_db < SILENCE_DB:

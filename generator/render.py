@@ -16,7 +16,7 @@ import numpy.typing as npt
 from audio import encode
 from audio.config import AudioConfig
 from audio.errors import UsageError
-from audio.finish import Leveller, shaped
+from audio.finish import LevelMeter, resample_and_fade
 from audio.picture import spectrogram_png
 from audio.vocoder import StreamingVocoder, Vocoder, find_vocoder
 from generator import requests
@@ -89,10 +89,10 @@ def render(
     if health["faults"]:
         return RenderedClip(files={}, entry={**entry, "health": health})
     rate = encode.sample_rate_for(settings.format, settings.sample_rate or audio.sample_rate)
-    leveller = Leveller(rate)
+    meter = LevelMeter(rate)
     with _temporary_file() as raw:
         n_samples = 0
-        for piece in shaped(
+        for piece in resample_and_fade(
             _take_samples(
                 _vocode(request.seed, sections, audio, settings),
                 round(settings.seconds * audio.sample_rate),
@@ -101,10 +101,10 @@ def render(
             new_rate=rate,
             fade_seconds=requests.FADE_SECONDS,
         ):
-            leveller.push(piece)
+            meter.push(piece)
             raw.write(np.ascontiguousarray(piece).tobytes())
             n_samples += len(piece)
-        levels = leveller.levels(
+        levels = meter.levels(
             loudness_lufs=settings.loudness_lufs, true_peak_db=requests.TRUE_PEAK_DB
         )
         health["faults"] = check_loudness(levels.loudness_lufs, settings.loudness_lufs)
@@ -113,10 +113,10 @@ def render(
             (piece * levels.gain for piece in _read_samples(raw)),
             content,
             sample_rate=rate,
-            name=settings.format,
+            format_name=settings.format,
             tags=_tags(request, model, settings),
         )
-    name = f"{request.name}{encode.FORMATS[settings.format].ending}"
+    name = f"{request.name}{encode.FORMATS[settings.format].suffix}"
     files: dict[str, BinaryIO] = {name: content}
     entry |= {
         "file": name,

@@ -23,7 +23,7 @@ TAGS = {
 def encoded(samples: np.ndarray, *, rate: int, name: str) -> bytes:
     file = io.BytesIO()
     # In pieces that no format's blocks fit into.
-    encode(np.array_split(samples, 7), file, sample_rate=rate, name=name, tags=TAGS)
+    encode(np.array_split(samples, 7), file, sample_rate=rate, format_name=name, tags=TAGS)
     return file.getvalue()
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pyloudnorm
 import pytest
 
-from audio.finish import Leveller, Levels, shaped
+from audio.finish import LevelMeter, Levels, resample_and_fade
 from tests.support import signals
 
 RATE = 22050
@@ -21,11 +21,13 @@ def finished(
 ) -> tuple[np.ndarray, Levels]:
     """A clip as it is published, and what is said of it."""
     given = np.array_split(samples.astype(np.float32), pieces)
-    leveller, made = Leveller(new_rate), []
-    for piece in shaped(given, sample_rate=RATE, new_rate=new_rate, fade_seconds=fade_seconds):
-        leveller.push(piece)
+    meter, made = LevelMeter(new_rate), []
+    for piece in resample_and_fade(
+        given, sample_rate=RATE, new_rate=new_rate, fade_seconds=fade_seconds
+    ):
+        meter.push(piece)
         made.append(piece)
-    levels = leveller.levels(loudness_lufs=loudness_lufs, true_peak_db=true_peak_db)
+    levels = meter.levels(loudness_lufs=loudness_lufs, true_peak_db=true_peak_db)
     return np.concatenate(made) * levels.gain, levels
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from audio.config import AudioConfig
 from audio.mel import log_mel
-from audio.quality import figures, flux, level_db
+from audio.quality import flux, level_db, measure_frames
 from tests.support import signals
 
 CONFIG = AudioConfig()
@@ -16,12 +16,12 @@ def test_level_of_a_sine_is_its_peak_in_decibels(hz: float, level: float) -> Non
     np.testing.assert_allclose(level_db(frames, CONFIG), 20 * np.log10(level), atol=0.01)
 
 
-def test_figures_of_sound_and_silence() -> None:
+def test_measure_frames_of_sound_and_silence() -> None:
     half = signals.sine(440, seconds=2, level=0.1)
-    found = figures(log_mel(np.concatenate([half, 0 * half]), CONFIG), CONFIG)
-    assert found.peak_db == pytest.approx(-20, abs=0.1)
-    assert found.level_db == pytest.approx(-23, abs=0.1)
-    assert found.silence_share == pytest.approx(0.5, abs=0.02)
+    figures = measure_frames(log_mel(np.concatenate([half, 0 * half]), CONFIG), CONFIG)
+    assert figures.peak_db == pytest.approx(-20, abs=0.1)
+    assert figures.level_db == pytest.approx(-23, abs=0.1)
+    assert figures.silence_share == pytest.approx(0.5, abs=0.02)
 
 
 def test_flux_is_the_mean_rise() -> None:

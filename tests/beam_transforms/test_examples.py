@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from audio import contract
 from audio.config import AudioConfig
-from audio.quality import figures
+from audio.quality import measure_frames
 from beam_transforms.example_proto import serialize_example
 from beam_transforms.examples import (
     read_tfrecord,
@@ -68,7 +68,7 @@ def test_records_hold_the_frames_once_and_in_order() -> None:
         n_channels=1,
         figures={contract.DURATION_SECONDS: 0.5, contract.LUFS: -20.25},
         chunks=tuple(
-            Chunk(log_mel=part, figures=figures(part.astype(np.float32), audio))
+            Chunk(log_mel=part, figures=measure_frames(part.astype(np.float32), audio))
             for part in (frames[:10], frames[10:20], frames[20:])
         ),
     )
@@ -87,7 +87,7 @@ def test_records_hold_the_frames_once_and_in_order() -> None:
     assert last[contract.SOURCE_URI].bytes_list.value[0] == b"/a b"
     assert last[contract.FINGERPRINT].bytes_list.value[0].decode() == audio.fingerprint
     assert last[contract.LUFS].float_list.value[0] == -20.25
-    expected = figures(frames[20:].astype(np.float32), audio)
+    expected = measure_frames(frames[20:].astype(np.float32), audio)
     assert last[contract.FLUX].float_list.value[0] == pytest.approx(expected.flux)
     assert set(last) == {
         contract.LEVEL_DB,
