@@ -1,4 +1,4 @@
-"""prepare, train, evaluate and generate by themselves, without TFX."""
+"""`prepare`, `card`, `train`, `evaluate` and `generate`: single stages, without TFX."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from pipeline.evaluation.verdict import Verdict
 
 
+_CLIPS_SHOWN = 20  # clips that are printed; manifest.json lists all of them
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InputChoice:
-    """Which files to prepare: those named and listed, or those of an earlier dataset.
+    """The files to prepare: either inputs and a list of inputs, or an earlier dataset's files.
 
     Raises:
-      UsageError: neither or both were given.
+      UsageError: Neither or both were given.
     """
 
     inputs: tuple[str, ...] = ()
@@ -35,17 +38,19 @@ class InputChoice:
 
     def __post_init__(self) -> None:
         if bool(self.inputs or self.input_list) == bool(self.retry_rejected):
-            raise UsageError("wanted --input (or --input-list), or else --retry-rejected DATASET")
+            raise UsageError(
+                "wanted either --input (or --input-list) or --retry-rejected DATASET, got "
+                + ("both" if self.retry_rejected else "neither")
+            )
 
     def find(self) -> list[Any]:
-        """Returns the sources."""
+        """Returns the audio files, as beam_transforms.settings.Source."""
         from beam_transforms.sources import find_dataset_sources, find_sources, read_list
 
         if self.retry_rejected:
             return find_dataset_sources(self.retry_rejected)
-        return find_sources(
-            [*self.inputs, *(read_list(self.input_list) if self.input_list else ())]
-        )
+        listed = read_list(self.input_list) if self.input_list else ()
+        return find_sources([*self.inputs, *listed])
 
 
 def prepare(
@@ -57,22 +62,34 @@ def prepare(
     previous: str | None = None,
     pictures: int = 0,
 ) -> dict[str, Any]:
-    """Prepares a dataset, draws some of its recordings, and prints what became of the files."""
+    """Prepares a dataset, draws some of its recordings, and prints a summary.
+
+    Args:
+      console: Shows the stages.
+      choice: The files to prepare.
+      output: Folder for the dataset, local or gs://.
+      config: The configuration.
+      previous: An earlier version of the dataset, whose unchanged files are not decoded again.
+      pictures: Number of recordings to draw.
+
+    Returns:
+      The content of dataset_info.json.
+    """
     from beam_transforms import prepare as job
     from beam_transforms import staging
 
     started = time.monotonic()
     with console.stage("find files") as stage:
         sources = choice.find()
-        stage.outcome = f"{len(sources)} files"
+        stage.outcome = _count(len(sources), "file")
     try:
         with console.stage("prepare") as stage:
 
-            def look() -> None:
+            def poll() -> None:
                 done = len(glob.glob(f"{glob.escape(output)}/{staging.FOLDER}/*.json"))
                 stage.update(done, len(sources), "files")
 
-            with PollingThread(look):
+            with PollingThread(poll):
                 info = job.run(
                     sources=sources,
                     output=output,
@@ -89,18 +106,17 @@ def prepare(
         from pipeline.spectrograms import draw_recordings
 
         with console.stage("draw") as stage:
-            drawn = draw_recordings(output, pictures)
-            stage.outcome = f"{len(drawn)} pictures"
+            stage.outcome = _count(len(draw_recordings(output, pictures)), "picture")
     print_dataset(console, info, seconds)
     show_card(console, output)
     return info
 
 
 def show_card(console: Console, dataset: str) -> dict[str, Any]:
-    """Prints a finished dataset's card, and returns it.
+    """Prints and returns the data card of a dataset.
 
     Raises:
-      IncompleteError: the dataset is not finished.
+      IncompleteError: The dataset is not finished.
     """
     from beam_transforms.card import format_card
 
@@ -112,28 +128,33 @@ def show_card(console: Console, dataset: str) -> dict[str, Any]:
 
 
 def print_rejected(console: Console, output: str) -> None:
-    """Prints what a dataset could not use: counts by class, the first ten with reasons."""
+    """Prints how many files of a local dataset were rejected, and the reasons of the first ten."""
     rows = [] if files.is_remote(output) else read_rejected(output)
-    for kind, count in sorted(collections.Counter(row["error"] for row in rows).items()):
-        console.line(f"  {kind}: {count} files")
+    for error, count in sorted(collections.Counter(row["error"] for row in rows).items()):
+        console.line(f"  rejected: {_count(count, 'file')}, {error}")
     for row in [row for row in rows if row["error"] != "Duplicate"][:10]:
         console.line(f"    {row['uri']}: {row['message']}")
     if rows:
-        console.line(f"  all of them, with reasons: {pathlib.Path(output, contract.REJECTED)}")
+        console.line(f"  all rejected files: {pathlib.Path(output, contract.REJECTED)}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def print_dataset(console: Console, info: dict[str, Any], seconds: float) -> None:
-    """Prints a dataset's summary."""
+    """Prints a summary of a dataset that took some seconds to prepare."""
     for split, sums in info["splits"].items():
         console.line(
-            f"  {split:<6} {sums['recordings']:6d} recordings  {sums['seconds'] / 3600:8.3f} hours"
+            f"  {split:<6} {sums['recordings']:6d} recordings  {sums['seconds'] / 60:8.1f} minutes"
             f"  {sums['records']:7d} records  {sums['bytes'] / 1e6:9.1f} MB"
         )
     total = sum(sums["seconds"] for sums in info["splits"].values())
     console.line(
         f"  dataset {info['dataset_id']}, front end {info['fingerprint']}: "
-        f"{info['sources']} files, {info['rejected']} rejected, {info['duplicates']} duplicates, "
-        f"{seconds:.1f} s ({total / seconds:.0f} times real time)"
+        f"{_count(info['sources'], 'file')}, {info['rejected']} rejected, "
+        f"{_count(info['duplicates'], 'duplicate')}; prepared in {seconds:.1f} s, "
+        f"{total / seconds:.0f} times as fast as real time"
     )
 
 
@@ -141,13 +162,13 @@ def train(console: Console, dataset: str, model: str, config: Config) -> dict[st
     """Trains a model and prints its losses.
 
     Raises:
-      UsageError: train.warm_start names no model.
-      IncompleteError: the dataset is not finished.
+      UsageError: train.warm_start does not name a model folder.
+      IncompleteError: The dataset is not finished.
     """
     if config.train.warm_start == "latest":
         raise UsageError(
-            "train.warm_start=latest: only a pipeline knows which model was blessed last. Give a "
-            "model's folder: --warm-start MODEL."
+            "train.warm_start=latest: only `nocturne run training` knows which model was blessed "
+            "last. Give the folder of a model instead: --warm-start PATH."
         )
     require_dataset(dataset)  # before TensorFlow is loaded, which takes seconds
     with console.stage("load TensorFlow"):
@@ -155,9 +176,9 @@ def train(console: Console, dataset: str, model: str, config: Config) -> dict[st
     with console.stage("train") as stage:
         step_rate = StepRate()
 
-        def show(done: int, total: int, loss: float) -> None:
+        def show_progress(done: int, total: int, loss: float) -> None:
             if step_rate.first is None and done > 1:
-                console.line(f"  goes on after step {done - 1} of {total}")
+                console.line(f"  continues after step {done - 1} of {total}")
             stage.update(done, total, f"loss {loss:.4f}  {step_rate.describe(done)}")
 
         info = train.train(
@@ -165,18 +186,18 @@ def train(console: Console, dataset: str, model: str, config: Config) -> dict[st
             model_path=model,
             settings=config.train,
             effective_config=config.to_yaml(),
-            progress=show,
+            progress=show_progress,
         )
     best = info["metrics"]
     held_out = f", held-out loss {best['eval_loss']:.4f}" if "eval_loss" in best else ""
     console.line(f"  model {info['model_id']} in {model}: {info['parameters']:,} parameters")
-    console.line(f"  best at step {best['step']}: loss {best['loss']:.4f}{held_out}")
+    console.line(f"  best step {best['step']}: loss {best['loss']:.4f}{held_out}")
     history = files.read_json(files.join(model, contract.HISTORY))
     console.line(
-        f"  {history['seconds']:.0f} s, {history['seconds_to_first_step']:.0f} s of them up to the "
-        f"first step, {history['share_waiting_for_input']:.1%} waiting for input; look with "
-        f"`tensorboard --logdir {model}/{contract.TENSORBOARD}`"
+        f"  {history['seconds']:.0f} s in all: {history['seconds_to_first_step']:.0f} s until the "
+        f"first step, and {history['share_waiting_for_input']:.1%} of the time waiting for data"
     )
+    console.line(f"  learning curves: tensorboard --logdir {model}/{contract.TENSORBOARD}")
     return info
 
 
@@ -189,15 +210,15 @@ def evaluate(
     output: str | None = None,
     against: str | None = None,
 ) -> Verdict:
-    """Judges a model, prints the figures and the verdict, and writes them where that is asked.
+    """Evaluates a model, prints the figures and the verdict, and writes them to output if given.
 
     Raises:
-      OutputExistsError: the output is there already.
+      OutputExistsError: The output exists already.
     """
     if output and pathlib.Path(output).exists():
         raise OutputExistsError(
-            f"{output} already exists, and an evaluation is not written over another. Choose "
-            "another --output, or remove it."
+            f"{output} already exists, and evaluations are not overwritten. Choose another "
+            "--output, or delete it."
         )
     with console.stage("load TensorFlow"):
         from pipeline.evaluation import evaluate
@@ -224,30 +245,33 @@ def evaluate(
 
 
 def require_passed(verdict: Verdict, model: str) -> None:
-    """Ends a command where a model failed.
+    """Checks that a model passed its evaluation.
 
     Raises:
-      NotBlessedError: it did.
+      NotBlessedError: It did not.
     """
     if not verdict.blessed:
-        raise NotBlessedError(f"{model} did not pass; the lines that say FAIL above are why.")
+        raise NotBlessedError(
+            f"{model} was refused: it failed the checks that are marked FAIL. Train longer (--set "
+            "train.steps=...), or on more recordings."
+        )
 
 
 def generate(console: Console, model: str, output: str, config: Config) -> dict[str, Any]:
-    """Generates clips and prints where they are."""
+    """Generates clips, prints their paths, and returns their manifest."""
     if pathlib.Path(output, contract.COMPLETED).exists():
         raise OutputExistsError(
-            f"{output} already holds a finished run. Choose another --output, or remove it."
+            f"{output} already holds a finished run. Choose another --output, or delete it."
         )
     with console.stage("load TensorFlow"):
         from generator import generate as job
     with console.stage("generate") as stage:
 
-        def look() -> None:
+        def poll() -> None:
             done = len(glob.glob(f"{glob.escape(output)}/{job.STAGING}/*.json"))
             stage.update(done, config.generate.clips, "clips")
 
-        with PollingThread(look):
+        with PollingThread(poll):
             manifest = job.run(
                 model_path=model,
                 output=output,
@@ -260,19 +284,20 @@ def generate(console: Console, model: str, output: str, config: Config) -> dict[
 
 
 def print_clips(console: Console, manifest: dict[str, Any], output: str) -> None:
-    """Prints a run's clips."""
-    for clip in manifest["clips"][:20]:
-        again = len(clip["attempts"]) - 1
+    """Prints the clips of a generation run, and those that were left out."""
+    for clip in manifest["clips"][:_CLIPS_SHOWN]:
+        attempts = len(clip["attempts"])
+        result = f"passed on attempt {attempts}" if attempts > 1 else "passed"
         console.line(
-            f"  {output}/{clip['file']}  {clip['duration_seconds']:.1f} s  healthy"
-            + (f" after {again} that were not" if again else ""),
+            f"  {output}/{clip['file']}  {clip['duration_seconds']:.1f} s, {result}",
             clip=clip["file"],
         )
-    if len(manifest["clips"]) > 20:
-        console.line(f"  ... {len(manifest['clips'])} in all: {output}/{contract.MANIFEST}")
+    if len(manifest["clips"]) > _CLIPS_SHOWN:
+        console.line(f"  all {len(manifest['clips'])} clips: {output}/{contract.MANIFEST}")
     for entry in manifest["unhealthy"]:
+        attempts_made = _count(len(entry["attempts"]), "attempt")
         faults = ", ".join(entry["health"]["faults"])
         console.line(
-            f"  clip {entry['index']} is left out: {faults}, in {len(entry['attempts'])} attempts",
+            f"  clip {entry['index']} was left out after {attempts_made}: {faults}",
             clip=entry["index"],
         )

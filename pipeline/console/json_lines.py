@@ -1,4 +1,4 @@
-"""What a command says, as one JSON object a line on stderr: for machines that collect logs."""
+"""Messages as one JSON object per line on stderr, for programs that collect logs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TextIO
 TEXT, JSON = "text", "json"
 FORMATS = (TEXT, JSON)
 
-# Chosen once a process, by --log-format; see set_format.
+# State of the process, set by --log-format and by the command that runs.
 _format = TEXT
 _run_id: str | None = None
 
@@ -27,13 +27,13 @@ def current_format() -> str:
 
 
 def set_run_id(run_id: str | None) -> None:
-    """Sets the run whose work this process does; it is in every line from here on."""
+    """Sets the pipeline run that all further lines belong to."""
     global _run_id
     _run_id = run_id
 
 
 def open_stderr() -> TextIO:
-    """Returns a file on what stderr is now: it is pointed elsewhere while libraries work."""
+    """Returns a file on the present stderr, which stays valid while stderr points to a log file."""
     return os.fdopen(os.dup(2), "w", buffering=1)
 
 
@@ -41,12 +41,12 @@ def write(file: TextIO, level: str, message: str, **fields: Any) -> None:
     """Writes a line.
 
     Args:
-      file: where to.
+      file: Open text file.
       level: INFO or ERROR.
-      message: for people.
-      **fields: what is known besides, such as node, clip, seconds; None is left out.
+      message: Text for people.
+      **fields: Further fields, such as node, clip and seconds; those that are None are left out.
     """
     time = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     row = {"time": time, "level": level, "run_id": _run_id, **fields, "message": message}
-    known = {name: value for name, value in row.items() if value is not None}
-    print(json.dumps(known, ensure_ascii=False), file=file, flush=True)
+    present = {name: value for name, value in row.items() if value is not None}
+    print(json.dumps(present, ensure_ascii=False), file=file, flush=True)

@@ -1,7 +1,7 @@
-"""What a person sees: named stages, progress, one line for an error. Libraries' noise is filed.
+"""The terminal: named stages with progress, while the output of libraries goes to a log file.
 
-TensorFlow and Beam write to the process's own stdout and stderr from C++ too, so while work runs
-these point to the log file, and the console keeps a duplicate of the real one.
+TensorFlow and Beam also write to the process's stdout and stderr from C++. While a command works,
+both therefore point to the log file, and the console writes to a copy of the real one.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from rich.progress import (
 
 from pipeline.console import json_lines
 
-_PLAIN_INTERVAL_SECONDS = 15.0
+_PLAIN_INTERVAL_SECONDS = 15.0  # between progress lines where there is no terminal for a bar
 
 
 class StepRate:
-    """Steps a second of this attempt: a run that goes on did not take the earlier ones now.
+    """Measures training steps per second, without the steps before an interruption.
 
     Attributes:
-      first: the first step that was seen; None before it.
+      first: The first step that was seen; None before it.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class StepRate:
         self._started = 0.0
 
     def describe(self, done: int) -> str:
-        """Returns it as text; nothing can be said after one step."""
+        """Returns the rate as text; an empty text at the first step."""
         if self.first is None:
             self.first, self._started = done, time.monotonic()
             return ""
@@ -53,12 +53,17 @@ class StepRate:
 
 
 class Stage:
-    """One stage that is under way."""
+    """A stage of a command.
+
+    Attributes:
+      name: Its name.
+      outcome: Shown when it ends; "done" if empty.
+    """
 
     def __init__(self, console: Console, name: str) -> None:
         self._console, self.name = console, name
         self.outcome = ""
-        self._started = self._told = time.monotonic()
+        self._started = self._last_line = time.monotonic()
         self._task: TaskID | None = None
 
     def begin(self) -> None:
@@ -69,35 +74,35 @@ class Stage:
             self._console.line(f"{self.name} ...", node=self.name)
 
     def update(self, done: int, total: int | None, note: str = "") -> None:
-        """Shows how far it is: done of total, and a word on it."""
+        """Updates the progress bar and its note."""
         if self._console.progress and self._task is not None:
             self._console.progress.update(self._task, completed=done, total=total, note=note)
-        elif time.monotonic() - self._told > _PLAIN_INTERVAL_SECONDS:
-            self._told = time.monotonic()
-            said = f"  {self.name}: {done}{f' of {total}' if total else ''} {note}"
-            self._console.line(said, node=self.name, done=done, total=total)
+        elif time.monotonic() - self._last_line > _PLAIN_INTERVAL_SECONDS:
+            self._last_line = time.monotonic()
+            text = f"  {self.name}: {done}{f' of {total}' if total else ''} {note}"
+            self._console.line(text, node=self.name, done=done, total=total)
 
     def end(self, failed: bool) -> None:
-        """Replaces the bar by a line that stays."""
+        """Replaces the progress bar with a line that stays."""
         if self._console.progress and self._task is not None:
             self._console.progress.remove_task(self._task)
         seconds = time.monotonic() - self._started
-        word = "failed" if failed else self.outcome or "done"
+        outcome = "failed" if failed else self.outcome or "done"
         self._console.line(
-            f"{self.name:<22} {seconds:7.1f} s   {word}",
+            f"{self.name:<22} {seconds:7.1f} s   {outcome}",
             node=self.name,
             seconds=round(seconds, 3),
-            outcome=word,
+            outcome=outcome,
         )
 
 
 class Console:
-    """Stages and lines on the terminal that the process was started on, or JSON on its stderr.
+    """Shows stages and lines on the process's first stdout, or as JSON lines on its first stderr.
 
-    A context manager: it holds files open.
+    A context manager, because it holds files open.
 
     Args:
-      aside: show them on stderr: what goes to stdout is for a machine.
+      aside: Whether to use stderr, because the command prints JSON to stdout.
     """
 
     def __init__(self, *, aside: bool = False) -> None:
@@ -117,16 +122,15 @@ class Console:
                 file.close()
 
     def line(self, text: str = "", **fields: Any) -> None:
-        """Prints a line as it stands; the fields are for logs in JSON, such as node and clip."""
+        """Prints a line; the fields, such as node and clip, only appear in JSON logs."""
         if self._json:
             json_lines.write(self._json, "INFO", " ".join(text.split()), **fields)
             return
-        # Names of files may look like markup.
-        self._rich.print(text, markup=False)
+        self._rich.print(text, markup=False)  # file names can look like markup
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
-        """Shows a named stage while the block runs, and how long it took after it."""
+        """Shows a named stage while the block runs, and then how long it took."""
         stage = Stage(self, name)
         with self._live():
             stage.begin()
@@ -159,15 +163,15 @@ class Console:
 
 
 class PollingThread:
-    """Calls a function every second while a block runs: for work that only leaves files behind."""
+    """Calls a function every second while a block runs, to watch work that only writes files."""
 
-    def __init__(self, look: Callable[[], None]) -> None:
-        self._look, self._stop = look, threading.Event()
+    def __init__(self, poll: Callable[[], None]) -> None:
+        self._poll, self._stop = poll, threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
         while not self._stop.wait(1.0):
-            self._look()
+            self._poll()
 
     def __enter__(self) -> PollingThread:
         self._thread.start()
@@ -182,12 +186,12 @@ class PollingThread:
 def library_output_to(path: pathlib.Path) -> Iterator[None]:
     """Sends what libraries print, log and warn to a file while the block runs."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Set before TensorFlow is imported, for the lines that it prints while it loads.
+    # TensorFlow reads this while it is imported.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
-    before = root.handlers[:], root.level
+    old_handlers, old_level = root.handlers[:], root.level
     saved = os.dup(1), os.dup(2)
     with path.open("ab") as log, warnings.catch_warnings():
         logging.captureWarnings(True)
@@ -203,6 +207,6 @@ def library_output_to(path: pathlib.Path) -> Iterator[None]:
             for target, copy in enumerate(saved, start=1):
                 os.dup2(copy, target)
                 os.close(copy)
-            root.handlers, root.level = before
+            root.handlers, root.level = old_handlers, old_level
             logging.captureWarnings(False)
             handler.close()

@@ -1,8 +1,8 @@
-"""A small corpus to try everything on: polyphonic pieces, written in code, played by a soundfont.
+"""A small corpus for the demo: polyphonic pieces that are composed here and played by a soundfont.
 
-Each piece is a style (tempo, instruments), a chord progression in a key, and a melody that walks
-over the chords. The same seed gives the same bytes. The soundfont is the one that comes inside the
-pretty_midi package (TimGM6mb, GPL-2); no audio is shipped with this project.
+Each piece has a style (tempo, instruments), a chord progression in a key, and a melody that is a
+random walk over the chords. The same seed gives the same bytes. The soundfont is part of the
+pretty_midi package (TimGM6mb, GPL-2); Nocturne itself contains no audio.
 """
 
 from __future__ import annotations
@@ -19,16 +19,21 @@ import soundfile
 from storage import files
 
 SAMPLE_RATE = 44100
+# General MIDI: the channel of the drums, and the keys of three drums on it.
 _DRUMS = 9
-_KICK, _SNARE, _HAT = 36, 38, 42
-_MINOR, _MAJOR = (0, 2, 3, 5, 7, 8, 10), (0, 2, 4, 5, 7, 9, 11)
-# Degrees of the scale, a chord a bar.
+_KICK = 36
+_SNARE = 38
+_HAT = 42
+# Semitones of the degrees of a scale above its tonic.
+_MINOR = (0, 2, 3, 5, 7, 8, 10)
+_MAJOR = (0, 2, 4, 5, 7, 9, 11)
+# Roots of the chords, one per bar, as degrees of the scale.
 _PROGRESSIONS = ((0, 5, 3, 4), (0, 3, 4, 3), (0, 5, 2, 6), (0, 4, 5, 3), (0, 2, 3, 4))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Style:
-    """What pieces of a kind share; instruments are General MIDI programs."""
+    """What pieces of one kind share. Instruments are General MIDI programs."""
 
     name: str
     beats_per_minute: int
@@ -49,7 +54,7 @@ _STYLES = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Note:
-    """One note: when it starts and how long it sounds, in beats."""
+    """One note. Start and length are in beats, the key is a MIDI key."""
 
     start: float
     beats: float
@@ -66,17 +71,17 @@ def render_corpus(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[pathlib.Path]:
-    """Writes pieces as 16 bit stereo FLAC files; those that exist are left as they are.
+    """Writes pieces as 16-bit stereo FLAC files. Files that exist already are not touched.
 
     Args:
-      folder: where they go.
-      pieces: how many.
-      bars: of four beats, in each.
-      seed: of the whole corpus.
-      progress: called with pieces done and in all.
+      folder: Folder for the files.
+      pieces: Number of pieces.
+      bars: Number of bars in each piece, of four beats.
+      seed: Seed of the corpus.
+      progress: Called with the number of pieces that are done and the number of all pieces.
 
     Returns:
-      The files, in order.
+      The paths of all pieces, in order.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -95,21 +100,21 @@ def render_corpus(
 
 
 def compose(style: Style, *, bars: int, rng: np.random.Generator) -> list[Note]:
-    """Returns the notes of one piece, sorted by when they start."""
+    """Returns the notes of one piece, sorted by their start."""
     tonic = 48 + int(rng.integers(0, 12))
     progression = _PROGRESSIONS[rng.integers(len(_PROGRESSIONS))]
-    # A two-bar rhythm that comes back makes it a tune and not a walk.
+    # A rhythm that repeats every two bars makes it sound like a tune.
     motif = [float(beats) for beats in rng.choice((0.5, 1.0, 1.0, 1.5), size=16)]
     notes: list[Note] = []
     degree = 7
     for bar in range(bars):
         chord = [progression[bar % len(progression)] + step for step in (0, 2, 4)]
         keys = [_key(tonic, style.scale, step) for step in chord]
-        at = 4.0 * bar
-        notes += [Note(start=at, beats=3.9, channel=0, key=key, velocity=62) for key in keys]
-        notes += _bass(at, keys[0] - 12, rng)
+        bar_start = 4.0 * bar
+        notes += [Note(start=bar_start, beats=3.9, channel=0, key=key, velocity=62) for key in keys]
+        notes += _bass(bar_start, keys[0] - 12, rng)
         if style.drums:
-            notes += _drums(at)
+            notes += _drums(bar_start)
         beat, cell = 0.0, bar % 2 * 8
         while beat < 4 and bar >= 2:
             beats = min(motif[cell % len(motif)], 4 - beat)
@@ -117,22 +122,24 @@ def compose(style: Style, *, bars: int, rng: np.random.Generator) -> list[Note]:
             if beat == 0:
                 degree = min((7 + step for step in chord), key=lambda step: abs(step - degree))
             key = _key(tonic, style.scale, degree)
-            notes.append(Note(start=at + beat, beats=beats * 0.95, channel=2, key=key, velocity=88))
+            notes.append(
+                Note(start=bar_start + beat, beats=beats * 0.95, channel=2, key=key, velocity=88)
+            )
             beat, cell = beat + beats, cell + 1
     return sorted(notes, key=lambda note: (note.start, note.channel, note.key))
 
 
-def _bass(at: float, key: int, rng: np.random.Generator) -> Iterator[Note]:
+def _bass(start: float, key: int, rng: np.random.Generator) -> Iterator[Note]:
     for beat in range(4):
         fifth = 7 if beat == 3 and rng.random() < 0.5 else 0
-        yield Note(start=at + beat, beats=0.9, channel=1, key=key + fifth, velocity=80)
+        yield Note(start=start + beat, beats=0.9, channel=1, key=key + fifth, velocity=80)
 
 
-def _drums(at: float) -> Iterator[Note]:
+def _drums(start: float) -> Iterator[Note]:
     hits = [(_KICK, 0.0), (_KICK, 2.0), (_SNARE, 1.0), (_SNARE, 3.0)]
     hits += [(_HAT, eighth / 2) for eighth in range(8)]
     for key, beat in hits:
-        yield Note(start=at + beat, beats=0.4, channel=_DRUMS, key=key, velocity=74)
+        yield Note(start=start + beat, beats=0.4, channel=_DRUMS, key=key, velocity=74)
 
 
 def _key(tonic: int, scale: tuple[int, ...], degree: int) -> int:
@@ -149,23 +156,23 @@ def perform(notes: list[Note], style: Style) -> npt.NDArray[np.float32]:
     for channel, program in enumerate((style.pad, style.bass, style.lead)):
         synth.program_select(channel, font, 0, program)
     synth.program_select(_DRUMS, font, 128, 0)
-    beat = 60 / style.beats_per_minute * SAMPLE_RATE
-    events = [(round(note.start * beat), 1, note) for note in notes]
-    events += [(round((note.start + note.beats) * beat), 0, note) for note in notes]
-    pieces, now = [], 0
-    for at, starts, note in sorted(events, key=lambda event: (event[0], event[1])):
-        if at > now:
-            pieces.append(_played(synth, at - now))
-            now = at
-        if starts:
+    samples_per_beat = 60 / style.beats_per_minute * SAMPLE_RATE
+    events = [(round(note.start * samples_per_beat), 1, note) for note in notes]
+    events += [(round((note.start + note.beats) * samples_per_beat), 0, note) for note in notes]
+    pieces, position = [], 0
+    for sample, is_start, note in sorted(events, key=lambda event: event[:2]):
+        if sample > position:
+            pieces.append(_render(synth, sample - position))
+            position = sample
+        if is_start:
             synth.noteon(note.channel, note.key, note.velocity)
         else:
             synth.noteoff(note.channel, note.key)
-    pieces.append(_played(synth, SAMPLE_RATE))  # the last notes ring out
+    pieces.append(_render(synth, SAMPLE_RATE))  # the last notes ring out
     return np.clip(np.concatenate(pieces), -1, 1)
 
 
-def _played(synth: object, n_samples: int) -> npt.NDArray[np.float32]:
+def _render(synth: object, n_samples: int) -> npt.NDArray[np.float32]:
     buffer = synth.generate(n_samples)  # type: ignore[attr-defined]
     return np.frombuffer(bytes(buffer), np.float32).reshape(-1, 2).copy()
 

@@ -112,7 +112,7 @@ def test_three_stages_by_themselves_without_tfx(tmp_path, recordings) -> None:
     sets = [part for one in tiny.split() for part in ("--set", f"train.{one}")]
     done = nocturne("train", "--dataset", "data", "--model", "model", *sets, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "best at step" in done.stdout
+    assert "best step" in done.stdout
     config = (tmp_path / "model" / "assets.extra" / contract.EFFECTIVE_CONFIG).read_text()
     assert "units: 12" in config
     done = start_nocturne(

@@ -21,7 +21,7 @@ def test_a_command_logs_its_stages_as_objects_and_prints_nothing_else(tmp_path) 
     assert (done.returncode, done.stdout) == (0, "")
     ended = {row["node"]: row for row in rows(done.stderr) if "outcome" in row}
     assert list(ended) == ["find files", "prepare"]
-    assert ended["find files"]["outcome"] == "1 files"
+    assert ended["find files"]["outcome"] == "1 file"
     assert ended["prepare"]["seconds"] > 0
     for row in rows(done.stderr):
         assert {"time", "level", "message"} <= set(row)

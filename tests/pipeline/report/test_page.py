@@ -202,5 +202,5 @@ def test_runs_are_found_by_name_or_time(tmp_path) -> None:
 
 
 def test_without_metadata_there_is_no_page(tmp_path) -> None:
-    with pytest.raises(LineageError, match="Give the --root of a pipeline"):
+    with pytest.raises(LineageError, match="Give the --root of a run"):
         find_clips(str(tmp_path), "generation-1")
