@@ -1,1 +1,1 @@
-"""The same work as the pipelines, stage by stage and without TFX."""
+"""What the commands do that need no TFX: single stages, `init` and `doctor`."""

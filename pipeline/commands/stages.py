@@ -286,8 +286,8 @@ def generate(console: Console, model: str, output: str, config: Config) -> dict[
 def print_clips(console: Console, manifest: dict[str, Any], output: str) -> None:
     """Prints the clips of a generation run, and those that were left out."""
     for clip in manifest["clips"][:_CLIPS_SHOWN]:
-        attempts = len(clip["attempts"])
-        result = f"passed on attempt {attempts}" if attempts > 1 else "passed"
+        attempt = len(clip["attempts"])
+        result = f"passed on attempt {attempt}" if attempt > 1 else "passed"
         console.line(
             f"  {output}/{clip['file']}  {clip['duration_seconds']:.1f} s, {result}",
             clip=clip["file"],
@@ -295,9 +295,9 @@ def print_clips(console: Console, manifest: dict[str, Any], output: str) -> None
     if len(manifest["clips"]) > _CLIPS_SHOWN:
         console.line(f"  all {len(manifest['clips'])} clips: {output}/{contract.MANIFEST}")
     for entry in manifest["unhealthy"]:
-        attempts_made = _count(len(entry["attempts"]), "attempt")
+        attempts = _count(len(entry["attempts"]), "attempt")
         faults = ", ".join(entry["health"]["faults"])
         console.line(
-            f"  clip {entry['index']} was left out after {attempts_made}: {faults}",
+            f"  clip {entry['index']} was left out after {attempts}: {faults}",
             clip=entry["index"],
         )

@@ -1,1 +1,1 @@
-"""What the terminal and the log show while a command works."""
+"""What the terminal and the logs show while a command works."""

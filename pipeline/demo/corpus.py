@@ -122,9 +122,8 @@ def compose(style: Style, *, bars: int, rng: np.random.Generator) -> list[Note]:
             if beat == 0:
                 degree = min((7 + step for step in chord), key=lambda step: abs(step - degree))
             key = _key(tonic, style.scale, degree)
-            notes.append(
-                Note(start=bar_start + beat, beats=beats * 0.95, channel=2, key=key, velocity=88)
-            )
+            start = bar_start + beat
+            notes.append(Note(start=start, beats=beats * 0.95, channel=2, key=key, velocity=88))
             beat, cell = beat + beats, cell + 1
     return sorted(notes, key=lambda note: (note.start, note.channel, note.key))
 

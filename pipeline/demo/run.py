@@ -69,9 +69,7 @@ def run(console: Console, root: str, inputs: Sequence[str], config: Config) -> p
             clips=clips,
         )
     if not trained.evaluation["blessed"]:
-        console.line(
-            "The model was refused: it failed the checks marked FAIL above. More recordings"
-        )
-        console.line("or longer training help. The page shows its clips all the same.")
+        console.line("The model was refused: it failed the checks that are marked FAIL above. More")
+        console.line("recordings or longer training help. The page shows its clips all the same.")
     console.line(f"To listen, open {page} in a browser.")
     return pathlib.Path(page)
