@@ -1,4 +1,4 @@
-"""The documentation as a site: built strictly, whole, and with commands that the program takes."""
+"""The documentation builds without warnings, and the program accepts the commands in it."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return folder
 
 
-class Loaded(html.parser.HTMLParser):
-    """What a browser fetches for a page, without being asked to."""
+class Fetches(html.parser.HTMLParser):
+    """Collects the addresses that a browser fetches for a page by itself."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -51,34 +51,34 @@ class Loaded(html.parser.HTMLParser):
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        followed = tag in ("a", "form") or given.get("rel") in ("canonical", "prev", "next")
+        attributes = dict(attrs)
+        followed = tag in ("a", "form") or attributes.get("rel") in ("canonical", "prev", "next")
         for name in ("src", "href"):
-            if given.get(name) and not followed:
-                self.addresses.append(str(given[name]))
+            if attributes.get(name) and not followed:
+                self.addresses.append(str(attributes[name]))
 
 
-def test_pages_fetch_nothing_from_other_hosts_and_nothing_that_is_not_there(site) -> None:
+def test_pages_fetch_only_files_of_the_site(site) -> None:
     pages = sorted(site.rglob("*.html"))
     assert site / "tutorial.html" in pages
     for page in pages:
-        if page.name == "404.html":  # its addresses are a server's
+        if page.name == "404.html":  # its addresses are those of a server
             continue
-        found = Loaded(page.read_text(encoding="utf-8")).addresses
-        assert any(address.endswith(".css") for address in found)
-        for address in found:
+        addresses = Fetches(page.read_text(encoding="utf-8")).addresses
+        assert any(address.endswith(".css") for address in addresses)
+        for address in addresses:
             assert "//" not in address, page
             assert (page.parent / address.partition("#")[0]).exists(), (page, address)
 
 
-def test_the_search_finds_a_page_where_the_site_is_a_folder(site) -> None:
+def test_search_works_when_the_site_is_opened_from_a_folder(site) -> None:
     with chromium() as browser:
         page = browser.new_page()
         page.goto((site / "index.html").as_uri())
         page.locator("[data-md-component=search-query]").fill("mean reversion")
-        found = page.locator(".md-search-result__link")
-        found.first.wait_for(state="attached")
-        pages = {link.get_attribute("href").partition("#")[0] for link in found.all()}
+        results = page.locator(".md-search-result__link")
+        results.first.wait_for(state="attached")
+        pages = {link.get_attribute("href").partition("#")[0] for link in results.all()}
         assert (site / "method.html").as_uri() in {address.partition("?")[0] for address in pages}
 
 
@@ -105,7 +105,7 @@ def test_the_reference_has_arguments_results_and_errors(site) -> None:
         ("reference/audio.md", "::: audio.gone", "audio.gone"),
     ],
 )
-def test_a_fault_in_the_docs_fails_the_build(tmp_path, name: str, text: str, why: str) -> None:
+def test_an_error_in_the_docs_fails_the_build(tmp_path, name: str, text: str, why: str) -> None:
     for file in ("mkdocs.yml", "CONTRIBUTING.md", "CHANGELOG.md"):
         shutil.copy(ROOT / file, tmp_path)
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
@@ -140,7 +140,7 @@ FOLDERS = (*PACKAGES, "benchmarks", "deploy", "docs", "requirements", "tests")
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_commands_in_the_docs_are_ones_that_the_program_takes(page: str) -> None:
+def test_the_program_accepts_the_commands_in_the_docs(page: str) -> None:
     from pipeline.cli.app import app
     from pipeline.config.load import load_config
 
@@ -154,7 +154,7 @@ def test_commands_in_the_docs_are_ones_that_the_program_takes(page: str) -> None
         load_config(None, context.params.get("overrides") or [])
 
 
-def test_pages_have_commands_to_look_at() -> None:
+def test_commands_are_found_in_code_blocks() -> None:
     text = "```\n$ nocturne a \\\n  --b 'c d'  # why\nnothing\n```\nnocturne no\n"
     assert commands(text) == [["a", "--b", "c d"]]
     assert len(commands((ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8"))) > 5

@@ -1,4 +1,4 @@
-"""The environments are valid, and differ in nothing but what they must."""
+"""The environments are valid, and differ only where they must."""
 
 import dataclasses
 import json
@@ -35,19 +35,19 @@ def test_the_environments_are_three() -> None:
 
 
 @pytest.mark.parametrize("name", ["local", "dataflow", "emulator"])
-def test_an_environment_says_where_beam_runs_and_nothing_else(load, name: str) -> None:
+def test_an_environment_sets_only_beams_options(load, name: str) -> None:
     assert dataclasses.replace(load(name), beam=BeamSettings()) == Config()
 
 
 @pytest.mark.parametrize("name", ["local", "dataflow", "emulator"])
 @pytest.mark.parametrize("job", ["args", "prepare", "generate"])
-def test_every_option_is_one_that_beam_knows(load, name: str, job: str) -> None:
+def test_beam_knows_every_option(load, name: str, job: str) -> None:
     options = list(getattr(load(name).beam, job))
     parser = _BeamArgumentParser(allow_abbrev=False)
     for kind in PipelineOptions.__subclasses__():
         kind._add_argparse_args(parser)
     parsed, unknown = parser.parse_known_args(options)
-    assert unknown == []  # Beam itself keeps these, without effect and without a word
+    assert unknown == []  # Beam itself ignores unknown options silently
     assert parsed.runner
 
 
@@ -55,17 +55,18 @@ def test_local_is_the_default(load) -> None:
     assert load("local") == Config()
 
 
-def test_the_emulator_differs_from_dataflow_in_address_and_credentials_alone(load) -> None:
-    ours, theirs = load("emulator").beam, load("dataflow").beam
-    assert (ours.prepare_args, ours.generate_args) == (theirs.prepare_args, theirs.generate_args)
-    assert [each for each in ours.args if each not in theirs.args] == [
+def test_the_emulator_differs_from_dataflow_only_in_address_and_credentials(load) -> None:
+    emulator, dataflow = load("emulator").beam, load("dataflow").beam
+    assert emulator.prepare_args == dataflow.prepare_args
+    assert emulator.generate_args == dataflow.generate_args
+    assert [option for option in emulator.args if option not in dataflow.args] == [
         "--dataflow_endpoint=http://localhost:8099",
         "--no_auth",
     ]
-    assert [each for each in theirs.args if each not in ours.args] == []
+    assert [option for option in dataflow.args if option not in emulator.args] == []
 
 
-def test_the_way_to_dataflow_is_one_flag_over_settings_of_ones_own(load, tmp_path) -> None:
+def test_an_environment_changes_only_beam_in_a_users_configuration(load, tmp_path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text("train: {steps: 7}\naudio: {n_mels: 40}\n")
     before = load_config([str(mine)])
@@ -78,15 +79,15 @@ def test_the_way_to_dataflow_is_one_flag_over_settings_of_ones_own(load, tmp_pat
     assert back == before
 
 
-def test_a_command_says_which_variable_an_environment_wants() -> None:
+def test_a_command_names_the_variable_that_an_environment_needs() -> None:
     from pipeline.cli.app import app
 
-    told = dict.fromkeys(VARIABLES) | {"PATH": os.environ["PATH"]}
+    variables = dict.fromkeys(VARIABLES) | {"PATH": os.environ["PATH"]}
     done = CliRunner().invoke(
         app,
         ["prepare", "--input", "x", "--output", "y", "--config",
          str(ENVIRONMENTS / "dataflow.yaml")],
-        env=told,
+        env=variables,
     )  # fmt: skip
     assert done.exit_code == 2
     assert "wants the environment variable NOCTURNE_PROJECT, which is not set" in done.output
@@ -94,9 +95,9 @@ def test_a_command_says_which_variable_an_environment_wants() -> None:
 
 def test_the_page_sets_the_variables_and_names_the_parameters() -> None:
     page = (ENVIRONMENTS.parents[1] / "docs" / "dataflow.md").read_text()
-    wanted = set(re.findall(r"\$\{(\w+)\}", (ENVIRONMENTS / "dataflow.yaml").read_text()))
+    used = set(re.findall(r"\$\{(\w+)\}", (ENVIRONMENTS / "dataflow.yaml").read_text()))
     exported = set(re.findall(r"(NOCTURNE_\w+)=", page))
-    assert wanted == exported
+    assert used == exported
     spec = json.loads((ENVIRONMENTS.parent / "images" / "flex_template.json").read_text())
     for parameter in spec["metadata"]["parameters"]:
         assert f"| `{parameter['name']}` |" in page

