@@ -144,15 +144,15 @@ def copy_tree(source: str, target: str, *, last: str = "") -> None:
     """Copies all files below a folder, and the file called `last` after all others."""
     source, target = source.rstrip("/"), target.rstrip("/")
     if is_remote(source):
-        names = [path[len(source) + 1 :] for path in match(f"{source}/**")]
-    else:
-        paths = sorted(path for path in pathlib.Path(source).rglob("*") if path.is_file())
-        names = [str(path.relative_to(source)) for path in paths]
-    for name in sorted(names, key=lambda name: name == last):
         # TensorFlow marks a folder in a bucket by an empty object whose name ends in a slash.
-        if not name.endswith("/"):
-            with open_read(f"{source}/{name}") as file, atomic_file(f"{target}/{name}") as copy:
-                shutil.copyfileobj(file, copy, 1 << 20)
+        paths = [path for path in match(f"{source}/**") if not path.endswith("/")]
+        names = [path[len(source) + 1 :] for path in paths]
+    else:
+        local = sorted(path for path in pathlib.Path(source).rglob("*") if path.is_file())
+        names = [str(path.relative_to(source)) for path in local]
+    for name in sorted(names, key=lambda name: name == last):
+        with open_read(f"{source}/{name}") as file, atomic_file(f"{target}/{name}") as copy:
+            shutil.copyfileobj(file, copy, 1 << 20)
 
 
 def match(pattern: str) -> list[str]:
