@@ -72,7 +72,7 @@ def build_wheel(folder: pathlib.Path) -> pathlib.Path:
     From a copy: setuptools builds in the sources' own folder, and two tests may do so at once.
     """
     sources = folder / "sources"
-    for name in ("audio", "beam_transforms", "trainer", "generator", "pipeline"):
+    for name in ("audio", "beam_transforms", "generator", "pipeline", "storage", "trainer"):
         shutil.copytree(ROOT / name, sources / name)
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, sources / name)
