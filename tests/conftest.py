@@ -10,12 +10,7 @@ from tests.support import signals
 @pytest.fixture(scope="session")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """Six short recordings in one folder."""
-    folder = tmp_path_factory.mktemp("recordings")
-    for index in range(6):
-        # Float files keep the signal to the bit.
-        samples = signals.tune(seconds=8 + index, seed=index)
-        signals.write(folder / f"{index}.wav", samples, subtype="FLOAT")
-    return folder
+    return signals.write_tunes(tmp_path_factory.mktemp("recordings"), count=6, seconds=8)
 
 
 @pytest.fixture(scope="session")

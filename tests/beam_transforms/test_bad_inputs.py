@@ -1,25 +1,25 @@
-"""Everything that a bucket may hold: each file is prepared right, or listed with a reason."""
+"""Every kind of broken file that an input may have is rejected with a reason; the rest is kept."""
 
 from __future__ import annotations
 
 import gzip
 import io
-import json
 import os
 import pathlib
 import struct
 import time
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
-from audio import contract
 from audio.config import AudioConfig
 from beam_transforms import prepare
 from beam_transforms.settings import PrepareSettings
 from beam_transforms.sources import find_sources
 from tests.support import signals
+from tests.support.prepared import recordings, rejected
 
 RATE = 44100
 TUNE = signals.tune(seconds=3, rate=RATE)
@@ -32,24 +32,25 @@ def encoded(samples: np.ndarray, container: str = "WAV", subtype: str = "PCM_16"
 
 
 def wav(*, rate: int = RATE, channels: int = 1, content: bytes = bytes(88200)) -> bytes:
-    """A WAV file whose header says what it is told to."""
+    """Returns a WAV file whose header has any numbers."""
     block = max(1, channels) * 2
     head = struct.pack("<IHHIIHH", 16, 1, channels, rate, rate * block & 0xFFFFFFFF, block, 16)
     chunks = b"fmt " + head + b"data" + struct.pack("<I", len(content)) + content
     return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
 
 
-def with_one(value: float) -> np.ndarray:
+def with_sample(value: float) -> np.ndarray:
     samples = TUNE.copy()
     samples[1000] = value
     return samples
 
 
-# Name -> content, and what must be said of it; None where it must be prepared.
+# Content of each file, and the texts of which the reason has to contain one; None if it is usable.
 FILES: dict[str, tuple[bytes, str | None]] = {
     "empty.wav": (b"", "empty file"),
     "text.wav": (b"I am not a song.", "not readable as audio"),
     "header.wav": (wav(content=b""), "too short"),
+    "cut header.wav": (encoded(TUNE, subtype="FLOAT")[:44], "not readable as audio"),
     "truncated.wav": (encoded(TUNE)[:100_000], "truncated"),
     "truncated.flac": (encoded(TUNE, "FLAC")[:30_000], "decoding failed|truncated"),
     "truncated.ogg": (encoded(TUNE, "OGG", "VORBIS")[:9000], "truncated"),
@@ -57,9 +58,9 @@ FILES: dict[str, tuple[bytes, str | None]] = {
     "channels0.wav": (wav(channels=0), "not readable as audio"),
     "rate0.wav": (wav(rate=0), "sample rate|not readable as audio"),
     "rate4e9.wav": (wav(rate=4_000_000_000), "sample rate|not readable as audio"),
-    "nan.wav": (encoded(with_one(np.nan), subtype="FLOAT"), "finite samples"),
-    "inf.wav": (encoded(with_one(np.inf), subtype="FLOAT"), "finite samples"),
-    "huge.wav": (encoded(with_one(1e30), subtype="FLOAT"), "finite samples"),
+    "nan.wav": (encoded(with_sample(np.nan), subtype="FLOAT"), "finite samples"),
+    "inf.wav": (encoded(with_sample(np.inf), subtype="FLOAT"), "finite samples"),
+    "huge.wav": (encoded(with_sample(1e30), subtype="FLOAT"), "finite samples"),
     "one sample.wav": (encoded(TUNE[:1]), "too short"),
     "10 ms.wav": (encoded(TUNE[:441]), "too short"),
     "silent.wav": (encoded(np.zeros(RATE * 2, np.float32)), "silent"),
@@ -79,8 +80,8 @@ FILES: dict[str, tuple[bytes, str | None]] = {
 
 
 @pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    folder = tmp_path_factory.mktemp("bucket")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("inputs")
     for name, (content, _) in FILES.items():
         (folder / name).write_bytes(content)
     undecodable = os.fsencode(folder) + b"/\xff\xfe.wav"
@@ -96,66 +97,73 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="module")
-def prepared(bucket, tmp_path_factory) -> tuple[pathlib.Path, float]:
+def prepared(folder, tmp_path_factory) -> tuple[pathlib.Path, dict[str, Any], float]:
+    """The dataset, its info, and the time that preparing it took."""
     output = tmp_path_factory.mktemp("prepared") / "dataset"
     started = time.monotonic()
-    prepare.run(
-        sources=find_sources([str(bucket)]),
+    info = prepare.run(
+        sources=find_sources([str(folder)]),
         output=str(output),
         audio=AudioConfig(n_mels=32),
         settings=PrepareSettings(max_rejected_share=0.95),
     )
-    return output, time.monotonic() - started
+    return output, info, time.monotonic() - started
 
 
 @pytest.fixture(scope="module")
-def rejected(prepared) -> dict[str, dict]:
-    text = (prepared[0] / contract.REJECTED).read_text()
-    return {pathlib.Path(row["uri"]).name: row for row in map(json.loads, text.splitlines())}
+def rows(prepared) -> dict[str, Any]:
+    return rejected(prepared[0])
 
 
-@pytest.mark.parametrize("name", [name for name, (_, said) in FILES.items() if said])
-def test_what_cannot_be_used_is_listed_with_its_reason(rejected, name: str) -> None:
-    content, said = FILES[name]
-    row = rejected[name]
+@pytest.mark.parametrize("name", [name for name, (_, reason) in FILES.items() if reason])
+def test_an_unusable_file_is_rejected_with_the_reason(rows, name: str) -> None:
+    content, reason = FILES[name]
+    row = rows[name]
     assert set(row) == {"uri", "stage", "error", "message", "bytes", "sha256", "remedy"}
-    assert any(one in row["message"] for one in said.split("|")), row["message"]  # type: ignore[union-attr]
+    assert (row["error"], row["stage"]) == ("AudioError", "decode")
+    assert reason is not None
+    assert any(text in row["message"] for text in reason.split("|")), row["message"]
     assert row["bytes"] == len(content)
-    assert (row["sha256"] is None) == (not content)
+    assert len(row["sha256"] or "") == (64 if content else 0)
     assert row["remedy"]
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "error", "message"),
     [
-        ("fifo.wav", "not a regular file"),
-        ("dangling.wav", "No such file"),
-        ("itself.wav", "symbolic links"),
+        ("fifo.wav", ("AudioError", "decode"), "not a regular file"),
+        ("dangling.wav", ("FileNotFoundError", "open"), "No such file"),
+        ("itself.wav", ("OSError", "open"), "symbolic links"),
     ],
 )
-def test_what_is_no_file_is_listed(rejected, name: str, said: str) -> None:
-    assert said in rejected[name]["message"]
+def test_something_that_is_no_file_is_rejected(
+    rows, name: str, error: tuple[str, str], message: str
+) -> None:
+    assert (rows[name]["error"], rows[name]["stage"]) == error
+    assert message in rows[name]["message"]
 
 
-def test_the_same_audio_is_kept_once(rejected, prepared) -> None:
-    duplicates = {name for name, row in rejected.items() if row["error"] == "Duplicate"}
-    assert duplicates == {"same again.wav"} or duplicates == {"same again.wav", "zz the same.flac"}
-    assert "good.wav" in rejected["same again.wav"]["message"]
+def test_equal_audio_is_kept_once(rows) -> None:
+    duplicates = {name for name, row in rows.items() if row["error"] == "Duplicate"}
+    assert duplicates in ({"same again.wav"}, {"same again.wav", "zz the same.flac"})
+    assert "good.wav" in rows["same again.wav"]["message"]
+    assert rows["same again.wav"]["stage"] == "plan"
 
 
-def test_everything_else_is_prepared_and_nothing_disappears(rejected, prepared, bucket) -> None:
-    rows = (prepared[0] / contract.RECORDINGS).read_text().splitlines()
-    kept = {json.loads(row)["source_uri"].rpartition("/")[2] for row in rows}
-    wanted = {name for name, (_, said) in FILES.items() if said is None}
-    assert kept | set(rejected) >= wanted
+def test_every_other_file_is_prepared_and_none_disappears(rows, prepared, folder) -> None:
+    dataset, info, _ = prepared
+    kept = {row["source_uri"].rpartition("/")[2] for row in recordings(dataset)}
+    assert kept | set(rows) >= {name for name, (_, reason) in FILES.items() if reason is None}
     assert "\udcff\udcfe.wav" in kept
     assert {"clipped.wav", "really flac.mp3", "ünï cödé\n[1]*?.wav", "good.wav"} <= kept
-    looked_at = len(list(bucket.iterdir())) - 2  # the folder and the loop
-    assert len(kept) + len(rejected) == looked_at
+    n_files = len(list(folder.iterdir())) - 2  # without the folder and the loop
+    assert len(kept) + len(rows) == n_files
+    assert info["sources"] == n_files
+    assert info["rejected"] + info["duplicates"] == len(rows)
 
 
-def test_it_takes_seconds(prepared) -> None:
-    assert prepared[1] < 60
+def test_bad_files_do_not_take_long(prepared) -> None:
+    assert prepared[2] < 60
 
 
 def test_a_file_that_takes_too_long_is_rejected(tmp_path) -> None:
@@ -167,5 +175,5 @@ def test_a_file_that_takes_too_long_is_rejected(tmp_path) -> None:
         audio=AudioConfig(n_mels=32),
         settings=PrepareSettings(max_rejected_share=0.5, max_seconds_per_file=0.02),
     )
-    (row,) = (tmp_path / "out" / contract.REJECTED).read_text().splitlines()
-    assert "too slow" in json.loads(row)["message"]
+    assert list(rejected(tmp_path / "out")) == ["long.wav"]
+    assert "too slow" in rejected(tmp_path / "out")["long.wav"]["message"]

@@ -17,7 +17,7 @@ from beam_transforms.examples import (
 from beam_transforms.extract import Chunk, ExtractedRecording
 
 
-def test_bytes_are_those_of_tensorflows_own_example() -> None:
+def test_serialize_example_gives_the_bytes_of_tensorflow() -> None:
     values: dict[str, bytes | int | float] = {
         "b": b"\x00\xff" * 1000,
         "i": -(2**60),
@@ -37,7 +37,7 @@ def test_bytes_are_those_of_tensorflows_own_example() -> None:
     assert serialize_example(values) == expected.SerializeToString(deterministic=True)
 
 
-def test_tfrecord_framing_is_what_tensorflow_reads(tmp_path) -> None:
+def test_tensorflow_reads_the_tfrecords(tmp_path) -> None:
     records = [b"", b"one", bytes(range(256)) * 1000]
     buffer = io.BytesIO()
     for record in records:
@@ -47,7 +47,7 @@ def test_tfrecord_framing_is_what_tensorflow_reads(tmp_path) -> None:
     assert [record.numpy() for record in tf.data.TFRecordDataset(str(path))] == records
 
 
-def test_what_was_framed_reads_back_and_damage_is_seen() -> None:
+def test_read_tfrecord_reads_the_records_and_detects_damage() -> None:
     buffer = io.BytesIO()
     records = [b"", b"one", bytes(range(256)) * 1000]
     for record in records:
@@ -59,7 +59,7 @@ def test_what_was_framed_reads_back_and_damage_is_seen() -> None:
             list(read_tfrecord(io.BytesIO(damaged)))
 
 
-def test_records_hold_the_frames_once_and_in_order() -> None:
+def test_records_have_the_frames_once_and_in_order() -> None:
     audio = AudioConfig(n_mels=8)
     frames = np.random.default_rng(0).normal(-5, 2, (25, 8)).astype(np.float16)
     extracted = ExtractedRecording(
@@ -76,9 +76,9 @@ def test_records_hold_the_frames_once_and_in_order() -> None:
         tf.train.Example.FromString(record).features.feature
         for record in serialize_recording(extracted, source_uri="/a b", audio=audio)
     ]
-    assert [one[contract.FIRST_FRAME].int64_list.value[0] for one in records] == [0, 10, 20]
-    assert [one[contract.N_FRAMES].int64_list.value[0] for one in records] == [10, 10, 5]
-    stored = b"".join(one[contract.LOG_MEL].bytes_list.value[0] for one in records)
+    assert [record[contract.FIRST_FRAME].int64_list.value[0] for record in records] == [0, 10, 20]
+    assert [record[contract.N_FRAMES].int64_list.value[0] for record in records] == [10, 10, 5]
+    stored = b"".join(record[contract.LOG_MEL].bytes_list.value[0] for record in records)
     np.testing.assert_array_equal(np.frombuffer(stored, "<f2").reshape(-1, 8), frames)
     last = records[2]
     serialized = list(serialize_recording(extracted, source_uri="/a b", audio=audio))

@@ -1,4 +1,4 @@
-"""Loudness and silence of a recording, as the configuration asks."""
+"""Loudness, silence and figures of a recording."""
 
 import io
 from typing import Any
@@ -39,11 +39,11 @@ def test_recordings_of_one_loudness_give_the_same_frames() -> None:
     np.testing.assert_allclose(frames(loud), frames(quiet), atol=0.02)
 
 
-def test_loudness_is_what_was_asked_for() -> None:
-    brought = extract(TUNE * np.float32(0.05), loudness_lufs=-23.0)
-    gain = 10 ** ((-23 - brought.figures[contract.LUFS]) / 20)
+def test_frames_have_the_configured_loudness() -> None:
+    recording = extract(TUNE * np.float32(0.05), loudness_lufs=-23.0)
+    gain = 10 ** ((-23 - recording.figures[contract.LUFS]) / 20)
     expected = log_mel(TUNE * np.float32(0.05 * gain), AudioConfig(n_mels=40))
-    np.testing.assert_allclose(frames(brought), expected, atol=0.02)
+    np.testing.assert_allclose(frames(recording), expected, atol=0.02)
 
 
 def test_no_gain_hides_a_silent_recording() -> None:
@@ -51,32 +51,31 @@ def test_no_gain_hides_a_silent_recording() -> None:
         extract(signals.sine(440, seconds=3, level=1e-4), loudness_lufs=-20.0)
 
 
-def test_silence_is_cut_from_both_ends_and_kept_between() -> None:
+def test_silence_is_cut_from_both_ends_and_kept_in_between() -> None:
     pause = np.zeros(RATE * 3, np.float32)
     whole = extract(np.concatenate([pause, TUNE, pause, TUNE, pause, pause]))
     cut = extract(np.concatenate([pause, TUNE, pause, TUNE, pause, pause]), trim_silence_db=-60.0)
-    loud = np.flatnonzero(frames(whole).max(axis=1) > -12)
     kept = frames(cut)
     assert abs(len(kept) - (6 + 3 + 6) * RATE / 512) < 8
-    start = loud[0]
-    # What is kept is what stood there, to the bit.
+    start = np.flatnonzero(frames(whole).max(axis=1) > -12)[0]
+    # The kept frames are equal to the bit to those of the whole recording.
     starts = [s for s in range(start - 8, start + 8) if (frames(whole)[s] == kept[0]).all()]
     np.testing.assert_array_equal(frames(whole)[starts[0] : starts[0] + len(kept)], kept)
     assert cut.figures[contract.DURATION_SECONDS] == 24
 
 
-def test_what_is_left_of_a_recording_may_be_too_short() -> None:
+def test_the_rest_without_silence_may_be_too_short() -> None:
     samples = np.concatenate([np.zeros(RATE * 5, np.float32), TUNE[: RATE // 2]])
     with pytest.raises(AudioError, match=r"too short: 0\.\d+ s are left without the silence"):
         extract(samples, trim_silence_db=-60.0)
 
 
-def test_all_silent_is_called_silent_with_trimming_too() -> None:
+def test_a_silent_recording_is_called_silent_with_trimming_too() -> None:
     with pytest.raises(AudioError, match="silent"):
         extract(signals.noise(seconds=3, level=1e-5), trim_silence_db=-60.0)
 
 
-def test_peak_and_clipping_are_of_the_channels_and_not_of_their_mix() -> None:
+def test_peak_and_clipping_are_those_of_the_channels_not_of_their_mix() -> None:
     left = np.clip(signals.sine(100, seconds=2, level=2.0), -1, 1)
     both = extract(np.stack([left, 0.1 * TUNE[: len(left)]], axis=1))
     assert both.figures[contract.SAMPLE_PEAK_DB] == pytest.approx(0, abs=1e-6)
@@ -90,12 +89,12 @@ def test_upsampled_material_shows_in_its_bandwidth(rate: int, edge: int) -> None
     import soxr
 
     noise = signals.noise(seconds=4, rate=rate)
-    found = extract(soxr.resample(noise, rate, 44100), rate=44100)
-    assert 0.85 * edge < found.figures[contract.BANDWIDTH_HZ] < 1.15 * edge
+    recording = extract(soxr.resample(noise, rate, 44100), rate=44100)
+    assert 0.85 * edge < recording.figures[contract.BANDWIDTH_HZ] < 1.15 * edge
     real = extract(signals.noise(seconds=4, rate=44100), rate=44100)
     assert real.figures[contract.BANDWIDTH_HZ] > 10_000
 
 
 def test_the_centroid_of_a_tone_is_its_frequency() -> None:
-    found = extract(signals.sine(1000, seconds=2))
-    assert found.figures[contract.CENTROID_HZ] == pytest.approx(1000, rel=0.06)
+    recording = extract(signals.sine(1000, seconds=2))
+    assert recording.figures[contract.CENTROID_HZ] == pytest.approx(1000, rel=0.06)

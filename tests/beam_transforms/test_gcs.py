@@ -1,46 +1,37 @@
-"""The Beam job from a bucket into a bucket, against a real server on loopback."""
+"""The Beam job from a bucket to a bucket, on a storage server on loopback."""
 
 from __future__ import annotations
 
-import io
-import json
 import pathlib
 from collections.abc import Iterator
 
 import pytest
-import soundfile
 
 from audio import contract
-from audio.config import AudioConfig
 from audio.errors import InputError, OutputExistsError
 from beam_transforms import prepare
 from beam_transforms.settings import PrepareSettings
 from beam_transforms.sources import find_sources
 from storage import files
-from tests.support import signals
+from storage.dataset_files import read_info, read_rejected
 from tests.support.gcs import CLIENTS, emulator
+from tests.support.prepared import AUDIO
 
 pytestmark = CLIENTS
 
-AUDIO = AudioConfig(n_mels=32)
 SETTINGS = PrepareSettings(chunk_frames=100, eval_share=0.25, max_rejected_share=0.5)
 
 
 @pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def bucket(tunes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with (
         pytest.MonkeyPatch.context() as patch,
-        emulator(tmp_path_factory.mktemp("gcs"), patch) as name,
+        emulator(tmp_path_factory.mktemp("gcs"), patch) as url,
     ):
-        for index in range(4):
-            buffer = io.BytesIO()
-            samples = signals.tune(seconds=3 + index, seed=index)
-            soundfile.write(buffer, samples, 22050, format="WAV", subtype="FLOAT")
-            with files.atomic_file(f"{name}/music/a b/{index}.wav") as file:
-                file.write(buffer.getvalue())
-        files.write_text(f"{name}/music/bad.wav", "this is not audio")
-        files.write_text(f"{name}/music/notes.txt", "nor this")
-        yield name
+        files.copy_tree(str(tunes), f"{url}/music/a b")
+        files.write_text(f"{url}/music/bad.wav", "this is not audio")
+        files.write_text(f"{url}/music/notes.txt", "nor this")
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -52,42 +43,25 @@ def prepared(bucket: str) -> str:
     return output
 
 
-def test_a_bucket_gives_the_dataset_that_a_folder_gives(prepared, tmp_path) -> None:
-    for index in range(4):
-        samples = signals.tune(seconds=3 + index, seed=index)
-        signals.write(tmp_path / "music" / f"{index}.wav", samples, subtype="FLOAT")
-    local = tmp_path / "dataset"
-    prepare.run(
-        sources=find_sources([str(tmp_path / "music")]),
-        output=str(local),
-        audio=AUDIO,
-        settings=SETTINGS,
-    )
-    info = json.loads(files.read_text(f"{prepared}/{contract.DATASET_INFO}"))
-    assert (
-        info["dataset_id"] == json.loads((local / contract.DATASET_INFO).read_text())["dataset_id"]
-    )
+def test_a_bucket_gives_the_dataset_of_a_folder(prepared, tunes_dataset) -> None:
+    assert read_info(prepared)["dataset_id"] == read_info(str(tunes_dataset))["dataset_id"]
     for split in contract.SPLITS:
         name = f"{contract.split_folder(split)}/{contract.shard_name(0, 1)}"
-        # Records differ by the name of their source alone.
+        # Records differ only by the name of their source.
         remote = files.size(f"{prepared}/{name}")
-        here = (local / name).stat().st_size
-        assert abs(remote - here) < 100 * (here // 6000 + 1)
+        local = (tunes_dataset / name).stat().st_size
+        assert abs(remote - local) < 100 * (local // 6000 + 1)
 
 
-def test_a_bad_object_is_listed(prepared, bucket) -> None:
-    (line,) = files.read_text(f"{prepared}/{contract.REJECTED}").splitlines()
-    row = json.loads(line)
+def test_a_bad_object_is_rejected(prepared, bucket) -> None:
+    (row,) = read_rejected(prepared)
     assert row["uri"] == f"{bucket}/music/bad.wav"
     assert "not readable as audio" in row["message"]
     assert row["bytes"] == 17
 
 
-def test_nothing_of_the_work_is_left_behind(prepared) -> None:
-    from apache_beam.io.filesystems import FileSystems
-
-    found = FileSystems.match([f"{prepared}/**"])[0].metadata_list
-    names = sorted(str(pathlib.PurePosixPath(one.path).name) for one in found)
+def test_no_temporary_object_is_left(prepared) -> None:
+    names = sorted(pathlib.PurePosixPath(path).name for path in files.match(f"{prepared}/**"))
     assert names == [
         "COMPLETED", "data_card.json",
         "dataset_info.json", "effective_config.yaml", "recordings.jsonl",
@@ -95,18 +69,18 @@ def test_nothing_of_the_work_is_left_behind(prepared) -> None:
     ]  # fmt: skip
 
 
-def test_a_next_version_in_the_bucket_copies_what_is_unchanged(prepared, bucket) -> None:
+def test_the_next_version_copies_unchanged_recordings(prepared, bucket) -> None:
     sources = find_sources([f"{bucket}/music/a b"])
     output = f"{bucket}/prepared/second"
     info = prepare.run(
         sources=sources, output=output, audio=AUDIO, settings=SETTINGS, previous=prepared
     )
-    before = json.loads(files.read_text(f"{prepared}/{contract.DATASET_INFO}"))
+    before = read_info(prepared)
     assert info["dataset_id"] == before["dataset_id"]
     assert info["splits"] == before["splits"]
 
 
-def test_a_finished_dataset_in_the_bucket_is_left_alone(prepared, bucket) -> None:
+def test_a_finished_dataset_is_not_changed(prepared, bucket) -> None:
     with pytest.raises(OutputExistsError, match="finished dataset"):
         prepare.run(
             sources=find_sources([f"{bucket}/music"]), output=prepared, audio=AUDIO,

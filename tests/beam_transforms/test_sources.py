@@ -10,20 +10,21 @@ from tests.support import signals
 
 
 def names(*inputs: object) -> list[str]:
-    return [pathlib.Path(one.uri).name for one in find_sources([str(one) for one in inputs])]
+    sources = find_sources([str(path) for path in inputs])
+    return [pathlib.Path(source.uri).name for source in sources]
 
 
-def test_a_folder_gives_what_looks_like_audio_by_name_or_content(tmp_path) -> None:
+def test_a_folder_gives_files_with_the_name_or_content_of_audio(tmp_path) -> None:
     signals.write(tmp_path / "deep" / "er" / "tone.WAV", signals.sine(440, seconds=1))
-    hidden = signals.write(tmp_path / "x.wav", signals.sine(440, seconds=1))
-    hidden.rename(tmp_path / "no extension")
+    unnamed = signals.write(tmp_path / "x.wav", signals.sine(440, seconds=1))
+    unnamed.rename(tmp_path / "no extension")
     (tmp_path / "notes.txt").write_text("text")
     (tmp_path / "broken.mp3").write_text("text")
     (tmp_path / ".hidden.wav").write_text("text")
     assert names(tmp_path) == ["broken.mp3", "tone.WAV", "no extension"]
 
 
-def test_a_name_with_glob_characters_is_itself(tmp_path) -> None:
+def test_a_path_with_glob_characters_names_itself(tmp_path) -> None:
     odd = signals.write(tmp_path / "a[1]*?.wav", signals.sine(440, seconds=1))
     signals.write(tmp_path / "a1.wav", signals.sine(440, seconds=1))
     assert names(odd) == ["a[1]*?.wav"]
@@ -41,10 +42,10 @@ def test_a_loop_of_links_ends(tmp_path) -> None:
     assert names(tmp_path) == ["a.wav"]
 
 
-@pytest.mark.parametrize("given", ["missing", "missing/*.wav"])
-def test_a_missing_input_is_an_error(tmp_path, given: str) -> None:
+@pytest.mark.parametrize("path", ["missing", "missing/*.wav"])
+def test_a_missing_input_is_an_error(tmp_path, path: str) -> None:
     with pytest.raises(InputError, match=r"not found: .*missing"):
-        find_sources([str(tmp_path / given)])
+        find_sources([str(tmp_path / path)])
 
 
 def test_a_folder_without_audio_is_an_error(tmp_path) -> None:
@@ -53,7 +54,7 @@ def test_a_folder_without_audio_is_an_error(tmp_path) -> None:
         find_sources([str(tmp_path)])
 
 
-def test_the_fingerprint_of_inputs_sees_every_change(tmp_path) -> None:
+def test_the_fingerprint_changes_with_every_change_of_the_inputs(tmp_path) -> None:
     first = signals.write(tmp_path / "a.wav", signals.sine(440, seconds=1))
 
     def fingerprint() -> str:

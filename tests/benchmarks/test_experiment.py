@@ -15,7 +15,7 @@ from audio.errors import InputError, UsageError
 from benchmarks import experiment as experiments
 from benchmarks.experiment import Experiment, Result, Rollouts, read_experiment, table
 from pipeline.console.terminal import Console
-from tests.support import prepared
+from tests.support import prepared, signals
 from tests.support.tiny import TINY
 
 BASE: dict[str, Any] = {
@@ -78,7 +78,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path) -> None:
 
 @pytest.fixture(scope="module")
 def tunes(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    return prepared.four_tunes(tmp_path_factory.mktemp("tunes"))
+    return signals.write_tunes(tmp_path_factory.mktemp("tunes"), count=4, seconds=3)
 
 
 def test_validation_and_test_hold_different_recordings_and_train_on_the_same(

@@ -1,4 +1,4 @@
-"""Loading a model: a whole one of ours, or a reason."""
+"""A damaged or foreign model is refused with the reason."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.slow
 
 
 def weights(path: pathlib.Path) -> pathlib.Path:
-    (found,) = (path / "variables").glob("variables.data-*")
-    return found
+    (data,) = (path / "variables").glob("variables.data-*")
+    return data
 
 
 def cut(path: pathlib.Path) -> None:
@@ -46,7 +46,7 @@ def pickled_primers(path: pathlib.Path) -> None:
 
 
 def foreign(path: pathlib.Path) -> None:
-    """Somebody else's SavedModel, with our files beside it."""
+    """Writes somebody else's SavedModel, and keeps Nocturne's other files."""
     module = tf.Module()
     module.double = tf.function(lambda x: 2 * x, input_signature=[tf.TensorSpec([], tf.float32)])
     shutil.rmtree(path / "variables")
@@ -54,7 +54,7 @@ def foreign(path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "error", "said"),
+    ("damage", "error", "message"),
     [
         (lambda p: cut(p / "saved_model.pb"), IncompleteError, r"saved_model\.pb or .* is damaged"),
         (lambda p: cut(weights(p)), IncompleteError, "is damaged"),
@@ -68,12 +68,17 @@ def foreign(path: pathlib.Path) -> None:
         (foreign, ConfigMismatchError, "wanted a rollout with inputs anchor, n_frames.*has x"),
     ],
 )
-def test_a_model_that_is_damaged_or_not_ours_is_refused_with_a_reason(
-    model, tmp_path, damage: Callable[[pathlib.Path], None], error: type, said: str
+def test_a_damaged_or_foreign_model_is_refused_with_the_reason(
+    model, tmp_path, damage: Callable[[pathlib.Path], None], error: type, message: str
 ) -> None:
     shutil.copytree(model, tmp_path / "model")
-    load_model(str(tmp_path / "model"))
     damage(tmp_path / "model")
-    with pytest.raises(error, match=said) as caught:
+    with pytest.raises(error, match=message) as caught:
         load_model(str(tmp_path / "model"))
     assert "\n" not in str(caught.value)
+
+
+def test_an_intact_copy_of_a_model_is_loaded(model, tmp_path) -> None:
+    shutil.copytree(model, tmp_path / "model")
+    info = json.loads((model / contract.MODEL_INFO).read_text())
+    assert load_model(str(tmp_path / "model")).info == info

@@ -1,4 +1,4 @@
-"""Publishing to Google Cloud Storage, through faults, against an emulator on loopback."""
+"""Publishing to Google Cloud Storage despite faults, with an emulator on loopback."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from generator import generate
 from storage import outputs
 from storage.outputs import Bucket
 from tests.generator.test_generate import SETTINGS, contents
-from tests.support.gcs import CLIENTS, emulator
+from tests.support.gcs import CLIENTS, emulator, free_port
 from tests.support.storage_faults import Faults, faulty_storage
 
 pytestmark = CLIENTS
@@ -39,7 +39,7 @@ def faults(tmp_path, monkeypatch) -> Iterator[Faults]:
             yield served
 
 
-def fetched(bucket: Bucket) -> dict[str, bytes | None]:
+def read_all(bucket: Bucket) -> dict[str, bytes | None]:
     return {name: bucket.read(name) for name in sorted(bucket.list_names(limit=1000))}
 
 
@@ -47,18 +47,18 @@ UPLOAD = ("POST", "/upload/")
 
 
 @pytest.mark.parametrize("fault", [503, 429, "reset", "lost", "slow"])
-def test_a_clip_is_written_once_whatever_becomes_of_the_answer(faults, fault) -> None:
-    bucket = Bucket("gs://songs/night")
+def test_a_clip_is_written_once_even_if_the_answer_is_lost(faults, fault) -> None:
+    bucket = Bucket("gs://songs/clips")
     faults.planned += [(*UPLOAD, fault)]
     bucket.publish("clip.wav", b"sound")
     assert not faults.planned
-    assert fetched(bucket) == {"clip.wav": b"sound"}
-    assert faults.written == {"night/clip.wav": 1}
+    assert read_all(bucket) == {"clip.wav": b"sound"}
+    assert faults.written == {"clips/clip.wav": 1}
 
 
-def test_a_forgotten_resumable_upload_is_begun_anew(faults) -> None:
+def test_a_forgotten_resumable_upload_is_started_again(faults) -> None:
     content = os.urandom(9 << 20)
-    bucket = Bucket("gs://songs/night")
+    bucket = Bucket("gs://songs/clips")
     faults.planned += [("PUT", "/upload/", 410)]
     bucket.publish("hour.wav", content)
     assert not faults.planned
@@ -71,65 +71,65 @@ def test_a_forgotten_resumable_upload_is_begun_anew(faults) -> None:
     ]
 
 
-def test_equal_bytes_are_no_conflict_and_other_ones_stay(faults) -> None:
-    bucket = Bucket("gs://songs/night")
+def test_equal_bytes_are_no_conflict_and_other_ones_are_kept(faults) -> None:
+    bucket = Bucket("gs://songs/clips")
     bucket.publish("clip.wav", b"sound")
     bucket.publish("clip.wav", b"sound")
-    with pytest.raises(OutputExistsError, match=r"gs://songs/night/clip\.wav exists and differs"):
+    with pytest.raises(OutputExistsError, match=r"gs://songs/clips/clip\.wav exists and differs"):
         bucket.publish("clip.wav", b"other")
-    assert fetched(bucket) == {"clip.wav": b"sound"}
+    assert read_all(bucket) == {"clip.wav": b"sound"}
     assert bucket.checksum("clip.wav") == google_crc32c.value(b"sound")
     assert bucket.checksum("none.wav") is None
 
 
-def test_what_is_replaced_is_what_was_read_and_equal_bytes_are_not_sent(faults) -> None:
-    bucket = Bucket("gs://songs/night")
+def test_replace_requires_the_generation_it_read_and_sends_no_equal_bytes(faults) -> None:
+    bucket = Bucket("gs://songs/clips")
     for content in (b"one", b"one", b"two"):
         bucket.replace("index.html", content)
-    assert fetched(bucket) == {"index.html": b"two"}
+    assert read_all(bucket) == {"index.html": b"two"}
     sent = [path for method, path in faults.requests if "/upload/" in path]
     assert len(sent) == 2
     assert "ifGenerationMatch=0&" in f"{sent[0]}&"
     assert re.search(r"ifGenerationMatch=[1-9]", sent[1])
-    # Written, but the answer is lost: the second try is told that the object is another by now.
+    # The first upload is written, but its answer is lost, so the second finds another generation.
     faults.planned += [(*UPLOAD, "lost"), (*UPLOAD, 412)]
     bucket.replace("index.html", b"three")
     assert not faults.planned
-    assert fetched(bucket) == {"index.html": b"three"}
+    assert read_all(bucket) == {"index.html": b"three"}
     faults.planned += [(*UPLOAD, 412)]
     with pytest.raises(UnwritableError, match="was changed by another process"):
         bucket.replace("index.html", b"four")
 
 
-def test_no_permission_is_one_line_with_a_remedy_and_no_secret(faults) -> None:
+def test_denied_access_is_reported_in_one_line_with_a_remedy_and_no_url(faults) -> None:
     faults.planned += [(*UPLOAD, 403)]
     with pytest.raises(UnwritableError, match=r"access is denied.*roles/storage") as error:
-        Bucket("gs://songs/night").publish("clip.wav", b"sound")
+        Bucket("gs://songs/clips").publish("clip.wav", b"sound")
     assert "\n" not in str(error.value)
     assert "http" not in str(error.value)
     assert error.value.__cause__ is None
 
 
-def test_storage_that_stays_away_is_given_up_with_a_line(faults, monkeypatch) -> None:
+def test_a_storage_service_that_stays_unavailable_is_reported(faults, monkeypatch) -> None:
     monkeypatch.setattr(outputs, "_TIMEOUT_SECONDS", 2.0)
     faults.planned += [(*UPLOAD, 503)] * 50
     with pytest.raises(UnwritableError, match=r"did not answer as expected \(.*Run the same"):
-        Bucket("gs://songs/night").publish("clip.wav", b"sound")
+        Bucket("gs://songs/clips").publish("clip.wav", b"sound")
 
 
-def test_a_storage_that_is_away_for_a_while_is_waited_for(faults) -> None:
-    bucket = Bucket("gs://songs/night")
+def test_a_storage_service_that_is_unavailable_for_a_while_is_waited_for(faults) -> None:
+    bucket = Bucket("gs://songs/clips")
     alive, faults.emulator = faults.emulator, "127.0.0.1:9"
     timer = threading.Timer(1.5, lambda: setattr(faults, "emulator", alive))
     timer.start()
     bucket.publish("clip.wav", b"sound")
     timer.join()
-    assert fetched(bucket) == {"clip.wav": b"sound"}
+    assert read_all(bucket) == {"clip.wav": b"sound"}
     assert len([path for _, path in faults.requests if "/upload/" in path]) > 1
 
 
 def storage_process(folder: pathlib.Path, address: str) -> subprocess.Popen[bytes]:
-    """An emulator in a process of its own, whose objects are files."""
+    """Starts an emulator whose objects are files, in a process of its own."""
     code = (
         "import sys\n"
         "from gcp_storage_emulator.server import create_server\n"
@@ -149,12 +149,8 @@ def storage_process(folder: pathlib.Path, address: str) -> subprocess.Popen[byte
     raise AssertionError("the emulator did not start")
 
 
-def test_a_storage_that_is_killed_among_uploads_and_comes_back_loses_nothing(
-    faults, tmp_path
-) -> None:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        faults.emulator = f"127.0.0.1:{sock.getsockname()[1]}"
+def test_a_storage_service_that_is_killed_and_restarted_loses_nothing(faults, tmp_path) -> None:
+    faults.emulator = f"127.0.0.1:{free_port()}"
     (tmp_path / "objects").mkdir()
     running = [storage_process(tmp_path / "objects", faults.emulator)]
 
@@ -164,16 +160,16 @@ def test_a_storage_that_is_killed_among_uploads_and_comes_back_loses_nothing(
         time.sleep(1.0)
         running.append(storage_process(tmp_path / "objects", faults.emulator))
 
-    wanted = {f"clip-{index}.wav": os.urandom(5000) for index in range(12)}
-    bucket, killer = Bucket("gs://songs/night"), threading.Thread(target=kill_and_restart)
+    expected = {f"clip-{index}.wav": os.urandom(5000) for index in range(12)}
+    bucket, killer = Bucket("gs://songs/clips"), threading.Thread(target=kill_and_restart)
     try:
-        for index, (name, content) in enumerate(wanted.items()):
+        for index, (name, content) in enumerate(expected.items()):
             if index == 4:
                 killer.start()
             bucket.publish(name, content)
         killer.join()
         assert len(running) == 2
-        assert fetched(bucket) == wanted
+        assert read_all(bucket) == expected
         assert set(faults.written.values()) == {1}
     finally:
         killer.join()
@@ -187,34 +183,34 @@ def run(model: pathlib.Path, output: str, **changes: Any) -> dict[str, Any]:
     return generate.run(model_path=str(model), output=output, settings=settings)
 
 
-def test_a_night_on_a_bucket_is_the_night_in_a_folder(faults, model, tmp_path) -> None:
-    """Broken at its second clip, taken up again: no clip is written twice, nothing is left over."""
+def test_a_run_into_a_bucket_gives_the_files_of_a_run_into_a_folder(
+    faults, model, tmp_path
+) -> None:
+    """It fails at its second clip and is run again. No clip is written twice."""
     run(model, str(tmp_path / "clips"))
-    wanted = contents(tmp_path / "clips")
-    real = Bucket.publish
-    broken: list[str] = []
+    expected = contents(tmp_path / "clips")
+    publish = Bucket.publish
 
-    def breaks(self: Bucket, name: str, content: bytes) -> None:
-        if name == "clip-0001.wav" and not broken:
-            broken.append(name)
+    def fail(self: Bucket, name: str, content: bytes) -> None:
+        if name == "clip-0001.wav":
             raise RuntimeError("power cut")
-        real(self, name, content)
+        publish(self, name, content)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Bucket, "publish", breaks)
+        patch.setattr(Bucket, "publish", fail)
         with pytest.raises(RuntimeError, match="power cut"):
-            run(model, "gs://songs/night")
-    bucket = Bucket("gs://songs/night")
+            run(model, "gs://songs/clips")
+    bucket = Bucket("gs://songs/clips")
     assert contract.COMPLETED not in bucket.list_names(limit=100)
     assert contract.MANIFEST not in bucket.list_names(limit=100)
     faults.planned += [(*UPLOAD, 503), (*UPLOAD, "lost")]
-    run(model, "gs://songs/night")
-    assert sorted(bucket.list_names(limit=100)) == sorted(wanted)
-    for name in wanted:
+    run(model, "gs://songs/clips")
+    assert sorted(bucket.list_names(limit=100)) == sorted(expected)
+    for name in expected:
         assert bucket.read(name) == (tmp_path / "clips" / name).read_bytes()
     assert {count for name, count in faults.written.items() if name.endswith(".wav")} == {1}
     with pytest.raises(OutputExistsError, match="already holds a finished run"):
-        run(model, "gs://songs/night")
+        run(model, "gs://songs/clips")
     Bucket("gs://songs/other").publish("thesis.txt", b"years")
     with pytest.raises(OutputExistsError, match="Nocturne did not start it"):
         run(model, "gs://songs/other")

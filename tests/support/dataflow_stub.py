@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import json
 import pathlib
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +16,7 @@ import pytest
 from pipeline.config.load import load_config
 from pipeline.config.sections import BeamSettings
 from tests.support.gcs import emulator
+from tests.support.http_servers import QuietHandler, serve
 
 ROOT = pathlib.Path(__file__).parents[2]
 ENVIRONMENTS = ROOT / "deploy" / "environments"
@@ -31,39 +30,30 @@ def dataflow(folder: pathlib.Path) -> Iterator[tuple[str, BeamSettings, list[tup
     of paths and bodies.
     """
     submitted: list[tuple[str, Any]] = []
-    handler = type("Handler", (_Dataflow,), {"submitted": submitted})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    with pytest.MonkeyPatch.context() as patch, emulator(folder, patch) as bucket:
+    with (
+        serve(_Dataflow, submitted=submitted) as server,
+        pytest.MonkeyPatch.context() as patch,
+        emulator(folder, patch) as bucket,
+    ):
         patch.setenv("NOCTURNE_PROJECT", "nocturne-test")
         patch.setenv("NOCTURNE_REGION", "europe-west1")
         patch.setenv("NOCTURNE_BUCKET", bucket.removeprefix("gs://"))
         patch.setenv("NOCTURNE_TAG", "0.1.0")
         patch.setenv("NOCTURNE_SERVICE_PORT", str(server.server_port))
         yield bucket, load_config(str(ENVIRONMENTS / "emulator.yaml")).beam, submitted
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
-class _Dataflow(http.server.BaseHTTPRequestHandler):
+class _Dataflow(QuietHandler):
     """Takes any job and keeps what was asked for."""
 
     submitted: list[tuple[str, Any]]
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = json.loads(self.read_body())
         self.submitted.append((self.path, body))
         answer = json.dumps({"id": "job-1", "name": body.get("name"), "projectId": "nocturne-test",
                              "location": "europe-west1"})  # fmt: skip
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.end_headers()
-        self.wfile.write(answer.encode())
-
-    def log_message(self, *args: object) -> None:
-        pass
+        self.answer(200, answer.encode(), {"Content-Type": "application/json"})
 
 
 def build_wheel(folder: pathlib.Path) -> pathlib.Path:

@@ -1,13 +1,11 @@
-"""A storage server on loopback, and credentials that only it would take."""
+"""A storage server on loopback, and credentials that only this server accepts."""
 
 from __future__ import annotations
 
 import contextlib
-import http.server
 import json
 import pathlib
 import socket
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +13,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import _regional_access_boundary_utils
 
-# Of tests that use Google's clients: these keep their connections until they are collected.
+from tests.support.http_servers import QuietHandler, serve
+
+# Marks of tests with Google's clients, which keep connections open until they are collected.
 CLIENTS = [
     pytest.mark.slow,
     *(
@@ -31,28 +31,22 @@ CLIENTS = [
 ]
 
 
-class _Tokens(http.server.BaseHTTPRequestHandler):
-    """Gives an access token to whoever asks."""
+class _Tokens(QuietHandler):
+    """Gives an access token to everybody."""
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        body = json.dumps({"access_token": "none", "expires_in": 3600, "token_type": "Bearer"})
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    def log_message(self, *args: object) -> None:
-        pass
+        self.read_body()
+        token = {"access_token": "none", "expires_in": 3600, "token_type": "Bearer"}
+        self.answer(200, json.dumps(token).encode(), {"Content-Type": "application/json"})
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
 
 
-def _service_account(path: pathlib.Path, token_uri: str) -> None:
+def _write_account(path: pathlib.Path, token_uri: str) -> None:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = key.private_bytes(
         serialization.Encoding.PEM,
@@ -73,26 +67,26 @@ def _service_account(path: pathlib.Path, token_uri: str) -> None:
 
 @contextlib.contextmanager
 def emulator(folder: pathlib.Path, patch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Serves a bucket; yields its gs:// name. Environment variables point clients to it."""
+    """Serves a bucket, sets the environment variables that lead clients to it, and yields its URL.
+
+    Args:
+      folder: Folder for the credentials.
+      patch: Sets the environment variables.
+    """
     from gcp_storage_emulator.server import create_server
 
-    tokens = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Tokens)
-    thread = threading.Thread(target=tokens.serve_forever, daemon=True)
-    thread.start()
-    _service_account(folder / "account.json", f"http://127.0.0.1:{tokens.server_port}/token")
-    port = _free_port()
-    patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
-    patch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(folder / "account.json"))
-    patch.setenv("GOOGLE_CLOUD_PROJECT", "nocturne-test")
-    # google-auth asks Google where an account may be used, in the background; nothing is to leave
-    # this machine.
-    patch.setattr(_regional_access_boundary_utils, "_get_domain", lambda: "127.0.0.1:9")
-    server = create_server("127.0.0.1", port, in_memory=True, default_bucket="songs")
-    server.start()
-    try:
-        yield "gs://songs"
-    finally:
-        server.stop()
-        tokens.shutdown()
-        thread.join()
-        tokens.server_close()
+    with serve(_Tokens) as tokens:
+        _write_account(folder / "account.json", f"http://127.0.0.1:{tokens.server_port}/token")
+        port = free_port()
+        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        patch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(folder / "account.json"))
+        patch.setenv("GOOGLE_CLOUD_PROJECT", "nocturne-test")
+        # In the background, google-auth asks Google where an account may be used. No request is to
+        # leave this machine.
+        patch.setattr(_regional_access_boundary_utils, "_get_domain", lambda: "127.0.0.1:9")
+        server = create_server("127.0.0.1", port, in_memory=True, default_bucket="songs")
+        server.start()
+        try:
+            yield "gs://songs"
+        finally:
+            server.stop()

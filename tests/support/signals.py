@@ -1,7 +1,8 @@
-"""Signals whose content is known, and files made of them."""
+"""Signals whose content is known, and files of them."""
 
 from __future__ import annotations
 
+import functools
 import pathlib
 
 import numpy as np
@@ -22,17 +23,23 @@ def noise(*, seconds: float, rate: int = 22050, seed: int = 0, level: float = 0.
 
 
 def tune(*, seconds: float, rate: int = 22050, seed: int = 0) -> Float32:
-    """Decaying notes on a scale, four a second: something with onsets and harmonics."""
+    """Returns decaying notes of a scale, four a second: a signal with onsets and harmonics."""
     rng = np.random.default_rng(seed)
     total = np.zeros(round(seconds * rate) + rate, np.float32)
-    time = np.arange(rate) / rate
     for start in np.arange(0, seconds, 0.25):
-        hz = 220 * 2 ** (rng.choice([0, 2, 3, 5, 7, 8, 10, 12]) / 12)
-        partials = (np.sin(2 * np.pi * hz * k * time) / k for k in (1, 2, 3, 4))
-        note = np.sum(list(partials), axis=0) * np.exp(-4 * time) * 0.15
-        at = round(start * rate)
-        total[at : at + rate] += note.astype(np.float32)
+        semitones = int(rng.choice([0, 2, 3, 5, 7, 8, 10, 12]))
+        first = round(start * rate)
+        total[first : first + rate] += _note(semitones, rate)
     return total[: round(seconds * rate)]
+
+
+@functools.cache
+def _note(semitones: int, rate: int) -> Float32:
+    """Returns one second of a decaying note so many semitones above 220 Hz."""
+    hz, time = 220 * 2 ** (semitones / 12), np.arange(rate) / rate
+    partials = (np.sin(2 * np.pi * hz * k * time) / k for k in (1, 2, 3, 4))
+    note: Float32 = (np.sum(list(partials), axis=0) * np.exp(-4 * time) * 0.15).astype(np.float32)
+    return note
 
 
 def write(
@@ -41,3 +48,10 @@ def write(
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, samples, rate, **kwargs)
     return path
+
+
+def write_tunes(folder: pathlib.Path, *, count: int, seconds: float) -> pathlib.Path:
+    """Writes tunes to 0.wav, 1.wav ..., each a second longer than the one before, as float32."""
+    for index in range(count):
+        write(folder / f"{index}.wav", tune(seconds=seconds + index, seed=index), subtype="FLOAT")
+    return folder
