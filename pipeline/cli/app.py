@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from audio import contract
 from audio.errors import UsageError
 from pipeline.cli.options import (
+    INPUT,
     AsJson,
     ConfigFiles,
     DryRun,
@@ -22,6 +23,8 @@ from pipeline.cli.options import (
     add_command,
     configuration,
     one_line_errors,
+    option,
+    path,
     print_json,
     running,
     with_generation_options,
@@ -30,12 +33,8 @@ from pipeline.cli.prune import prune
 from pipeline.cli.run import run_app
 from pipeline.console import json_lines
 
-Model = Annotated[
-    str, typer.Option(metavar="PATH", help="A model folder that `nocturne train` wrote.")
-]
-Dataset = Annotated[
-    str, typer.Option(metavar="PATH", help="A dataset folder that `nocturne prepare` wrote.")
-]
+Model = Annotated[str, path("A model folder that `nocturne train` wrote.")]
+Dataset = Annotated[str, path("A dataset folder that `nocturne prepare` wrote.")]
 
 
 class _Commands(TyperGroup):
@@ -68,10 +67,10 @@ def _print_version(wanted: bool) -> None:
 def nocturne(
     log_format: Annotated[
         str,
-        typer.Option(
-            metavar="FORMAT",
+        option(
+            "FORMAT",
+            "Format of progress messages: text, or json for one JSON object per line.",
             envvar="NOCTURNE_LOG_FORMAT",
-            help="Format of progress messages: text, or json for one JSON object per line.",
         ),
     ] = json_lines.TEXT,
     version: Annotated[  # noqa: ARG001
@@ -92,16 +91,12 @@ def nocturne(
     app, "audio", "prepare", "train", "tune", "evaluate", "generate", "report", "beam", "metadata"
 )
 def demo(
-    root: Annotated[
-        str, typer.Option(metavar="PATH", help="A folder for everything that the demo makes.")
-    ] = "demo",
+    root: Annotated[str, path("A folder for everything that the demo makes.")] = "demo",
     inputs: Annotated[
         list[str] | None,
-        typer.Option(
+        path(
+            "Your own recordings, instead of a small corpus. Can be given several times.",
             "--input",
-            metavar="PATH",
-            help="Your own recordings, instead of a small corpus that the demo renders. "
-            "Can be given several times.",
         ),
     ] = None,
     config: ConfigFiles = None,
@@ -164,41 +159,25 @@ def doctor(as_json: AsJson = False) -> None:
 
 @add_command(app, "audio", "prepare", "beam")
 def prepare(
-    output: Annotated[str, typer.Option(metavar="PATH", help="A new folder for the dataset.")],
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input",
-            metavar="PATH",
-            help="An audio file, a folder, a glob pattern or a gs:// path. "
-            "Can be given several times.",
-        ),
-    ] = None,
+    output: Annotated[str, path("A new folder for the dataset.")],
+    inputs: Annotated[list[str] | None, INPUT] = None,
     input_list: Annotated[
         str | None,
-        typer.Option(
-            metavar="PATH",
-            help="A text file that lists inputs, separated by line breaks or by NUL characters.",
-        ),
+        path("A text file that lists inputs, separated by line breaks or by NUL characters."),
     ] = None,
     previous: Annotated[
         str | None,
-        typer.Option(
-            metavar="PATH",
-            help="An earlier version of the dataset. Its recordings stay in their splits, and "
-            "unchanged files are not decoded again.",
+        path(
+            "An earlier version of the dataset. Its recordings stay in their splits, and unchanged "
+            "files are not decoded again."
         ),
     ] = None,
     retry_rejected: Annotated[
         str | None,
-        typer.Option(
-            metavar="PATH",
-            help="A dataset whose rejected files are tried again. The rest of it is copied.",
-        ),
+        path("A dataset whose rejected files are tried again. The rest of it is copied."),
     ] = None,
     pictures: Annotated[
-        int,
-        typer.Option(min=0, metavar="NUMBER", help="Number of recordings to draw spectrograms of."),
+        int, option("NUMBER", "Number of recordings to draw spectrograms of.", min=0)
     ] = 0,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -235,8 +214,7 @@ def prepare(
 @add_command(app)
 def card(
     dataset: Annotated[
-        str,
-        typer.Argument(metavar="PATH", help="A dataset folder that `nocturne prepare` wrote."),
+        str, typer.Argument(metavar="PATH", help="A dataset folder that `nocturne prepare` wrote.")
     ],
     as_json: AsJson = False,
 ) -> None:
@@ -257,13 +235,9 @@ def card(
 @add_command(app, "train")
 def train(
     dataset: Dataset,
-    model: Annotated[str, typer.Option(metavar="PATH", help="A new folder for the model.")],
+    model: Annotated[str, path("A new folder for the model.")],
     warm_start: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATH",
-            help="A model to continue from. It needs the same front end and architecture.",
-        ),
+        str | None, path("A model to continue from. It needs the same front end and architecture.")
     ] = None,
     as_json: AsJson = False,
     config: ConfigFiles = None,
@@ -289,16 +263,10 @@ def train(
 def evaluate(
     model: Model,
     dataset: Dataset,
-    output: Annotated[
-        str | None,
-        typer.Option(metavar="PATH", help="A new folder for evaluation.json and pictures."),
-    ] = None,
+    output: Annotated[str | None, path("A new folder for evaluation.json and pictures.")] = None,
     against: Annotated[
         str | None,
-        typer.Option(
-            metavar="PATH",
-            help="The evaluation.json of another model. A model that is clearly worse fails.",
-        ),
+        path("The evaluation.json of another model. A model that is clearly worse fails."),
     ] = None,
     as_json: AsJson = False,
     config: ConfigFiles = None,
@@ -375,15 +343,11 @@ def trace(
 def report(
     root: Root,
     run_id: Annotated[
-        str | None,
-        typer.Option(metavar="ID", help="The run to show. The default is the newest run."),
+        str | None, option("ID", "The run to show. The default is the newest run.")
     ] = None,
     output: Annotated[
         str | None,
-        typer.Option(
-            metavar="PATH",
-            help="A folder for the page, local or gs://. The default is the folder of the clips.",
-        ),
+        path("A folder for the page, local or gs://. The default is the folder of the clips."),
     ] = None,
     overrides: Overrides = None,
 ) -> None:

@@ -27,38 +27,38 @@ if TYPE_CHECKING:
     from pipeline.config.load import Config
     from pipeline.console.terminal import Console
 
+
+def option(metavar: str, text: str, *flags: str, **more: Any) -> Any:
+    """Returns an option with a placeholder for its value and a help text."""
+    return typer.Option(*flags, metavar=metavar, help=text, **more)
+
+
+def path(text: str, *flags: str) -> Any:
+    """Returns an option whose value is a path."""
+    return option("PATH", text, *flags)
+
+
+INPUT = path(
+    "An audio file, a folder, a glob pattern or a gs:// path. Can be given several times.",
+    "--input",
+)
 ConfigFiles = Annotated[
     list[str] | None,
-    typer.Option(
-        "--config",
-        metavar="PATH",
-        help="A YAML file of settings. Can be given several times; later files win.",
-    ),
+    path("A YAML file of settings. Can be given several times; later files win.", "--config"),
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
+        "SECTION.KEY=VALUE",
+        "One setting, such as train.steps=500. Can be given several times.",
         "--set",
-        metavar="SECTION.KEY=VALUE",
-        help="One setting, such as train.steps=500. Can be given several times.",
     ),
 ]
-Root = Annotated[
-    str,
-    typer.Option(
-        metavar="PATH", help="The pipeline root: folder of all artifacts, models and metadata."
-    ),
-]
+Root = Annotated[str, path("The pipeline root: folder of all artifacts, models and metadata.")]
 RunId = Annotated[
-    str | None,
-    typer.Option(
-        metavar="ID", help="Name of the run. Nodes that this run has already finished are skipped."
-    ),
+    str | None, option("ID", "Name of the run. Nodes that this run has finished are skipped.")
 ]
-Only = Annotated[
-    str | None,
-    typer.Option(metavar="NODE", help="Run only this node of the pipeline. Needs --run-id."),
-]
+Only = Annotated[str | None, option("NODE", "Run only this node of the pipeline. Needs --run-id.")]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print JSON to stdout and everything else to stderr.")
 ]
@@ -112,55 +112,42 @@ class GenerationOptions:
     Those named like a setting of section `generate` override it.
     """
 
-    output: Annotated[
-        str, typer.Option(metavar="PATH", help="A new folder for the clips, local or gs://.")
-    ]
+    output: Annotated[str, path("A new folder for the clips, local or gs://.")]
     clips: Annotated[
-        int | None,
-        typer.Option(metavar="NUMBER", help="Number of clips. The default is {generate.clips}."),
+        int | None, option("NUMBER", "Number of clips. The default is {generate.clips}.")
     ] = None
     seconds: Annotated[
         float | None,
-        typer.Option(
-            metavar="NUMBER",
-            help="Length of each clip in seconds. The default is {generate.seconds:g}.",
-        ),
+        option("NUMBER", "Length of each clip in seconds. The default is {generate.seconds:g}."),
     ] = None
     seed: Annotated[
         int | None,
-        typer.Option(
-            metavar="NUMBER",
-            help="Random seed. A model makes the same clips again from the same seed. "
-            "The default is {generate.seed}.",
+        option(
+            "NUMBER",
+            "Random seed. A model makes the same clips again from the same seed. The default is "
+            "{generate.seed}.",
         ),
     ] = None
     temperature: Annotated[
         float | None,
-        typer.Option(
-            metavar="NUMBER",
-            help="Sampling temperature. 0 always picks the most likely frame. "
-            "The default is the model's own.",
+        option(
+            "NUMBER",
+            "Sampling temperature. 0 always picks the most likely frame. The default is the "
+            "model's own.",
         ),
     ] = None
     primer: Annotated[
         str | None,
-        typer.Option(
-            metavar="PATH",
-            help="An audio file: every clip continues a passage from its middle. `none` lets clips "
-            "start from nothing. The default is passages that are stored with the model.",
+        path(
+            "An audio file: every clip continues a passage from its middle. `none` lets clips "
+            "start from nothing. The default is passages that are stored with the model."
         ),
     ] = None
     format: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FORMAT", help="File format: {formats}. The default is {generate.format}."
-        ),
+        str | None, option("FORMAT", "File format: {formats}. The default is {generate.format}.")
     ] = None
     date: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TEXT", help="A date to write into the clips' tags, such as 2026-11-22."
-        ),
+        str | None, option("TEXT", "A date to write into the clips' tags, such as 2026-11-22.")
     ] = None
     config: ConfigFiles = None
     overrides: Overrides = None

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.options import (
+    INPUT,
     AsJson,
     ConfigFiles,
     GenerationOptions,
@@ -16,6 +17,7 @@ from pipeline.cli.options import (
     RunId,
     add_command,
     configuration,
+    option,
     print_json,
     run_id_for,
     running,
@@ -35,15 +37,7 @@ run_app = typer.Typer(
     name="training",
 )  # fmt: skip
 def run_training(
-    inputs: Annotated[
-        list[str],
-        typer.Option(
-            "--input",
-            metavar="PATH",
-            help="An audio file, a folder, a glob pattern or a gs:// path. "
-            "Can be given several times.",
-        ),
-    ],
+    inputs: Annotated[list[str], INPUT],
     root: Root,
     run_id: RunId = None,
     only: Only = None,
@@ -94,7 +88,7 @@ def run_generation(
 @add_command(run_app, "metadata", name="blessed")
 def run_blessed(
     root: Root,
-    run_id: Annotated[str, typer.Option(metavar="ID", help="A run of the training pipeline.")],
+    run_id: Annotated[str, option("ID", "A run of the training pipeline.")],
     config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
