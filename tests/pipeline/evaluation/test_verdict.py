@@ -132,3 +132,30 @@ def test_the_table_has_a_line_for_each_figure_with_the_real_value() -> None:
     assert distance.split()[-5:] == ["123", "20.00", "to", "40.00", "60.00"]
     assert not any("log-likelihood" in line for line in lines), "nll is not known here"
     assert format_table(judge({"mse": None}, EvaluateSettings()))
+
+
+WORST: dict[str, Any] = {
+    "faulty_share": 1.0, "movement_ratio": 0.0, "variance_ratio": 50.0, "rhythm_ratio": -1.0,
+    "attack_ratio": -9.0, "diversity_ratio": 0.0, "drift_ratio": 90.0, "kernel_ratio": 99.0,
+    "copied_share": 1.0,
+}  # fmt: skip
+# Within half the tolerance, which is 0.825 to 1.3 for movement and variance.
+LIVELY: dict[str, Any] = {"rhythm_ratio": 0.7, "attack_ratio": 0.4}
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "figures", "n_failures"),
+    [
+        (1.0, GOOD, 0),
+        (1.0, GOOD | WORST, 9),
+        (1000.0, GOOD | WORST, 0),
+        (0.0, GOOD, 6),  # no worse than real music in faults, distance and copies
+        (0.5, GOOD | LIVELY | {"movement_ratio": 0.82, "variance_ratio": 1.31}, 2),
+        (0.5, GOOD | LIVELY | {"movement_ratio": 0.83, "variance_ratio": 1.29}, 0),
+    ],
+)
+def test_the_tolerance_moves_every_limit_away_from_real_music(
+    tolerance: float, figures: dict[str, Any], n_failures: int
+) -> None:
+    verdict = judge(figures, EvaluateSettings(tolerance=tolerance), None)
+    assert len(failures(verdict)) == n_failures
