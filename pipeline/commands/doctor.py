@@ -47,8 +47,9 @@ class Finding:
 
 
 def nocturne_version() -> str:
-    """Returns the version of the installed package."""
-    return importlib.metadata.version("nocturne")
+    """Returns the version of the package whose command `nocturne` is installed."""
+    commands = importlib.metadata.entry_points(group="console_scripts", name="nocturne")
+    return next((command.dist.version for command in commands if command.dist), "unknown")
 
 
 def examine() -> list[Finding]:
