@@ -1,4 +1,4 @@
-"""One global batch on one device, on two, and in two processes: the same losses."""
+"""Devices: which are used, and that they all train the same model."""
 
 from __future__ import annotations
 
@@ -16,91 +16,139 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from audio.errors import UsageError
 from tests.support.tiny import TINY
+from trainer.data.normaliser import Normaliser
+from trainer.data.windows import open_dataset
+from trainer.fit import train
+from trainer.fit.devices import is_chief, resolve_strategy
 from trainer.fit.steps import CompiledSteps
 from trainer.settings import HeadName
 
 ROOT = pathlib.Path(__file__).parents[3]
-JOB = """
-import dataclasses, json, sys
+
+
+@pytest.mark.parametrize("name", ["gpu", "multi_gpu", "tpu"])
+def test_resolve_strategy_names_a_missing_device(name: str) -> None:
+    if name != "tpu" and tf.config.list_physical_devices("GPU"):
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(UsageError, match=rf"train\.strategy={name}: wanted a .PU"):
+        resolve_strategy(name)
+
+
+def test_resolve_strategy_names_a_missing_cluster(monkeypatch) -> None:
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(UsageError, match=r"multi_worker: wanted a cluster.*found 0 in TF_CONFIG"):
+        resolve_strategy("multi_worker")
+
+
+@pytest.mark.parametrize(
+    ("cluster", "task", "chief"),
+    [
+        ({"worker": ["a:1", "b:1"]}, None, True),
+        ({"worker": ["a:1", "b:1"]}, {"type": "worker", "index": 0}, True),
+        ({"worker": ["a:1", "b:1"]}, {"type": "worker", "index": 1}, False),
+        # As Vertex AI sets it.
+        ({"chief": ["a:1"], "worker": ["b:1"]}, {"type": "chief", "index": 0}, True),
+        ({"chief": ["a:1"], "worker": ["b:1"]}, {"type": "worker", "index": 0}, False),
+    ],
+)
+def test_is_chief(monkeypatch, cluster: dict, task: dict | None, chief: bool) -> None:
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task} if task else {}))
+    assert is_chief() == chief
+
+
+def fit(dataset: str, folder: str, strategy: tf.distribute.Strategy) -> dict[str, Any]:
+    """Fits a model without random numbers: its losses, and the number of devices."""
+    settings = dataclasses.replace(TINY, steps=6, eval_every=3, dropout=0.0, input_noise=0.0)
+    flat = tf.zeros([32])
+    normaliser = Normaliser(mean=flat - 4, std=flat + 3, highest=flat + 4, floor=-8.0)
+    losses: list[float] = []
+    _, history = train.fit(
+        open_dataset(dataset),
+        normaliser,
+        settings,
+        folder=folder,
+        write_logs=False,
+        progress=lambda step, total, loss: losses.append(loss),
+        strategy=strategy,
+    )
+    return {"losses": losses, "devices": history["devices"]}
+
+
+# Devices are configured, and workers meet, before TensorFlow does anything else: in new processes.
+_TWO_DEVICES = """
+import json, sys
 import tensorflow as tf
-dataset, folder, kind = sys.argv[1:]
-if kind == "two devices":
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from tests.support.tiny import TINY
-from trainer.fit import train
-from trainer.data.windows import open_dataset
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
+"""
+_WORKER = """
+import json, sys
 from trainer.fit.devices import resolve_strategy
-settings = dataclasses.replace(TINY, steps=6, eval_every=3, dropout=0.0, input_noise=0.0,
-                               strategy="multi_worker" if kind == "two workers" else "cpu")
-strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]) if kind == "two devices" else None
-if kind == "two workers":
-    strategy = resolve_strategy("multi_worker")  # before anything else runs
-from trainer.data.normaliser import Normaliser
-flat = tf.zeros([32])
-normaliser = Normaliser(mean=flat - 4, std=flat + 3, highest=flat + 4, floor=-8.0)
-losses = []
-_, history = train.fit(open_dataset(dataset), normaliser, settings, folder=folder,
-                     strategy=strategy,
-                     progress=lambda step, total, loss: losses.append(loss))
-print(json.dumps({"losses": losses, "history": history}))
+strategy = resolve_strategy("multi_worker")
+"""
+_FIT = """
+from tests.trainer.fit.test_devices import fit
+print(json.dumps(fit(*sys.argv[1:], strategy)))
 """
 
 
-def job(dataset: pathlib.Path, folder: pathlib.Path, kind: str, **environment: str):
+def start(code: str, dataset: pathlib.Path, folder: pathlib.Path, **environment: str):
     return subprocess.Popen(
-        [sys.executable, "-c", JOB, str(dataset), str(folder), kind],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-c", code + _FIT, str(dataset), str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
-def result(process: subprocess.Popen[str]) -> dict:
+def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err[-3000:]
-    return json.loads(out.splitlines()[-1])
+    result: dict[str, Any] = json.loads(out.splitlines()[-1])
+    return result
 
 
 @pytest.fixture(scope="module")
-def one(dataset, tmp_path_factory) -> dict:
-    return result(job(dataset, tmp_path_factory.mktemp("one") / "run", "one device"))
+def one_device(dataset, tmp_path_factory) -> dict[str, Any]:
+    return fit(str(dataset), str(tmp_path_factory.mktemp("one") / "run"), resolve_strategy("cpu"))
 
 
 @pytest.mark.slow
-def test_two_devices_train_as_one(dataset, tmp_path, one) -> None:
-    two = result(job(dataset, tmp_path / "run", "two devices"))
-    assert (one["history"]["devices"], two["history"]["devices"]) == (1, 2)
-    np.testing.assert_allclose(two["losses"], one["losses"], rtol=2e-5)
+def test_fit_on_two_devices_equals_one(dataset, tmp_path, one_device) -> None:
+    two_devices = finish(start(_TWO_DEVICES, dataset, tmp_path / "run"))
+    assert (one_device["devices"], two_devices["devices"]) == (1, 2)
+    np.testing.assert_allclose(two_devices["losses"], one_device["losses"], rtol=2e-5)
 
 
 @pytest.mark.slow
-def test_two_workers_train_as_one(dataset, tmp_path, one) -> None:
+def test_fit_in_two_workers_equals_one_device(dataset, tmp_path, one_device) -> None:
     ports = []
     for _ in range(2):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             ports.append(probe.getsockname()[1])
-    workers = [f"localhost:{port}" for port in ports]
-    started = [
-        job(
-            dataset,
-            tmp_path / f"run{index}",
-            "two workers",
-            TF_CONFIG=json.dumps(
-                {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
-            ),
-        )
+    cluster = {"worker": [f"localhost:{port}" for port in ports]}
+    configs = [
+        json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
         for index in range(2)
     ]
+    processes = [
+        start(_WORKER, dataset, tmp_path / f"run{index}", TF_CONFIG=config)
+        for index, config in enumerate(configs)
+    ]
     try:
-        found = [result(process) for process in started]
+        results = [finish(process) for process in processes]
     finally:
-        for process in started:
+        for process in processes:
             process.kill()
-    assert found[0]["history"]["devices"] == 2
-    for each in found:
-        np.testing.assert_allclose(each["losses"], one["losses"], rtol=2e-5)
+    for result in results:
+        assert result["devices"] == 2
+        np.testing.assert_allclose(result["losses"], one_device["losses"], rtol=2e-5)
     assert not (tmp_path / "run1").exists()  # only the chief keeps the run's state
 
 
@@ -109,16 +157,13 @@ def test_two_workers_train_as_one(dataset, tmp_path, one) -> None:
     ("head", "chance", "precision"),
     [
         ("mse", 0.0, "float32"),
-        ("mse", 0.1, "float32"),
-        ("mse", 0.0, "bfloat16"),
+        ("mse", 0.1, "bfloat16"),
         ("mixture", 0.0, "float32"),
         ("mixture", 0.1, "bfloat16"),
     ],
 )
-def test_the_training_step_compiles_under_xla_and_gives_the_same(
-    head: HeadName, chance: float, precision: Any
-) -> None:
-    """The part of a TPU that can be shown without one: static shapes, no op that XLA lacks."""
+def test_train_on_device_compiles_under_xla(head: HeadName, chance: float, precision: Any) -> None:
+    """What can be shown of a TPU without one: static shapes, and no operation that XLA lacks."""
     settings = dataclasses.replace(
         TINY,
         head=head,
@@ -128,40 +173,37 @@ def test_the_training_step_compiles_under_xla_and_gives_the_same(
         learning_rate=1e-3,
     )
     batch = tf.random.stateless_normal([4, settings.anchor + 64, 32], seed=[1, 2])
-    found = []
-    for jit in (False, True):
+    losses, weights = [], []
+    for jit_compile in (False, True):
         keras.utils.set_random_seed(0)
-        loop = CompiledSteps(tf.distribute.OneDeviceStrategy("/cpu:0"), 32, settings)
-        loop.model.adapt([batch.numpy()])
-        compiled = tf.function(loop.train_on_device, jit_compile=jit)
-        steps = tf.range(1, 4, dtype=tf.int64)
-        losses = [float(compiled(batch, step)[0]) for step in steps]
-        found.append((losses, [w.numpy() for w in loop.model.trainable_variables]))
+        steps = CompiledSteps(tf.distribute.OneDeviceStrategy("/cpu:0"), 32, settings)
+        steps.model.adapt([batch.numpy()])
+        step = tf.function(steps.train_on_device, jit_compile=jit_compile)
+        losses.append([float(step(batch, index)[0]) for index in tf.range(1, 4, dtype=tf.int64)])
+        weights.append([weight.numpy() for weight in steps.model.trainable_variables])
     # XLA draws other numbers from the same seeds, and fuses what lies between bfloat16 products.
     exact = not chance and precision == "float32"
-    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-5 if exact else 0.01)
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5 if exact else 0.01)
     if exact:
-        for ours, theirs in zip(found[1][1], found[0][1], strict=True):
-            np.testing.assert_allclose(ours, theirs, atol=1e-4)
+        for compiled, plain in zip(weights[1], weights[0], strict=True):
+            np.testing.assert_allclose(compiled, plain, atol=1e-4)
 
 
 @pytest.mark.slow
-def test_several_steps_in_one_execution_are_the_steps_one_by_one() -> None:
+def test_train_steps_equal_repeated_train_step() -> None:
     batches = tf.data.Dataset.from_tensor_slices(
         tf.random.stateless_normal([5, 4, 64, 32], seed=[1, 2])
     )
-    found = []
-    for together in (False, True):
+
+    def compiled_steps() -> CompiledSteps:
         keras.utils.set_random_seed(0)
-        loop = CompiledSteps(tf.distribute.OneDeviceStrategy("/cpu:0"), 32, TINY)
-        if together:
-            first, count = tf.constant(1, tf.int64), tf.constant(5)
-            found.append(loop.train_steps(iter(batches), first, count)[0].numpy())
-        else:
-            found.append(
-                [
-                    float(loop.train_step(batch, tf.constant(step, tf.int64))[0])
-                    for step, batch in enumerate(batches, 1)
-                ]
-            )
-    np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
+        return CompiledSteps(tf.distribute.OneDeviceStrategy("/cpu:0"), 32, TINY)
+
+    steps = compiled_steps()
+    expected = [
+        float(steps.train_step(batch, tf.constant(index, tf.int64))[0])
+        for index, batch in enumerate(batches, 1)
+    ]
+    first, count = tf.constant(1, tf.int64), tf.constant(5)
+    losses, _ = compiled_steps().train_steps(iter(batches), first, count)
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""A training that is stopped, by whatever, and goes on: the same losses, the same model."""
+"""A training run that is stopped for any reason resumes with the same losses and model."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any
 
-import keras
+import numpy as np
 import pytest
-import tensorflow as tf
 
 from audio import contract
-from audio.errors import ConfigMismatchError
 from tests.support.tiny import TINY
+from trainer.export.saved_model import model_id
 from trainer.fit import train
-from trainer.fit.checkpoints import Checkpoints, RunState, UnwritableError
 from trainer.fit.signals import PreemptedError
+
+pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parents[3]
 # Dropout and noise are on: everything random in a step must come back as well.
@@ -36,149 +35,134 @@ SETTINGS = dataclasses.replace(
 )
 
 
-def run(dataset: pathlib.Path, model: pathlib.Path, **options: Any) -> dict:
-    return train.train(
-        dataset_path=str(dataset), model_path=str(model), settings=SETTINGS, **options
-    )
-
-
 @pytest.fixture(scope="module")
-def uninterrupted(dataset, tmp_path_factory) -> tuple[dict, dict]:
-    path = tmp_path_factory.mktemp("uninterrupted") / "model"
-    info = run(dataset, path)
-    return info, json.loads((path / contract.HISTORY).read_text())
+def uninterrupted(dataset, tmp_path_factory) -> pathlib.Path:
+    """A model that was trained without interruption."""
+    model = tmp_path_factory.mktemp("uninterrupted") / "model"
+    train.train(dataset_path=str(dataset), model_path=str(model), settings=SETTINGS)
+    return model
 
 
-def assert_same(model: pathlib.Path, info: dict, uninterrupted: tuple[dict, dict]) -> None:
-    history = json.loads((model / contract.HISTORY).read_text())
-    assert history["epochs"] == uninterrupted[1]["epochs"]
-    assert info["model_id"] == uninterrupted[0]["model_id"]
-    assert not list(model.parent.glob("*.training"))
+class Fits:
+    """Attempts at one run, with the normaliser of the uninterrupted one."""
+
+    def __init__(self, opened, uninterrupted: pathlib.Path, folder: pathlib.Path) -> None:
+        graph = str(uninterrupted / contract.TRANSFORM_GRAPH)
+        self._normaliser = train.Normaliser.from_graph(graph, floor=SETTINGS.model_floor)
+        self._dataset, self._folder, self._uninterrupted = opened, str(folder), uninterrupted
+        self.steps: list[int] = []
+
+    def fit(self, progress: train.Progress | None = None) -> None:
+        """Fits; `steps` are those taken in this attempt."""
+        self.steps = []
+
+        def record(step: int, total: int, loss: float) -> None:
+            self.steps.append(step)
+            if progress:
+                progress(step, total, loss)
+
+        self.model, self.history = train.fit(
+            self._dataset,
+            self._normaliser,
+            SETTINGS,
+            folder=self._folder,
+            write_logs=False,
+            progress=record,
+        )
+
+    def assert_same_as_uninterrupted(self) -> None:
+        history = json.loads((self._uninterrupted / contract.HISTORY).read_text())
+        info = json.loads((self._uninterrupted / contract.MODEL_INFO).read_text())
+        assert self.history["epochs"] == history["epochs"]
+        assert model_id(self.model, self._dataset) == info["model_id"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("at", [1, 10, 23])
-def test_a_run_that_broke_goes_on_as_if_it_had_not(
-    dataset, tmp_path, uninterrupted, at: int
-) -> None:
-    def broken(step: int, total: int, loss: float) -> None:
-        if step == at:
-            raise RuntimeError("power cut")
+def test_fit_resumes_after_errors(opened, tmp_path, uninterrupted) -> None:
+    fits = Fits(opened, uninterrupted, tmp_path)
+    last = 0
+    for failing in (1, 10, 23):
 
-    with pytest.raises(RuntimeError, match="power cut"):
-        run(dataset, tmp_path / "model", progress=broken)
-    taken = []
-    info = run(dataset, tmp_path / "model", progress=lambda step, *_: taken.append(step))
-    assert taken[-1] == 40
-    # The step that broke was not saved; one of the last before it was.
-    assert max(1, at - 3) <= taken[0] <= at
-    assert_same(tmp_path / "model", info, uninterrupted)
+        def fail(step: int, total: int, loss: float, failing: int = failing) -> None:
+            if step == failing:
+                raise RuntimeError("power cut")
+
+        with pytest.raises(RuntimeError, match="power cut"):
+            fits.fit(fail)
+        # The step that failed was not saved; one of the last before it was.
+        assert max(1, last - 3) <= fits.steps[0] <= max(1, last)
+        last = failing
+    fits.fit()
+    assert last - 3 <= fits.steps[0] <= last
+    assert fits.steps[-1] == 40
+    fits.assert_same_as_uninterrupted()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("at", [17, 20, 40])
-def test_sigterm_saves_and_says_again(dataset, tmp_path, uninterrupted, at: int) -> None:
+def test_fit_saves_and_stops_on_sigterm(opened, tmp_path, uninterrupted) -> None:
     """In the middle of a part, at the end of one, which is still evaluated, and at the very end."""
+    fits = Fits(opened, uninterrupted, tmp_path)
+    first = 1
+    for terminated in (17, 20, 40):
 
-    def terminated(step: int, total: int, loss: float) -> None:
-        if step == at:
-            os.kill(os.getpid(), signal.SIGTERM)
+        def terminate(step: int, total: int, loss: float, terminated: int = terminated) -> None:
+            if step == terminated:
+                os.kill(os.getpid(), signal.SIGTERM)
 
-    handler = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(PreemptedError, match=f"stopped at step {at} of 40, which is saved"):
-        run(dataset, tmp_path / "model", progress=terminated)
-    assert PreemptedError.exit_code == 75
-    assert signal.getsignal(signal.SIGTERM) == handler
-    assert not (tmp_path / "model").exists()
-    taken = []
-    info = run(dataset, tmp_path / "model", progress=lambda step, *_: taken.append(step))
-    assert taken == list(range(at + 1, 41))
-    assert_same(tmp_path / "model", info, uninterrupted)
+        message = f"stopped at step {terminated} of 40, which is saved"
+        with pytest.raises(PreemptedError, match=message):
+            fits.fit(terminate)
+        assert fits.steps == list(range(first, terminated + 1))
+        first = terminated + 1
+    fits.fit()
+    assert fits.steps == []
+    fits.assert_same_as_uninterrupted()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("steps", [3, 21])
-def test_sigkill_and_a_rerun(dataset, tmp_path, uninterrupted, steps: int) -> None:
-    """In a process of its own, killed some steps in, wherever that is."""
-    code = (
-        "import pathlib, sys\n"
-        "from tests.trainer.fit.test_resume import run\n"
-        "show = lambda step, *_: print(step, flush=True)\n"
-        "run(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), progress=show)\n"
+def test_train_resumes_after_sigkill(dataset, tmp_path, uninterrupted) -> None:
+    """In a process of its own, killed shortly after step 21, wherever it is then."""
+    model, code = (
+        tmp_path / "model",
+        (
+            "import sys\n"
+            "from tests.trainer.fit.test_resume import SETTINGS, train\n"
+            "train.train(dataset_path=sys.argv[1], model_path=sys.argv[2], settings=SETTINGS,\n"
+            "    progress=lambda step, *_: print(step, flush=True))\n"
+        ),
     )
-    command = [sys.executable, "-c", code, str(dataset), str(tmp_path / "model")]
+    command = [sys.executable, "-c", code, str(dataset), str(model)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         for line in process.stdout:
-            if line.strip() == str(steps):
+            if line.strip() == "21":
                 time.sleep(0.02)
                 process.kill()
-    assert not (tmp_path / "model").exists()
-    taken = []
-    info = run(dataset, tmp_path / "model", progress=lambda step, *_: taken.append(step))
-    assert 1 < taken[0] <= steps + 2 or steps == 3
-    assert_same(tmp_path / "model", info, uninterrupted)
-
-
-def test_what_a_kill_left_half_written_is_in_nobodys_way(tmp_path) -> None:
-    """TensorFlow writes a checkpoint through a folder of its own, and a kill leaves that."""
-    layer = keras.layers.Dense(1)
-    layer.build((None, 1))
-    layer.bias.assign([1.0])
-    checkpoints = Checkpoints(str(tmp_path), model=layer, optimizer=keras.optimizers.SGD())
-    (tmp_path / "step-00000003_temp").mkdir()
-    (tmp_path / "step-00000003_temp" / "part-00000-of-00001.data-00000-of-00001").write_text("x")
-    checkpoints.save(RunState(step=4))
-    layer.bias.assign([5.0])
-    assert checkpoints.restore().step == 4
-    assert layer.bias.numpy() == 1
-    assert not list(tmp_path.glob("step-00000003*"))
-
-
-@pytest.mark.parametrize("units", [[2], [1, 1]])
-def test_a_state_of_other_weights_is_refused_with_a_remedy(tmp_path, units: list[int]) -> None:
-    """As after an upgrade that changed the model."""
-
-    def checkpoints(sizes: list[int]) -> Checkpoints:
-        model = keras.Sequential([keras.Input((1,)), *(keras.layers.Dense(n) for n in sizes)])
-        return Checkpoints(str(tmp_path), model=model, optimizer=keras.optimizers.SGD())
-
-    checkpoints([1]).save(RunState(step=4))
-    with pytest.raises(ConfigMismatchError, match=r"another version.*Remove that folder"):
-        checkpoints(units).restore()
-
-
-@pytest.mark.slow
-def test_other_settings_do_not_go_on_from_this_state(dataset, tmp_path) -> None:
-    def broken(step: int, total: int, loss: float) -> None:
-        if step == 5:
-            raise RuntimeError("power cut")
-
-    with pytest.raises(RuntimeError):
-        run(dataset, tmp_path / "model", progress=broken)
-    taken = []
-    train.train(
+    assert not model.exists()
+    steps: list[int] = []
+    info = train.train(
         dataset_path=str(dataset),
-        model_path=str(tmp_path / "model"),
-        settings=dataclasses.replace(SETTINGS, steps=10, learning_rate=1e-3),
-        progress=lambda step, *_: taken.append(step),
+        model_path=str(model),
+        settings=SETTINGS,
+        progress=lambda step, *_: steps.append(step),
     )
-    assert taken[0] == 1
+    assert 1 < steps[0] <= 23
+    expected = json.loads((uninterrupted / contract.MODEL_INFO).read_text())
+    assert info["model_id"] == expected["model_id"]
+    assert info["metrics"] == expected["metrics"]
+    assert not list(tmp_path.glob("*.training"))
 
 
-@pytest.mark.slow
-def test_a_full_disk_is_said_in_a_line(dataset, tmp_path, monkeypatch) -> None:
-    def full(self: Checkpoints, state: object) -> None:
-        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
-
-    monkeypatch.setattr(Checkpoints, "_write_state", full)
-    with pytest.raises(UnwritableError, match=r"cannot keep the training.*No space left") as error:
-        run(dataset, tmp_path / "model")
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.slow
-def test_a_folder_that_cannot_be_written_is_said_in_a_line(dataset, tmp_path) -> None:
-    (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(UnwritableError, match="cannot keep the training"):
-        run(dataset, tmp_path / "model", work_path=str(tmp_path / "file"))
+@pytest.mark.parametrize(
+    ("changes", "resumes"),
+    [
+        ({"learning_rate": 1e-3}, False),
+        ({"seed": 1}, False),
+        ({"strategy": "gpu", "checkpoint_seconds": 9.0}, True),
+    ],
+)
+def test_run_key_is_equal_for_runs_that_may_resume_each_other(
+    opened, normaliser, changes, resumes: bool
+) -> None:
+    other = dataclasses.replace(SETTINGS, **changes)
+    key = train.run_key(opened, normaliser, SETTINGS)
+    assert (train.run_key(opened, normaliser, other) == key) == resumes
+    louder = dataclasses.replace(normaliser, highest=normaliser.highest + np.float32(1))
+    assert train.run_key(opened, louder, SETTINGS) != key
