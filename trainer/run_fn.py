@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from typing import Any, NamedTuple
+import types
+from typing import Any
 
 import tensorflow as tf
 
@@ -43,15 +44,8 @@ def run_fn(fn_args: Any) -> None:
     )
 
 
-class TunerResult(NamedTuple):
-    """What TFX's Tuner expects: a tuner, and the arguments of its search."""
-
-    tuner: Any
-    fit_kwargs: dict[str, Any]
-
-
-def tuner_fn(fn_args: Any) -> TunerResult:
-    """Returns a search for hyperparameters on the examples of fn_args."""
+def tuner_fn(fn_args: Any) -> types.SimpleNamespace:
+    """Returns a search for hyperparameters on the examples of fn_args, in the form TFX expects."""
     from trainer.fit.tuner import NextFrameTuner
 
     config = fn_args.custom_config
@@ -70,7 +64,7 @@ def tuner_fn(fn_args: Any) -> TunerResult:
         folder=f"{config['state']}/{key}",
         progress=train.listener,
     )
-    return TunerResult(tuner=tuner, fit_kwargs={})
+    return types.SimpleNamespace(tuner=tuner, fit_kwargs={})
 
 
 def _dataset_path(fn_args: Any) -> str:

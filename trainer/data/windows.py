@@ -70,13 +70,7 @@ def open_dataset(path: str) -> Dataset:
 
 
 def _read_features(dataset: Dataset, split: str, types: dict[str, tf.DType]) -> tf.data.Dataset:
-    """Yields features of each record of a split in order, as a dictionary of scalars.
-
-    Args:
-      dataset: The dataset.
-      split: Name of the split.
-      types: Type of each feature to read, by the feature's name.
-    """
+    """Yields the features that `types` names of each record of a split, in order."""
     spec = {name: tf.io.FixedLenFeature([], dtype) for name, dtype in types.items()}
     records = tf.data.TFRecordDataset(dataset.shards(split))
     return records.map(lambda record: tf.io.parse_single_example(record, spec))
@@ -206,7 +200,7 @@ def cut_primers(
     """Returns primers from the middles of chunks, spread evenly over a split.
 
     Args:
-      dataset: The dataset.
+      dataset: Dataset to cut from.
       n_frames: Frames of each primer.
       count: Number of primers; fewer are returned where there are fewer chunks.
       split: Name of the split; by default the eval split, or the train split if no chunk of the
@@ -217,7 +211,7 @@ def cut_primers(
     """
     if split is None:
         split = contract.EVAL if has_windows(dataset, contract.EVAL, n_frames) else contract.TRAIN
-    _require_windows(dataset, split, n_frames)
+    _require_windows(dataset, split, n_frames, "train.primer_frames")
     types = {
         contract.LOG_MEL: tf.string,
         contract.N_FRAMES: tf.int64,
@@ -253,11 +247,12 @@ def has_windows(dataset: Dataset, split: str, window_frames: int) -> bool:
     return longest_chunk(dataset, split) >= window_frames
 
 
-def _require_windows(dataset: Dataset, split: str, window_frames: int) -> None:
-    if not has_windows(dataset, split, window_frames):
-        seconds = window_frames / dataset.audio.frames_per_second
+def _require_windows(
+    dataset: Dataset, split: str, n_frames: int, setting: str = "train.window_frames"
+) -> None:
+    if not has_windows(dataset, split, n_frames):
+        seconds = n_frames / dataset.audio.frames_per_second
         raise InputError(
-            f"{dataset.path}: no recording of the {split} split is as long as one window "
-            f"({window_frames} frames, {seconds:.1f} s). Add longer recordings, or lower "
-            "train.window_frames."
+            f"{dataset.path}: no recording of the {split} split is as long as {setting} wants "
+            f"({n_frames} frames, {seconds:.1f} s). Add longer recordings, or lower {setting}."
         )

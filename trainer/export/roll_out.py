@@ -66,8 +66,7 @@ def roll_out(
 
     def next_frame(noise: tf.Tensor, target: Style, carried: tuple[Any, ...]) -> tuple[Any, ...]:
         outputs, state, recent, previous = carried
-        change_scale = control.change_scale(target, recent)
-        frame = head.draw(outputs, noise, sampling, change_scale=change_scale)
+        frame = head.draw(outputs, noise, sampling, control.change_scale(target, recent))
         frame = normaliser.limit(control.correct(frame, target, recent))
         outputs, state = model.step(frame, state, kernels)
         return outputs, state, control.update(recent, frame, previous), frame

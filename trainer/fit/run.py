@@ -30,14 +30,7 @@ class TrainingDivergedError(NocturneError):
 
 
 class TrainingRun:
-    """A training run in progress; it resumes from the state that its checkpoints hold.
-
-    Args:
-      steps: Model, optimiser and their compiled steps.
-      checkpoints: Where the state is kept.
-      settings: Settings of the run.
-      progress: Called after every step, or every steps_per_execution of them.
-    """
+    """A training run in progress; it resumes from the state that its checkpoints hold."""
 
     def __init__(
         self,

@@ -18,11 +18,6 @@ class CompiledSteps:
 
     All random numbers of a step depend only on the run's seed, the step and the replica, so a step
     that is repeated gives the same result.
-
-    Args:
-      strategy: The devices.
-      n_mels: Number of mel bands.
-      settings: Settings of the training run.
     """
 
     def __init__(

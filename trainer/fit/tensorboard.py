@@ -28,13 +28,7 @@ _PICTURE_RANGE = 14.0
 
 
 class TensorBoardWriter:
-    """Writes TensorBoard files for one training run.
-
-    Args:
-      folder: Folder for the files.
-      dataset: Dataset from whose eval split the primer is cut.
-      normaliser: Normaliser of the run.
-    """
+    """Writes TensorBoard files for one training run into a folder."""
 
     def __init__(self, folder: str, dataset: Dataset, normaliser: Normaliser) -> None:
         self._folder, self._normaliser, self._audio = folder, normaliser, dataset.audio
@@ -63,7 +57,16 @@ class TensorBoardWriter:
         n_primer = self._audio.frames_for(_PRIMER_SECONDS)
         primer = real[:n_primer]
         if self._rollout is None:
-            self._rollout = _compile_rollout(model, self._normaliser)
+            self._rollout = graph_function(
+                lambda primer, n_frames: roll_out(
+                    model,
+                    self._normaliser,
+                    primer,
+                    n_frames=n_frames,
+                    sampling=Sampling.at(model.head.natural_temperature),
+                    seeds=tf.zeros([1], tf.int64),
+                )
+            )
         rollout = self._rollout(tf.constant(primer[None]), tf.constant(len(real) - n_primer))
         generated = np.concatenate([primer, np.asarray(rollout)[0]])
         anchor = np.resize(primer, (model.anchor_frames, real.shape[1]))
@@ -75,22 +78,6 @@ class TensorBoardWriter:
         rng = np.random.default_rng(0)
         samples = vocode(generated, self._audio, rng=rng, iterations=_ITERATIONS)
         tf.summary.audio("free_run_sound", samples[None, :, None], self._audio.sample_rate)
-
-
-def _compile_rollout(model: NextFrameModel, normaliser: Normaliser) -> Callable[..., tf.Tensor]:
-    """Returns a function of a primer and n_frames that uses the model's weights when called."""
-
-    def run(primer: tf.Tensor, n_frames: tf.Tensor) -> tf.Tensor:
-        return roll_out(
-            model,
-            normaliser,
-            primer,
-            n_frames=n_frames,
-            sampling=Sampling.at(model.head.natural_temperature),
-            seeds=tf.zeros([primer.shape[0]], tf.int64),
-        )
-
-    return graph_function(run)
 
 
 def _draw_picture(frames: npt.NDArray[np.float32], *, top: float) -> npt.NDArray[np.float32]:

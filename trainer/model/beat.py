@@ -11,6 +11,7 @@ import tensorflow as tf
 SHORTEST_LAG = 8
 LONGEST_LAG = 48
 N_LAGS = LONGEST_LAG - SHORTEST_LAG + 1
+_LAGS = np.arange(SHORTEST_LAG, LONGEST_LAG + 1, dtype=np.int32)
 # The most likely beat, frames: 0.5 s at the default hop (Ellis, 2007).
 _LIKELIEST_LAG = 21.5
 # Deviation of likely beats around it, octaves (Ellis, 2007).
@@ -48,29 +49,33 @@ class RunningAutocorrelation(NamedTuple):
         mean = tf.reduce_mean(strengths, axis=1, keepdims=True)
         centred = strengths - mean
         padded = tf.pad(centred, [[0, 0], [0, LONGEST_LAG]])
-        later = tf.gather(padded, _lags()[:, None] + tf.range(n_frames)[None, :], axis=1)
-        overlap = tf.cast(tf.maximum(n_frames - _lags(), SHORTEST_LAG), tf.float32)
+        later = tf.gather(padded, _LAGS[:, None] + tf.range(n_frames)[None, :], axis=1)
+        overlap = tf.cast(tf.maximum(n_frames - _LAGS, SHORTEST_LAG), tf.float32)
         products = tf.einsum("blt,bt->bl", later, centred) / overlap
         square = tf.reduce_mean(tf.square(centred), axis=1, keepdims=True)
         means = tf.concat([products + mean**2, square + mean**2, mean], axis=1)
         return cls(means, tf.zeros([tf.shape(strengths)[0]], tf.int32))
 
-    def scan(self, strengths: tf.Tensor) -> tuple[tf.Tensor, RunningAutocorrelation]:
-        """Updates the means with all frames of a window at once.
+    def extend(
+        self, strengths: tf.Tensor, earlier: tf.Tensor
+    ) -> tuple[tf.Tensor, RunningAutocorrelation]:
+        """Updates the means with the next frames.
 
         Args:
-          strengths: [batch, n_frames].
+          strengths: Strengths of the next frames, [batch, n_frames].
+          earlier: Strengths of the frames before them, the latest last, 0 before the first frame,
+            [batch, LONGEST_LAG or more].
 
         Returns:
           The means after each frame [batch, n_frames, N_LAGS + 2], and the state after the last.
         """
         n_frames = tf.shape(strengths)[1]
         at = tf.range(n_frames)
-        padded = tf.pad(strengths, [[0, 0], [LONGEST_LAG, 0]])
-        earlier = tf.gather(padded, LONGEST_LAG + at[:, None] - _lags()[None, :], axis=1)
+        padded = tf.concat([earlier[:, -LONGEST_LAG:], strengths], axis=1)
+        lagged = tf.gather(padded, LONGEST_LAG + at[:, None] - _LAGS, axis=1)
         now = strengths[..., None]
-        known = at[:, None] >= _lags()[None, :]
-        products = tf.where(known[None], now * earlier, self.means[:, None, :N_LAGS])
+        known = self.n_frames[:, None, None] + at[:, None] >= _LAGS
+        products = tf.where(known, now * lagged, self.means[:, None, :N_LAGS])
         values = tf.concat([products, tf.square(now), now], axis=-1)
         # mean[t] = keep mean[t-1] + (1 - keep) value[t], written out as one triangular product:
         # mean[t] = sum over k <= t of (1 - keep) keep^(t-k) value[k], plus keep^(t+1) mean[-1].
@@ -79,21 +84,6 @@ class RunningAutocorrelation(NamedTuple):
         kept = _KEEP ** tf.cast(at + 1, tf.float32)
         means = tf.einsum("tk,bkl->btl", weights, values) + kept[:, None] * self.means[:, None]
         return means, RunningAutocorrelation(means[:, -1], self.n_frames + n_frames)
-
-    def update(self, strength: tf.Tensor, earlier: tf.Tensor) -> RunningAutocorrelation:
-        """Returns the state after one more frame.
-
-        Args:
-          strength: Strength of the frame, [batch].
-          earlier: Strengths of the frames before it, the latest last, [batch, LONGEST_LAG or more].
-        """
-        now = strength[:, None]
-        # The last column is a lag of 1. These are lags LONGEST_LAG to SHORTEST_LAG, then reversed.
-        lagged = earlier[:, tf.shape(earlier)[1] - LONGEST_LAG :][:, :N_LAGS][:, ::-1]
-        known = self.n_frames[:, None] >= _lags()[None, :]
-        products = tf.where(known, now * lagged, self.means[:, :N_LAGS])
-        values = tf.concat([products, tf.square(now), now], axis=-1)
-        return RunningAutocorrelation(_KEEP * self.means + (1 - _KEEP) * values, self.n_frames + 1)
 
 
 def autocorrelation(means: tf.Tensor) -> tf.Tensor:
@@ -109,10 +99,6 @@ def autocorrelation(means: tf.Tensor) -> tf.Tensor:
 
 def beat_lag(correlations: tf.Tensor) -> tf.Tensor:
     """Returns the lag of the beat, frames, int32 [...], for autocorrelations [..., N_LAGS]."""
-    octaves = np.log2(np.arange(SHORTEST_LAG, LONGEST_LAG + 1) / _LIKELIEST_LAG) / _LAG_DEVIATION
+    octaves = np.log2(_LAGS / _LIKELIEST_LAG) / _LAG_DEVIATION
     weight = tf.constant(np.exp(-0.5 * octaves**2), tf.float32)
     return SHORTEST_LAG + tf.argmax(correlations * weight, axis=-1, output_type=tf.int32)
-
-
-def _lags() -> tf.Tensor:
-    return tf.range(SHORTEST_LAG, LONGEST_LAG + 1)

@@ -103,7 +103,6 @@ class Head(keras.layers.Layer, abc.ABC):
         outputs: tf.Tensor,
         noise: tf.Tensor,
         sampling: Sampling,
-        *,
         change_scale: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Draws the next frame, [batch, n_mels].
@@ -180,7 +179,6 @@ class MseHead(Head):
         outputs: tf.Tensor,
         noise: tf.Tensor,
         sampling: Sampling,
-        *,
         change_scale: tf.Tensor | None = None,
     ) -> tf.Tensor:
         deviation = sampling.spread * tf.convert_to_tensor(self.deviation)

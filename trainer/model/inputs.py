@@ -165,8 +165,8 @@ class AnchoredInputs(Inputs):
         strengths = self.onsets.strengths(frames)
         now = tf.concat([strengths[..., None], components[..., : self.n_leading]], axis=-1)
         history = tf.concat([tf.zeros([batch, _HISTORY_FRAMES, 1 + self.n_leading]), now], axis=1)
-        style, autocorrelations = self._measure_anchor(anchor)
-        means, autocorrelations = autocorrelations.scan(strengths)
+        style, beat_state = self._measure_anchor(anchor)
+        means, beat_state = beat_state.extend(strengths, history[:, :_HISTORY_FRAMES, 0])
         # Frame t of the window is row _HISTORY_FRAMES + t of the history.
         rows = tf.range(n_frames) + _HISTORY_FRAMES
         features = tf.concat(
@@ -178,22 +178,21 @@ class AnchoredInputs(Inputs):
             ],
             axis=-1,
         )
-        memory = (style, autocorrelations, history[:, -_HISTORY_FRAMES:], frames[:, -1])
+        memory = (style, beat_state, history[:, -_HISTORY_FRAMES:], frames[:, -1])
         return features, noisy, memory
 
     @override
     def step_features(self, frame: tf.Tensor, memory: Memory) -> tuple[tf.Tensor, Memory]:
-        style, autocorrelations, history, previous = memory
+        style, beat_state, history, previous = memory
         components = self.components(frame)
         strength = self.onsets.strength(previous, frame)
-        autocorrelations = autocorrelations.update(strength, history[..., 0])
+        means, beat_state = beat_state.extend(strength[:, None], history[..., 0])
         now = tf.concat([strength[:, None], components[:, : self.n_leading]], axis=-1)
         history = tf.concat([history, now[:, None]], axis=1)
-        rows, means = tf.constant([_HISTORY_FRAMES]), autocorrelations.means[:, None]
-        past = self._look_back(history, rows, means)[:, 0]
+        past = self._look_back(history, tf.constant([_HISTORY_FRAMES]), means)[:, 0]
         level = tf.fill([tf.shape(frame)[0], 1], _TOLD_NOISE * self.noise)
         features = tf.concat([components, level, style, past], axis=-1)
-        return features, (style, autocorrelations, history[:, 1:], frame)
+        return features, (style, beat_state, history[:, 1:], frame)
 
     @override
     def beat_cue(self, features: tf.Tensor) -> tf.Tensor:

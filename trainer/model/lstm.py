@@ -107,14 +107,7 @@ class FusedLSTM(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="nocturne")
 class StackedLSTM(keras.layers.Layer):
-    """Several LSTM layers, one on top of the other.
-
-    Args:
-      units: Size of each layer.
-      n_layers: Number of layers.
-      dropout: Share of each layer's inputs that is dropped while training.
-      precision: See FusedLSTM.
-    """
+    """Several LSTM layers, one on top of the other; `dropout` is the share of dropped inputs."""
 
     def __init__(
         self,
@@ -311,16 +304,8 @@ def _backward(
 ) -> tuple[tf.Tensor, ...]:
     """Returns the gradients of frames, kernel, recurrent kernel and bias.
 
-    Args:
-      d_hidden: Gradient of the hidden states, [n_frames, batch, units].
-      d_last_cell: Gradient of the last cell, [batch, units].
-      frames: Input of the forward pass, [n_frames, batch, n].
-      kernel: W, [n, 4 * units].
-      recurrent: U, [units, 4 * units].
-      hidden: Hidden states, as _forward returned them.
-      cells: Cells, as _forward returned them.
-      gates: Gates, as _forward returned them.
-      precision: See FusedLSTM.
+    Takes those of the hidden states [n_frames, batch, units] and of the last cell [batch, units],
+    and what the forward pass took and returned.
     """
     units = recurrent.shape[0]
     n_frames, batch = tf.shape(frames)[0], tf.shape(frames)[1]

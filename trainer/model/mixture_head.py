@@ -168,7 +168,6 @@ class MixtureHead(Head):
         outputs: tf.Tensor,
         noise: tf.Tensor,
         sampling: Sampling,
-        *,
         change_scale: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Draws the next frame; the noise floor is in deviations of a component's innovations."""

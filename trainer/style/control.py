@@ -47,21 +47,6 @@ class Hold(NamedTuple):
         """Whether nothing is held."""
         return not any(self[:-1])
 
-    def change_scale(self, target: Style, recent: Style) -> tf.Tensor:
-        """Returns the factor by which the change of each band is scaled, [batch, n_mels]."""
-        ratio = (target.rise / tf.maximum(recent.rise, MIN_RISE)) ** self.rise
-        return tf.clip_by_value(ratio, 1 / _MAX_CHANGE_SCALE, _MAX_CHANGE_SCALE)
-
-    def correct(self, frame: tf.Tensor, target: Style, recent: Style) -> tf.Tensor:
-        """Moves a frame [batch, n_mels] towards the target mean and deviation."""
-        variance = tf.maximum(recent.variance, MIN_VARIANCE)
-        ratio = (target.variance / variance) ** (self.spread / 2)
-        ratio = tf.clip_by_value(ratio, 1 / _MAX_SPREAD_SCALE, _MAX_SPREAD_SCALE)
-        offset = recent.mean - target.mean
-        level_offset = tf.reduce_mean(offset, axis=-1, keepdims=True)
-        spread = recent.mean + ratio * (frame - recent.mean)
-        return spread - self.mean * offset - self.level * level_offset
-
 
 class RecentStyle(NamedTuple):
     """What a rollout was like over its last seconds.
@@ -115,15 +100,23 @@ class StyleControl:
 
     def change_scale(self, target: Style, recent: RecentStyle) -> tf.Tensor | None:
         """Returns the factor for the change of each band, [batch, n_mels]; None if off."""
-        return None if self._hold.is_off else self._hold.change_scale(target, recent.style)
+        if self._hold.is_off:
+            return None
+        ratio = (target.rise / tf.maximum(recent.style.rise, MIN_RISE)) ** self._hold.rise
+        return tf.clip_by_value(ratio, 1 / _MAX_CHANGE_SCALE, _MAX_CHANGE_SCALE)
 
     def correct(self, frame: tf.Tensor, target: Style, recent: RecentStyle) -> tf.Tensor:
         """Moves a frame [batch, n_mels] towards the target style and the anchor's level."""
-        if self._hold.is_off:
+        hold, (mean, _, variance) = self._hold, recent.style
+        if hold.is_off:
             return frame
-        frame = self._hold.correct(frame, target, recent.style)
+        ratio = (target.variance / tf.maximum(variance, MIN_VARIANCE)) ** (hold.spread / 2)
+        ratio = tf.clip_by_value(ratio, 1 / _MAX_SPREAD_SCALE, _MAX_SPREAD_SCALE)
+        offset = mean - target.mean
+        frame = mean + ratio * (frame - mean) - hold.mean * offset
+        frame -= hold.level * tf.reduce_mean(offset, axis=-1, keepdims=True)
         # Dividing by the deviations takes the same number of decibels off every band.
-        return frame - self._hold.loudness * (recent.level - self._level) / self._normaliser.std
+        return frame - hold.loudness * (recent.level - self._level) / self._normaliser.std
 
     def update(self, recent: RecentStyle, frame: tf.Tensor, previous: tf.Tensor) -> RecentStyle:
         """Returns the recent style after one more frame [batch, n_mels]."""

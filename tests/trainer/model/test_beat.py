@@ -55,24 +55,25 @@ def test_measure_accepts_a_single_frame() -> None:
     np.testing.assert_array_equal(measure(np.zeros((1, 1), np.float32)), 0)
 
 
-def test_scan_equals_repeated_update() -> None:
+def test_extend_by_a_window_equals_extend_frame_by_frame() -> None:
     """Lags longer than the window so far keep what the anchor set."""
     strengths, anchor = tf.constant(pulses(16, 80)), tf.constant(pulses(22, 64))
-    means, scanned = RunningAutocorrelation.measure(anchor).scan(strengths)
-    assert means.shape == (4, 80, N_LAGS + 2)
-    updated = RunningAutocorrelation.measure(anchor)
     earlier = tf.zeros([4, LONGEST_LAG])
-    update = graph_function(lambda state, *arguments: state.update(*arguments))
+    means, state = RunningAutocorrelation.measure(anchor).extend(strengths, earlier)
+    assert means.shape == (4, 80, N_LAGS + 2)
+    extend = graph_function(lambda state, *arguments: state.extend(*arguments))
+    stepped = RunningAutocorrelation.measure(anchor)
     for index in range(80):
-        updated = update(updated, strengths[:, index], earlier)
-        earlier = tf.concat([earlier[:, 1:], strengths[:, index, None]], axis=1)
-        np.testing.assert_allclose(updated.means, means[:, index], atol=1e-4)
-    np.testing.assert_allclose(scanned.means, updated.means, atol=1e-4)
-    np.testing.assert_array_equal(scanned.n_frames, updated.n_frames)
+        frame = strengths[:, index : index + 1]
+        frame_means, stepped = extend(stepped, frame, earlier)
+        np.testing.assert_allclose(frame_means[:, 0], means[:, index], atol=1e-4)
+        earlier = tf.concat([earlier[:, 1:], frame], axis=1)
+    np.testing.assert_allclose(state.means, stepped.means, atol=1e-4)
+    np.testing.assert_array_equal(state.n_frames, stepped.n_frames)
 
 
-def test_scan_follows_a_new_beat_after_some_seconds() -> None:
-    anchor = RunningAutocorrelation.measure(tf.constant(pulses(22, 64)))
-    assert (beat_lag(autocorrelation(anchor.means)).numpy() == 22).all()
-    means, _ = anchor.scan(tf.constant(pulses(31, 500)))
+def test_extend_follows_a_new_beat_after_some_seconds() -> None:
+    state = RunningAutocorrelation.measure(tf.constant(pulses(22, 64)))
+    assert (beat_lag(autocorrelation(state.means)).numpy() == 22).all()
+    means, _ = state.extend(tf.constant(pulses(31, 500)), tf.zeros([4, LONGEST_LAG]))
     assert (beat_lag(autocorrelation(means[:, -1])).numpy() == 31).all()

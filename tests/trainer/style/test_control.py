@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from trainer.data.normaliser import Normaliser
-from trainer.style.control import Hold, StyleControl
+from trainer.style.control import Hold, RecentStyle, StyleControl
 from trainer.style.drift import StyleDrift
 from trainer.style.statistics import Style
 from trainer.tf_function import graph_function
@@ -34,25 +32,26 @@ def make_control(hold: Hold, anchor: tf.Tensor) -> StyleControl:
     return StyleControl(hold, StyleDrift(N_MELS), NORMALISER, anchor)
 
 
-def hold_proposals(
-    control: Hold | StyleControl, target: Style, start: Any, anchor: tf.Tensor, proposals: tf.Tensor
+def correct_all(
+    control: StyleControl, target: Style, anchor: tf.Tensor, proposals: tf.Tensor
 ) -> np.ndarray:
     """Frames [n_frames, N_MELS] that are proposed one after the other, as they are corrected."""
-    update = control.update if isinstance(control, StyleControl) else Style.update
 
-    def step(carried: tuple[Any, tf.Tensor], proposal: tf.Tensor) -> tuple[Any, tf.Tensor]:
+    def step(carried: tuple[RecentStyle, tf.Tensor], proposal: tf.Tensor) -> tuple:
         recent, previous = carried
-        frame = previous + control.change_scale(target, recent) * (proposal - previous)
+        change_scale = control.change_scale(target, recent)
+        frame = previous + (1 if change_scale is None else change_scale) * (proposal - previous)
         frame = control.correct(frame, target, recent)
-        return update(recent, frame, previous), frame
+        return control.update(recent, frame, previous), frame
 
-    scan = graph_function(lambda: tf.scan(step, proposals[0][:, None], (start, anchor[:, -1])))
+    start = (control.start(anchor, target), anchor[:, -1])
+    scan = graph_function(lambda: tf.scan(step, proposals[0][:, None], start))
     return scan()[1][:, 0].numpy()
 
 
 def apply_hold(hold: Hold, anchor: tf.Tensor, proposals: tf.Tensor) -> np.ndarray:
-    target = Style.measure(anchor)
-    return hold_proposals(hold, target, target, anchor, proposals)
+    """The proposals, held near the style of the anchor itself."""
+    return correct_all(make_control(hold, anchor), Style.measure(anchor), anchor, proposals)
 
 
 def mean_rise(frames: np.ndarray) -> float:
@@ -145,7 +144,6 @@ def test_control_lets_music_begin_after_a_silent_anchor() -> None:
     hold = Hold(mean=0.025, level=0.4, loudness=0.15, rise=1.5, spread=0.08)
     control = make_control(hold, silent)
     target = control.target_style(NO_DRIFT)
-    start, proposals = control.start(silent, target), frames(1, 600, seed=1)
-    rollout = hold_proposals(control, target, start, silent, proposals)
+    rollout = correct_all(control, target, silent, frames(1, 600, seed=1))
     assert np.isfinite(rollout).all()
     assert np.std(rollout[-100:]) > 0.05
