@@ -1,7 +1,7 @@
-"""Seeds to published files, end to end: seconds of audio a CPU second, growth, and memory.
+"""Measures generation from seeds to files: seconds of audio per CPU second, and memory.
 
-A 2 x 512 LSTM on 128 mels, clips of ten seconds, on one core. Loading the model and compiling its
-rollout happen once a process and are told apart.
+The model is an LSTM of 2 x 512 units on 128 mels, clips have ten seconds, and everything runs on
+one core. Loading the model and compiling its rollout happen once per process and are not counted.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 
 import harness
 
-harness.one_core()
+harness.use_one_core()
 
 import bench_rollout  # noqa: E402
 import numpy as np  # noqa: E402
@@ -27,13 +27,21 @@ from trainer.export import saved_model  # noqa: E402
 from trainer.model.next_frame import NextFrameModel  # noqa: E402
 from trainer.settings import TrainSettings  # noqa: E402
 
-SECONDS, FEW, MANY = 10, 50, 1000
-MINUTES, HOUR = 600, 3600
+# Length of a clip, seconds.
+SECONDS = 10
+# Numbers of clips of the two runs that are compared.
+FEW = 50
+MANY = 1000
+# Lengths of the two long clips that are compared, seconds.
+TEN_MINUTES = 600
+HOUR = 3600
 
 
 def main() -> None:
-    parser = harness.parser(__doc__)
-    parser.add_argument("--clips", type=int, default=MANY, help="of the longest run")
+    parser = harness.argument_parser(__doc__)
+    parser.add_argument(
+        "--clips", type=int, default=MANY, help="number of clips of the longest run"
+    )
     options = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -44,54 +52,59 @@ def main() -> None:
         start_up = time.perf_counter() - started
         few, few_memory = _run(model, f"{folder}/few", FEW)
         many, many_memory = _run(model, f"{folder}/many", options.clips)
-        long = {seconds: _in_a_process(model, folder, seconds) for seconds in (MINUTES, HOUR)}
+        long = {seconds: _in_a_process(model, folder, seconds) for seconds in (TEN_MINUTES, HOUR)}
     rates = {FEW: FEW * SECONDS / few, options.clips: options.clips * SECONDS / many}
-    print(f"start-up and the first 8 clips {start_up:.1f} s")
-    harness.table(
-        ["clips", "CPU seconds", "audio a CPU second", "memory, MB"],
+    print(f"start-up and the first 8 clips: {start_up:.1f} s")
+    harness.print_table(
+        ["clips", "CPU seconds", "audio per CPU second", "memory, MB"],
         [
             [FEW, few, rates[FEW], few_memory],
             [options.clips, many, rates[options.clips], many_memory],
         ],
     )
-    harness.table(
-        ["one clip, seconds", "CPU seconds", "audio a CPU second", "memory, MB"],
+    harness.print_table(
+        ["one clip, seconds", "CPU seconds", "audio per CPU second", "memory, MB"],
         [[length, cpu, length / cpu, memory] for length, (cpu, memory) in long.items()],
     )
-    harness.report(
+    harness.check_bars(
         [
-            ("generate", rates[options.clips], "seconds of audio a CPU second", 50),
+            ("generate", rates[options.clips], "seconds of audio per CPU second", 50),
             ("generate_growth", rates[options.clips] / rates[FEW], "linear growth", 0.9),
             ("generate_memory", few_memory / many_memory, "flat memory", 0.9),
-            ("generate_hour_memory", long[MINUTES][1] / long[HOUR][1], "ten minutes' memory", 0.9),
+            (
+                "generate_hour_memory",
+                long[TEN_MINUTES][1] / long[HOUR][1],
+                "ten minutes' memory",
+                0.9,
+            ),
         ]
     )
 
 
 def _in_a_process(model: pathlib.Path, folder: str, seconds: int) -> tuple[float, float]:
-    """Returns what `_run` does for one clip in a process of its own."""
+    """Returns the result of `_run` for one clip in a process of its own."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import bench_generate, pathlib\n"
         "bench_generate.tf.config.threading.set_intra_op_parallelism_threads(1)\n"
         "bench_generate.tf.config.threading.set_inter_op_parallelism_threads(1)\n"
-        "found = bench_generate._run(\n"
+        "result = bench_generate._run(\n"
         "    pathlib.Path(sys.argv[2]), sys.argv[3], 1, seconds=int(sys.argv[4])\n"
         ")\n"
-        "print(*found)\n"
+        "print(*result)\n"
     )
     here, output = pathlib.Path(__file__).parent, f"{folder}/{seconds}"
     command = [sys.executable, "-c", code, str(here), str(model), output, str(seconds)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=here.parent)
-    cpu, memory = done.stdout.split()[-2:]
+    process = subprocess.run(command, check=True, capture_output=True, text=True, cwd=here.parent)
+    cpu, memory = process.stdout.split()[-2:]
     return float(cpu), float(memory)
 
 
 def _run(
     model: pathlib.Path, output: str, clips: int, seconds: float = SECONDS
 ) -> tuple[float, float]:
-    """Returns CPU seconds and the most memory so far, MB."""
+    """Returns the CPU seconds of a run, and the peak memory of the process so far, MB."""
     started = harness.cpu_time()
-    # Weights by chance make no music: whether it is well is not what is measured.
+    # Random weights make no music, so faulty clips must not be attempted again.
     settings = GenerateSettings(
         clips=clips, seconds=seconds, attempts=1, max_unhealthy_share=0.0, temperature=1.0
     )
@@ -104,7 +117,7 @@ def _run(
 
 
 def _model(folder: pathlib.Path) -> pathlib.Path:
-    """An exported model whose rollouts are a noisy walk around its primers."""
+    """Exports a model with random weights, whose rollouts are a random walk around its primers."""
     import keras
 
     from audio.config import AudioConfig
@@ -116,7 +129,7 @@ def _model(folder: pathlib.Path) -> pathlib.Path:
     rng = np.random.default_rng(0)
     frames = rng.normal(-3, 2, (4, 64, bench_rollout.N_MELS)).astype(np.float32)
     saved_model.cut_primers = lambda *_, **__: [
-        Primer(log_mel=each, source="{}") for each in frames
+        Primer(log_mel=primer, source="{}") for primer in frames
     ]
     saved_model.export_model(
         model,

@@ -1,10 +1,10 @@
-"""Our log-mel against librosa's, on one core, on real audio."""
+"""Compares the speed and the accuracy of Nocturne's log-mel with librosa's, on one core."""
 
 from __future__ import annotations
 
 import harness
 
-harness.one_core()
+harness.use_one_core()
 
 import librosa  # noqa: E402
 import numpy as np  # noqa: E402
@@ -13,17 +13,18 @@ from audio.codec import read_mono  # noqa: E402
 from audio.config import AudioConfig  # noqa: E402
 from audio.mel import log_mel  # noqa: E402
 
+# Total duration of the recordings.
 MINUTES = 10
 
 
 def main() -> None:
-    options = harness.parser(__doc__).parse_args()
+    options = harness.argument_parser(__doc__).parse_args()
     config = AudioConfig()
-    pieces, seconds = [], 0.0
-    for path in harness.recordings(options.audio):
+    recordings, seconds = [], 0.0
+    for path in harness.find_recordings(options.audio):
         with path.open("rb") as file:
-            pieces.append(read_mono(file, sample_rate=config.sample_rate))
-        seconds += len(pieces[-1]) / config.sample_rate
+            recordings.append(read_mono(file, sample_rate=config.sample_rate))
+        seconds += len(recordings[-1]) / config.sample_rate
         if seconds > MINUTES * 60:
             break
 
@@ -31,19 +32,19 @@ def main() -> None:
         power = librosa.feature.melspectrogram(y=samples, sr=config.sample_rate)
         return librosa.power_to_db(power, top_db=None)
 
-    medians = harness.in_turn(
+    medians = harness.time_in_turn(
         {
-            "librosa": lambda: [peer(piece) for piece in pieces],
-            "fast": lambda: [log_mel(piece, config) for piece in pieces],
-            "exact": lambda: [log_mel(piece, config, exact=True) for piece in pieces],
+            "librosa": lambda: [peer(samples) for samples in recordings],
+            "fast": lambda: [log_mel(samples, config) for samples in recordings],
+            "exact": lambda: [log_mel(samples, config, exact=True) for samples in recordings],
         },
         rounds=options.rounds,
         clock=harness.cpu_time,
     )
-    audible, everywhere = _errors(pieces, config)
+    audible, everywhere = _errors(recordings, config)
     print(f"log-mel of {seconds / 60:.1f} minutes, one core, median of {options.rounds}")
-    harness.table(
-        ["", "times real time", "of librosa", "error above peak -80 dB", "error everywhere"],
+    harness.print_table(
+        ["", "times real time", "ratio", "error above peak -80 dB", "error everywhere"],
         [
             ["librosa", seconds / medians["librosa"], 1.0, "", ""],
             *(
@@ -53,7 +54,7 @@ def main() -> None:
             ),
         ],
     )  # fmt: skip
-    harness.report(
+    harness.check_bars(
         [
             ("log_mel_fast", medians["librosa"] / medians["fast"], "librosa", 2.8),
             ("log_mel_exact", medians["librosa"] / medians["exact"], "librosa", 1.8),
@@ -64,18 +65,18 @@ def main() -> None:
 
 
 def _errors(
-    pieces: list[np.ndarray], config: AudioConfig
+    recordings: list[np.ndarray], config: AudioConfig
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Returns the largest differences from librosa in float64: where audible, and everywhere."""
+    """Returns the largest errors in dB, in audible cells and in all: from librosa in float64."""
     audible, everywhere = {"fast": 0.0, "exact": 0.0}, {"fast": 0.0, "exact": 0.0}
-    for piece in pieces:
-        power = librosa.feature.melspectrogram(y=piece.astype(np.float64), sr=config.sample_rate)
-        wanted = librosa.power_to_db(power, top_db=None)
-        loud = wanted > wanted.max() - 80
+    for samples in recordings:
+        power = librosa.feature.melspectrogram(y=samples.astype(np.float64), sr=config.sample_rate)
+        reference = librosa.power_to_db(power, top_db=None)
+        is_audible = reference > reference.max() - 80
         for name in audible:
-            found = log_mel(piece, config, exact=name == "exact").T * (10 / np.log(10))
-            error = np.abs(found - wanted)
-            audible[name] = max(audible[name], float(error[loud].max()))
+            decibels = log_mel(samples, config, exact=name == "exact").T * (10 / np.log(10))
+            error = np.abs(decibels - reference)
+            audible[name] = max(audible[name], float(error[is_audible].max()))
             everywhere[name] = max(everywhere[name], float(error.max()))
     return audible, everywhere
 

@@ -1,7 +1,7 @@
-"""A training step of the LSTM: ours, Keras's own layer, and PyTorch's where it is installed.
+"""Compares a training step of Nocturne's LSTM with keras.layers.LSTM, and PyTorch if installed.
 
-Stacked 2 x 512 over 32 windows of 128 frames x 128 mels: forward, mean squared error, gradients.
-`pip install torch` into the environment adds that peer.
+A step is the forward pass, the mean squared error and the gradients of two layers of 512 units,
+over 32 windows of 128 frames x 128 mels.
 """
 
 from __future__ import annotations
@@ -15,16 +15,23 @@ from typing import Any
 
 import harness
 
+# Numbers of cores to measure on.
 CORES = (1, 2)
-BATCH, FRAMES, MELS, UNITS, LAYERS, STEPS = 32, 128, 128, 512, 2, 2
+BATCH = 32
+FRAMES = 128
+MELS = 128
+UNITS = 512
+LAYERS = 2
+# Steps in one round.
+STEPS = 2
 
 
 def main() -> None:
-    parser = harness.parser(__doc__)
-    parser.add_argument("--cores", type=int, help="run on this many, in this process")
+    parser = harness.argument_parser(__doc__)
+    parser.add_argument("--cores", type=int, help="measure on this number of cores only")
     options = parser.parse_args()
     if options.cores is None:
-        # Thread pools are made once a process: each number of cores has one of its own.
+        # Thread pools are created once per process, so each number of cores needs its own process.
         available = len(os.sched_getaffinity(0))
         command = [sys.executable, __file__, "--rounds", str(options.rounds)]
         codes = [
@@ -51,38 +58,41 @@ def _measure(cores: int, rounds: int) -> None:
     stack = StackedLSTM(UNITS, LAYERS)
     stack.build((None, None, MELS))
     layers = [keras.layers.LSTM(UNITS, return_sequences=True) for _ in range(LAYERS)]
-    stock = keras.Sequential([keras.Input((FRAMES, MELS)), *layers])
+    keras_stack = keras.Sequential([keras.Input((FRAMES, MELS)), *layers])
 
-    def step(model: keras.layers.Layer) -> tuple[Any, float]:
+    def compile_step(model: keras.layers.Layer) -> tuple[Any, float]:
+        """Returns the step, and the seconds of its first call."""
+
         @tf.function
-        def take(batch: tf.Tensor) -> list[tf.Tensor]:
+        def step(batch: tf.Tensor) -> list[tf.Tensor]:
             with tf.GradientTape() as tape:
                 loss = tf.reduce_mean(tf.square(model(batch)))
             return tape.gradient(loss, model.trainable_variables)
 
         started = time.perf_counter()
-        take(frames)
-        return take, time.perf_counter() - started
+        step(frames)
+        return step, time.perf_counter() - started
 
-    (ours, our_compilation), (theirs, their_compilation) = step(stack), step(stock)
+    nocturne_step, nocturne_seconds = compile_step(stack)
+    keras_step, keras_seconds = compile_step(keras_stack)
     peers = {
-        "ours": lambda: [ours(frames) for _ in range(STEPS)],
-        "Keras LSTM": lambda: [theirs(frames) for _ in range(STEPS)],
+        "Nocturne": lambda: [nocturne_step(frames) for _ in range(STEPS)],
+        "Keras LSTM": lambda: [keras_step(frames) for _ in range(STEPS)],
     }
     if importlib.util.find_spec("torch"):
         peers["PyTorch nn.LSTM"] = _torch_peer(cores)
-    medians = harness.in_turn(peers, rounds=rounds, clock=harness.wall_time)
+    medians = harness.time_in_turn(peers, rounds=rounds, clock=harness.wall_time)
     print(f"{LAYERS} x {UNITS}, {BATCH} windows of {FRAMES} x {MELS}, {cores} core(s)")
-    harness.table(
-        ["", "seconds a step", "of ours"],
-        [[name, each / STEPS, medians["ours"] / each] for name, each in medians.items()],
+    harness.print_table(
+        ["", "seconds per step", "ratio"],
+        [[name, spent / STEPS, spent / medians["Nocturne"]] for name, spent in medians.items()],
     )
-    print(f"first call: ours {our_compilation:.1f} s, Keras {their_compilation:.1f} s")
-    bars = [(f"lstm_step_{cores}", medians["Keras LSTM"] / medians["ours"], "Keras LSTM", 1.4)]
+    print(f"first call: Nocturne {nocturne_seconds:.1f} s, Keras {keras_seconds:.1f} s")
+    bars = [(f"lstm_step_{cores}", medians["Keras LSTM"] / medians["Nocturne"], "Keras LSTM", 1.4)]
     if "PyTorch nn.LSTM" in medians:
-        ratio = medians["PyTorch nn.LSTM"] / medians["ours"]
+        ratio = medians["PyTorch nn.LSTM"] / medians["Nocturne"]
         bars.append((f"lstm_step_torch_{cores}", ratio, "PyTorch nn.LSTM", 0.9))
-    harness.report(bars)
+    harness.check_bars(bars)
 
 
 def _torch_peer(cores: int) -> Any:
@@ -92,12 +102,12 @@ def _torch_peer(cores: int) -> Any:
     lstm = torch.nn.LSTM(MELS, UNITS, LAYERS, batch_first=True)
     frames = torch.randn(BATCH, FRAMES, MELS)
 
-    def take() -> None:
+    def run() -> None:
         for _ in range(STEPS):
             lstm.zero_grad()
             lstm(frames)[0].square().mean().backward()
 
-    return take
+    return run
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""File to records, on one core: ours against the original script's way and a careful plain loop.
+"""Compares preparation, from file to records, with the original script and with a plain loop.
 
-Then the Beam job against our own loop, and what a dataset costs on disk.
+It runs on one core. It also compares the Beam job with a loop over the same functions, and measures
+the size of a dataset and the memory for a long file.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import tempfile
 
 import harness
 
-harness.one_core()
+harness.use_one_core()
 
 import librosa  # noqa: E402
 import numpy as np  # noqa: E402
@@ -27,61 +28,70 @@ from beam_transforms.examples import write_tfrecord  # noqa: E402
 from beam_transforms.settings import PrepareSettings  # noqa: E402
 from beam_transforms.sources import find_sources  # noqa: E402
 
-CONFIG, SETTINGS = AudioConfig(), PrepareSettings()
-MINUTES, ORIGINAL_SECONDS, WINDOW = 10, 20, 50
+CONFIG = AudioConfig()
+SETTINGS = PrepareSettings()
+# Total duration of the recordings.
+MINUTES = 10
+# The original script is slow, so it prepares only this much of one recording, seconds.
+ORIGINAL_SECONDS = 20
+# Frames of the original script's inputs, and of its targets.
+WINDOW = 50
 
 
 def main() -> None:
-    options = harness.parser(__doc__).parse_args()
+    options = harness.argument_parser(__doc__).parse_args()
     paths, seconds = [], 0.0
-    for path in harness.recordings(options.audio):
+    for path in harness.find_recordings(options.audio):
         paths.append(path)
         seconds += soundfile.info(str(path)).duration
         if seconds > MINUTES * 60:
             break
-    medians = harness.in_turn(
+    medians = harness.time_in_turn(
         {
-            "decoding alone": lambda: [decode(path) for path in paths],
-            "ours": lambda: ours(paths),
+            "only decoding": lambda: [decode(path) for path in paths],
+            "Nocturne": lambda: stage(paths),
             "plain loop": lambda: [plain(path) for path in paths],
             "original (20 s)": lambda: original(paths[0]),
         },
         rounds=options.rounds,
         clock=harness.cpu_time,
     )
-    speed = {name: seconds / each for name, each in medians.items()}
+    speed = {name: seconds / cpu for name, cpu in medians.items()}
     speed["original (20 s)"] = ORIGINAL_SECONDS / medians["original (20 s)"]
     print(f"{seconds / 60:.1f} minutes of {paths[0].suffix}, one core, median of {options.rounds}")
-    harness.table(
-        ["", "times real time", "share of it that is decoding"],
-        [[name, each, f"{each / speed['decoding alone']:.0%}"] for name, each in speed.items()],
+    harness.print_table(
+        ["", "times real time", "share of decoding"],
+        [[name, rate, f"{rate / speed['only decoding']:.0%}"] for name, rate in speed.items()],
     )
     with tempfile.TemporaryDirectory() as folder:
-        hour, hour_seconds = harness.an_hour(options.audio, pathlib.Path(folder))
-        jobs = harness.in_turn(
-            {"loop": lambda: ours(hour), "Beam": lambda: beam_job(hour)},
+        recordings, seconds = harness.link_recordings(options.audio, pathlib.Path(folder))
+        jobs = harness.time_in_turn(
+            {"loop": lambda: stage(recordings), "Beam": lambda: beam_job(recordings)},
             rounds=options.rounds,
             clock=harness.cpu_time,
         )
-        info = beam_job(hour)
+        info = beam_job(recordings)
     stored = sum(split["bytes"] for split in info["splits"].values())
     kept = sum(split["seconds"] for split in info["splits"].values())
-    for name, each in jobs.items():
-        print(
-            f"{name}: {hour_seconds / each:.0f} times real time on {hour_seconds / 60:.0f} minutes"
-        )
-    print(f"{stored / kept / 1000:.2f} kB on disk for each second of audio")
-    harness.report(
+    for name, cpu in jobs.items():
+        print(f"{name}: {seconds / cpu:.0f} times real time on {seconds / 60:.0f} minutes")
+    print(f"{stored / kept / 1000:.2f} kB on disk per second of audio")
+    harness.check_bars(
         [
-            ("prepare_original", speed["ours"] / speed["original (20 s)"], "original script", 35),
+            (
+                "prepare_original",
+                speed["Nocturne"] / speed["original (20 s)"],
+                "original script",
+                35,
+            ),
             (
                 "prepare_plain_loop",
-                medians["plain loop"] / medians["ours"],
+                medians["plain loop"] / medians["Nocturne"],
                 "soundfile+soxr+librosa",
                 1.2,
             ),
-            ("prepare_beam", 1.3 * jobs["loop"] / jobs["Beam"], "1.3 x our loop, an hour", 1.0),
-            ("prepare_disk", 12.0 / (stored / kept / 1000), "12 kB a second", 1.0),
+            ("prepare_beam", 1.3 * jobs["loop"] / jobs["Beam"], "1.3 x the loop, an hour", 1.0),
+            ("prepare_disk", 12.0 / (stored / kept / 1000), "12 kB per second", 1.0),
             ("prepare_flat_memory", flat_memory(), "200 MB for two hours", 1.0),
         ]
     )
@@ -93,7 +103,7 @@ def decode(path: pathlib.Path) -> None:
             pass
 
 
-def ours(paths: list[pathlib.Path]) -> None:
+def stage(paths: list[pathlib.Path]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for source in find_sources([str(path) for path in paths]):
             staging.stage_recording(source, staging=folder, audio=CONFIG, settings=SETTINGS)
@@ -110,7 +120,7 @@ def beam_job(paths: list[pathlib.Path]) -> dict:
 
 
 def plain(path: pathlib.Path) -> None:
-    """What a good engineer writes: the right libraries, one chunk a record."""
+    """Prepares a recording in the obvious way: the right libraries, and one chunk per record."""
     samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     mono = soxr.resample(samples.mean(axis=1), rate, CONFIG.sample_rate)
     power = librosa.feature.melspectrogram(y=mono, sr=CONFIG.sample_rate)
@@ -124,7 +134,7 @@ def plain(path: pathlib.Path) -> None:
 
 
 def original(path: pathlib.Path) -> None:
-    """create_tfrecord.py's way, as the seed describes it: every start index, input and target."""
+    """Prepares a recording like the original script: input and target for every start index."""
     samples, rate = librosa.load(path, sr=CONFIG.sample_rate, duration=ORIGINAL_SECONDS)
     frames = librosa.power_to_db(librosa.feature.melspectrogram(y=samples, sr=rate)).T
     file = io.BytesIO()
@@ -155,7 +165,7 @@ def peak(seconds):
     (source,) = find_sources([path])
     staging.stage_recording(source, staging=sys.argv[1], audio=AudioConfig(),
                             settings=PrepareSettings())
-    # Not ru_maxrss: a child starts with its parent's.
+    # Not ru_maxrss, which a process inherits from its parent.
     status = open("/proc/self/status").read()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1000
 first = peak(60)
@@ -164,12 +174,12 @@ print(peak(7200) - first)
 
 
 def flat_memory() -> float:
-    """Returns 200 MB over what a two-hour file adds to a one-minute file's peak memory."""
+    """Returns 200 MB divided by the memory that a two-hour file needs on top of one minute's."""
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", _MEMORY, folder], capture_output=True, text=True, check=True
         )
-    added = float(done.stdout)
+    added = float(process.stdout)
     print(f"a two-hour file adds {added:.0f} MB")
     return 200 / max(added, 1.0)
 

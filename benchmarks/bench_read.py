@@ -1,4 +1,4 @@
-"""Reading a dataset back as shuffled windows, against the training step that eats them."""
+"""Compares the speed of reading shuffled windows with that of the training step on them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tempfile
 
 import harness
 
-harness.one_core()
+harness.use_one_core()
 
 import tensorflow as tf  # noqa: E402
 
@@ -20,18 +20,20 @@ from trainer.fit.devices import resolve_strategy  # noqa: E402
 from trainer.fit.steps import CompiledSteps  # noqa: E402
 from trainer.settings import TrainSettings  # noqa: E402
 
-BATCHES, STEPS = 200, 4
+# Batches that are read, and training steps, in one round.
+BATCHES = 200
+STEPS = 4
 
 
 def main() -> None:
-    options = harness.parser(__doc__).parse_args()
+    options = harness.argument_parser(__doc__).parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     settings = TrainSettings()
     with tempfile.TemporaryDirectory() as folder:
-        hour, _ = harness.an_hour(options.audio, pathlib.Path(folder))
+        recordings, _ = harness.link_recordings(options.audio, pathlib.Path(folder))
         prepare.run(
-            sources=find_sources([str(path) for path in hour]),
+            sources=find_sources([str(path) for path in recordings]),
             output=f"{folder}/dataset",
             audio=AudioConfig(),
             settings=PrepareSettings(),
@@ -43,21 +45,24 @@ def main() -> None:
             batch_windows=settings.batch_windows,
             seed=0,
         )
-        reading = iter(windows)
-        loop = CompiledSteps(resolve_strategy("cpu"), AudioConfig().n_mels, settings)
-        batch, one = next(reading), tf.constant(1, tf.int64)
-        medians = harness.in_turn(
+        batches = iter(windows)
+        steps = CompiledSteps(resolve_strategy("cpu"), AudioConfig().n_mels, settings)
+        batch, number = next(batches), tf.constant(1, tf.int64)
+        medians = harness.time_in_turn(
             {
-                "reading": lambda: [next(reading) for _ in range(BATCHES)],
-                "training": lambda: [float(loop.train_step(batch, one)[0]) for _ in range(STEPS)],
+                "reading": lambda: [next(batches) for _ in range(BATCHES)],
+                "training": lambda: [
+                    float(steps.train_step(batch, number)[0]) for _ in range(STEPS)
+                ],
             },
             rounds=options.rounds,
             clock=harness.cpu_time,
         )
     read, trained = BATCHES / medians["reading"], STEPS / medians["training"]
-    print(f"batches of {settings.batch_windows} x {settings.window_frames} x 128 a CPU second")
-    harness.table(["", "batches/s"], [["reading", read], ["training step", trained]])
-    harness.report([("read_back", read / trained, "training step", 10)])
+    size = f"{settings.batch_windows} x {settings.window_frames} x 128"
+    print(f"batches of {size}, per second of CPU time")
+    harness.print_table(["", "batches/s"], [["reading", read], ["training step", trained]])
+    harness.check_bars([("read_back", read / trained, "training step", 10)])
 
 
 if __name__ == "__main__":

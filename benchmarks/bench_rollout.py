@@ -1,6 +1,7 @@
-"""Our rollout against the original's way: Keras predict on the whole window for every frame.
+"""Compares Nocturne's rollout with two others of the same size.
 
-And against PyTorch's nn.LSTM, frame by frame with carried state, where torch is installed.
+The original script calls Keras predict on the whole window for every frame. PyTorch, if installed,
+runs nn.LSTM frame by frame and carries the state.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import harness
 
-harness.one_core()
+harness.use_one_core()
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
@@ -24,12 +25,17 @@ from trainer.export.saved_model import ServingModule  # noqa: E402
 from trainer.model.next_frame import NextFrameModel  # noqa: E402
 from trainer.settings import TrainSettings  # noqa: E402
 
-UNITS, N_LAYERS, N_MELS, PRIMER = 512, 2, 128, 50
-OURS, THEIRS = 431, 8  # frames of one run; a clip of 10 s, and as many as patience allows
+UNITS = 512
+N_LAYERS = 2
+N_MELS = 128
+PRIMER = 50
+# Frames of one run: a clip of 10 s. The original is slow, so it generates only a few frames.
+FRAMES = 431
+ORIGINAL_FRAMES = 8
 
 
 def main() -> None:
-    options = harness.parser(__doc__).parse_args()
+    options = harness.argument_parser(__doc__).parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     settings = TrainSettings(head="mse_frame", units=UNITS, n_layers=N_LAYERS)
@@ -44,42 +50,43 @@ def main() -> None:
             primer = np.random.default_rng(0).normal(-3, 2, (batch, PRIMER, N_MELS))
             primer = primer.astype(np.float32)
             peers = {
-                "ours": lambda primer=primer: rollout(
-                    primer, primer, OURS, 0.5, 0.5, 0.0, tf.range(len(primer), dtype=tf.int64)
+                "Nocturne": lambda primer=primer: rollout(
+                    primer, primer, FRAMES, 0.5, 0.5, 0.0, tf.range(len(primer), dtype=tf.int64)
                 ),
-                "original": lambda primer=primer: _slide(original, primer),
+                "original": lambda primer=primer: _predict_per_frame(original, primer),
             }
             if importlib.util.find_spec("torch"):
                 peers["PyTorch nn.LSTM"] = _torch_loop(batch)
-            medians = harness.in_turn(peers, rounds=options.rounds, clock=harness.cpu_time)
-            frames = {"ours": OURS, "original": THEIRS, "PyTorch nn.LSTM": OURS}
-            rates = {name: frames[name] / each for name, each in medians.items()}
-            ours, theirs = rates["ours"], rates["original"]
-            rows += [[name, batch, rate, rate / theirs] for name, rate in rates.items()]
+            medians = harness.time_in_turn(peers, rounds=options.rounds, clock=harness.cpu_time)
+            frames = dict.fromkeys(medians, FRAMES) | {"original": ORIGINAL_FRAMES}
+            rates = {name: frames[name] / seconds for name, seconds in medians.items()}
+            ratios = {name: rate / rates["original"] for name, rate in rates.items()}
+            rows += [[name, batch, rates[name], ratios[name]] for name in rates]
             if bar:
-                bars.append((f"rollout_batch_{batch}", ours / theirs, "predict per frame", bar))
+                ratio = ratios["Nocturne"]
+                bars.append((f"rollout_batch_{batch}", ratio, "predict per frame", bar))
             if "PyTorch nn.LSTM" in rates:
-                ratio = ours / rates["PyTorch nn.LSTM"]
+                ratio = rates["Nocturne"] / rates["PyTorch nn.LSTM"]
                 bars.append((f"rollout_torch_batch_{batch}", ratio, "PyTorch nn.LSTM", 1.0))
     print(f"rollout of {N_LAYERS} x {UNITS}, {N_MELS} mels, one core, median of {options.rounds}")
-    harness.table(["", "batch", "steps per second", "of the original"], rows)
-    harness.report(bars)
+    harness.print_table(["", "batch", "frames per second", "ratio"], rows)
+    harness.check_bars(bars)
 
 
 def _original(model: NextFrameModel) -> keras.Model:
-    """The seed's network: stacked keras.layers.LSTM and Dense, with our weights."""
+    """Returns the original network, keras.layers.LSTM and Dense, with the weights of a model."""
     layers = [keras.Input((PRIMER, N_MELS))]
     layers += [keras.layers.LSTM(UNITS, return_sequences=index < N_LAYERS - 1)
                for index in range(N_LAYERS)]  # fmt: skip
     original = keras.Sequential([*layers, keras.layers.Dense(N_MELS)])
-    for ours, theirs in zip([*model.lstm.stack, model.head.linear], original.layers, strict=True):
-        theirs.set_weights(ours.get_weights())
+    for source, target in zip([*model.lstm.stack, model.head.linear], original.layers, strict=True):
+        target.set_weights(source.get_weights())
     return original
 
 
-def _slide(original: keras.Model, primer: np.ndarray) -> np.ndarray:
+def _predict_per_frame(original: keras.Model, primer: np.ndarray) -> np.ndarray:
     window = primer
-    for _ in range(THEIRS):
+    for _ in range(ORIGINAL_FRAMES):
         frame = original.predict(window, verbose=0)
         window = np.concatenate([window[:, 1:], frame[:, None]], axis=1)
     return window
@@ -95,7 +102,7 @@ def _torch_loop(batch: int) -> Any:
     @torch.inference_mode()
     def run() -> None:
         frame, state = torch.zeros(1, batch, N_MELS), None
-        for _ in range(OURS):
+        for _ in range(FRAMES):
             hidden, state = lstm(frame, state)
             frame = linear(hidden)
 
@@ -103,7 +110,7 @@ def _torch_loop(batch: int) -> Any:
 
 
 def _transform_graph(folder: str) -> str:
-    """A Transform graph over a few random frames: the rollout's speed does not hang on them."""
+    """Returns the path of a Transform graph of random frames, which do not influence the speed."""
     from beam_transforms.example_proto import serialize_example
 
     frames = np.random.default_rng(0).normal(-3, 2, (64, N_MELS)).astype("<f2")

@@ -1,7 +1,7 @@
-"""Our vocoder against librosa's mel_to_audio, on one core, on real audio.
+"""Compares Nocturne's vocoder with librosa's mel_to_audio, on one core.
 
-Clips of ten seconds from the middle of five recordings: how fast, and how close to the recording's
-own mel and, where `pip install zimtohrli` was said, to its sound.
+The clips are ten seconds from the middle of five recordings. Measured are the speed, the distance
+from the recording's log-mel, and, if the package zimtohrli is installed, the perceived quality.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import importlib.util
 
 import harness
 
-harness.one_core()
+harness.use_one_core()
 
 import librosa  # noqa: E402
 import numpy as np  # noqa: E402
@@ -21,32 +21,34 @@ from audio.config import AudioConfig  # noqa: E402
 from audio.mel import log_mel  # noqa: E402
 from audio.vocoder import DEFAULT_ITERATIONS, vocode  # noqa: E402
 
-CLIPS, SECONDS = 5, 10
-# Of ours: the fewest rounds that come as close as librosa's 32 did, and the default.
+# Number of clips, and the length of each in seconds.
+CLIPS = 5
+SECONDS = 10
+# The fewest iterations that come as close to the recordings as librosa's 32.
 QUICK = 12
 CONFIG = AudioConfig()
 
 
 def main() -> None:
-    options = harness.parser(__doc__).parse_args()
+    options = harness.argument_parser(__doc__).parse_args()
     clips = _clips(options.audio)
     targets = [log_mel(clip, CONFIG) for clip in clips]
     peers = {
         "librosa mel_to_audio": lambda: [_librosa(target) for target in targets],
-        f"ours, {QUICK} rounds": lambda: [_ours(target, QUICK) for target in targets],
-        f"ours, {DEFAULT_ITERATIONS} rounds": lambda: [
-            _ours(target, DEFAULT_ITERATIONS) for target in targets
+        f"Nocturne, {QUICK} iterations": lambda: [_nocturne(target, QUICK) for target in targets],
+        f"Nocturne, {DEFAULT_ITERATIONS} iterations": lambda: [
+            _nocturne(target, DEFAULT_ITERATIONS) for target in targets
         ],
     }
-    medians = harness.in_turn(peers, rounds=options.rounds, clock=harness.cpu_time)
+    medians = harness.time_in_turn(peers, rounds=options.rounds, clock=harness.cpu_time)
     figures = {name: _figures(clips, targets, run()) for name, run in peers.items()}
     peer, quick, default = peers
     print(f"{len(clips)} clips of {SECONDS} s, one core, median of {options.rounds}")
-    harness.table(
-        ["", "times real time", "of librosa", *figures[peer]],
+    harness.print_table(
+        ["", "times real time", "ratio", *figures[peer]],
         [
-            [name, len(clips) * SECONDS / each, medians[peer] / each, *figures[name].values()]
-            for name, each in medians.items()
+            [name, len(clips) * SECONDS / seconds, medians[peer] / seconds, *figures[name].values()]
+            for name, seconds in medians.items()
         ],
     )
     better = {
@@ -55,7 +57,7 @@ def main() -> None:
         if name in figures[peer]
     }
     closer = figures[peer]["convergence, dB"] - figures[quick]["convergence, dB"]
-    harness.report(
+    harness.check_bars(
         [
             ("vocoder_quick", medians[peer] / medians[quick], "librosa", 25),
             ("vocoder_quick_closer_db", closer, "librosa", 0),
@@ -66,17 +68,19 @@ def main() -> None:
 
 
 def _clips(folder: str | None) -> list[np.ndarray]:
-    found = []
-    for path in harness.recordings(folder):
+    clips = []
+    for path in harness.find_recordings(folder):
         with path.open("rb") as file:
             samples = read_mono(file, sample_rate=CONFIG.sample_rate)
         n_samples = SECONDS * CONFIG.sample_rate
         if len(samples) >= n_samples:
             start = (len(samples) - n_samples) // 2
-            found.append(samples[start : start + n_samples])
-    if len(found) < CLIPS:
-        raise SystemExit(f"wanted {CLIPS} recordings of {SECONDS} s or more, found {len(found)}")
-    return [found[index] for index in np.linspace(0, len(found) - 1, CLIPS).astype(int)]
+            clips.append(samples[start : start + n_samples])
+    if len(clips) < CLIPS:
+        raise SystemExit(
+            f"wanted {CLIPS} recordings of {SECONDS} s or more, got {len(clips)}. Add recordings."
+        )
+    return [clips[index] for index in np.linspace(0, len(clips) - 1, CLIPS).astype(int)]
 
 
 def _librosa(target: np.ndarray) -> np.ndarray:
@@ -89,21 +93,22 @@ def _librosa(target: np.ndarray) -> np.ndarray:
     )
 
 
-def _ours(target: np.ndarray, rounds: int) -> np.ndarray:
-    return vocode(target, CONFIG, rng=np.random.default_rng(0), iterations=rounds)
+def _nocturne(target: np.ndarray, iterations: int) -> np.ndarray:
+    return vocode(target, CONFIG, rng=np.random.default_rng(0), iterations=iterations)
 
 
 def _figures(
-    clips: list[np.ndarray], targets: list[np.ndarray], made: list[np.ndarray]
+    clips: list[np.ndarray], targets: list[np.ndarray], outputs: list[np.ndarray]
 ) -> dict[str, float]:
-    """Returns means over clips: mel spectral convergence, log-mel L1, and MOS."""
+    """Returns means over clips: spectral convergence of mel magnitudes, log-mel L1, and MOS."""
     rows = []
-    for clip, target, samples in zip(clips, targets, made, strict=True):
-        found = log_mel(samples, CONFIG)
-        wanted, got = np.exp(target / 2), np.exp(found / 2)
+    for clip, target, samples in zip(clips, targets, outputs, strict=True):
+        output = log_mel(samples, CONFIG)
+        expected = np.exp(target / 2)
+        error = np.linalg.norm(expected - np.exp(output / 2)) / np.linalg.norm(expected)
         row = {
-            "convergence, dB": 20 * np.log10(np.linalg.norm(wanted - got) / np.linalg.norm(wanted)),
-            "log-mel L1, dB": 10 / np.log(10) * np.abs(target - found).mean(),
+            "convergence, dB": 20 * np.log10(error),
+            "log-mel L1, dB": 10 / np.log(10) * np.abs(target - output).mean(),
         }
         if importlib.util.find_spec("zimtohrli"):
             import zimtohrli

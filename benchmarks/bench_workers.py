@@ -1,4 +1,4 @@
-"""The Beam job over processes and over many files: two workers against one, and memory.
+"""Compares the Beam job with one and with two worker processes, and its memory for many files.
 
 Beam's worker processes listen on all interfaces, so each job runs in a network namespace of its
 own (Linux, `unshare`).
@@ -15,7 +15,13 @@ import tempfile
 import harness
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-HOURS, FEW, MANY, A_MILLION = 8.0, 500, 10_000, 1_000_000
+# Total duration of the recordings.
+HOURS = 8.0
+# Numbers of small files of the two jobs whose memory is compared.
+FEW = 500
+MANY = 10_000
+# Number of recordings that are planned.
+A_MILLION = 1_000_000
 
 _LOOPBACK_UP = """
 import fcntl, os, socket, struct, sys
@@ -55,16 +61,15 @@ print(len(plan.shards))
 
 
 def main() -> None:
-    parser = harness.parser(__doc__)
-    options = parser.parse_args()
+    options = harness.argument_parser(__doc__).parse_args()
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as base:
         links, start = pathlib.Path(base, "links"), pathlib.Path(base, "start")
         for folder in (links, start):
             folder.mkdir()
-        _, seconds = harness.an_hour(options.audio, links, hours=HOURS)
-        harness.an_hour(options.audio, start, hours=0.01)
-        medians = harness.in_turn(
+        _, seconds = harness.link_recordings(options.audio, links, hours=HOURS)
+        harness.link_recordings(options.audio, start, hours=0.01)
+        medians = harness.time_in_turn(
             {
                 (folder.name, n): lambda folder=folder, n=n: _job(folder, base, workers=n)
                 for folder in (start, links)
@@ -78,17 +83,17 @@ def main() -> None:
             [n, medians["start", n], medians["links", n], seconds / medians["links", n]]
             for n in (1, 2)
         ]
-        header = ["workers", "seconds for one file", "for all", "times real time"]
-        harness.table(header, rows)
+        header = ["workers", "seconds for one file", "seconds for all", "times real time"]
+        harness.print_table(header, rows)
         one, two = (medians["links", n] - medians["start", n] for n in (1, 2))
-        print(f"without start-up, two workers are {one / two:.2f} times one")
+        print(f"without start-up, two workers are {one / two:.2f} times as fast as one")
         few, many = (_memory(base, count) for count in (FEW, MANY))
         print(f"peak memory: {few:.0f} MB for {FEW} small files, {many:.0f} MB for {MANY}")
     cpu, gigabytes, shards = _plan()
     print(f"planning {A_MILLION} recordings: {cpu:.0f} s, {gigabytes:.1f} GB, {shards:.0f} shards")
-    harness.report(
+    harness.check_bars(
         [
-            ("prepare_two_workers", medians["links", 1] / medians["links", 2], "one", 1.6),
+            ("prepare_two_workers", medians["links", 1] / medians["links", 2], "one worker", 1.6),
             ("prepare_many_files", 100 / max(many - few, 1), "100 MB for ten thousand files", 1.0),
         ]
     )
@@ -100,7 +105,7 @@ def _job(folder: pathlib.Path, base: str, *, workers: int) -> None:
 
 
 def _memory(base: str, count: int) -> float:
-    """Returns the peak memory, MB, of the job in one process over count files of a second."""
+    """Returns the peak memory, MB, of a job in one process with `count` files of one second."""
     import numpy as np
     import soundfile
 
@@ -117,27 +122,27 @@ def _run(folder: pathlib.Path, base: str, mode: list[str]) -> str:
     script = pathlib.Path(base, "job.py")
     script.write_text(_JOB)
     user = [] if os.geteuid() == 0 else ["--map-root-user"]
-    # Workers are started as plain `python`: this environment's must come first.
+    # Beam starts workers as `python`, so this environment must be first in PATH.
     path = f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"
     with tempfile.TemporaryDirectory(dir=base) as output:
-        done = subprocess.run(
+        process = subprocess.run(
             ["unshare", *user, "--net", sys.executable, "-c", _LOOPBACK_UP, sys.executable,
              str(script), str(folder), f"{output}/dataset", "--runner=FnApiRunner", *mode],
             cwd=ROOT, env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)},
             capture_output=True, text=True, check=False,
         )  # fmt: skip
-    if done.returncode:
-        raise SystemExit(done.stderr[-2000:])
-    return done.stdout
+    if process.returncode:
+        raise SystemExit(process.stderr[-2000:])
+    return process.stdout
 
 
 def _plan() -> tuple[float, ...]:
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", _PLAN, str(A_MILLION)],
         cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    return tuple(float(line) for line in done.stdout.split())
+    return tuple(float(line) for line in process.stdout.split())
 
 
 if __name__ == "__main__":

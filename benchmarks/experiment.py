@@ -1,15 +1,11 @@
-"""Trains variants of the configuration on the same music with the same seeds, in one table.
+"""Trains variants of a configuration on the same music with the same seeds, and compares them.
 
-    .venv/bin/python -m benchmarks.experiment benchmarks/defaults.yaml --input MUSIC --output FOLDER
-
-With --test the models are measured on the test recordings: do that once, at the end.
-
-audio -> FOLDER/data/all          split by recording: training, and what is held out
-           |-> data/validation    training + one half of what is held out: settings are chosen
-           '-> data/test          training + the other half: looked at once
-         FOLDER/models/*          a variant and a seed each
-         FOLDER/figures/*.json    what its rollouts measured
-         FOLDER/validation.md     the table
+FOLDER/data/all         dataset of all recordings, split into training and held-out recordings
+FOLDER/data/validation  the training recordings, and one half of the held-out ones
+FOLDER/data/test        the training recordings, and the other half
+FOLDER/models/*         one model for each variant and seed
+FOLDER/figures/*.json   figures of the rollouts of each model
+FOLDER/validation.md    table of the figures; with --test FOLDER/test.md
 """
 
 from __future__ import annotations
@@ -34,9 +30,12 @@ from pipeline.config.load import Config, from_dict
 from pipeline.console.terminal import Console
 from storage import files
 
-VALIDATION, TEST = "validation", "test"
+# Datasets on which models are measured.
+VALIDATION = "validation"
+TEST = "test"
+# Arguments of NextFrameModel that a variant may change although they are not settings.
 _MODEL_ARGUMENTS = ("onset_classes", "onset_weight", "mixture_components", "mixture_dims")
-# Columns of the table: the figure, what stands above it, and how it is written.
+# Columns of the table: name of the figure, heading and number format.
 _COLUMNS = (
     ("movement_ratio", "movement", ".2f"),
     ("variance_ratio", "variance", ".2f"),
@@ -53,12 +52,7 @@ _COLUMNS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rollouts:
-    """Rollouts of one length.
-
-    Attributes:
-      clips: how many.
-      seconds: length of each.
-    """
+    """Number of rollouts of one length, which is in seconds."""
 
     clips: int
     seconds: float
@@ -66,15 +60,15 @@ class Rollouts:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """What a file of an experiment says.
+    """The contents of an experiment's YAML file.
 
     Attributes:
-      variants: of each, what differs from the defaults: sections of the configuration, and `model`,
-        the arguments of NextFrameModel that are no settings.
-      base: what differs in all of them.
-      seeds: of training; each variant is trained with every one.
-      held_out: share of the recordings that none of them learns from; half of these validate.
-      rollouts: what is generated and measured of each model.
+      variants: For each variant, the sections of the configuration that differ from the defaults;
+        the additional section `model` holds arguments of NextFrameModel.
+      base: Sections of the configuration that differ from the defaults in all variants.
+      seeds: Training seeds; each variant is trained once with each.
+      held_out: Share of recordings that are held out, half for validation and half for the test.
+      rollouts: Rollouts that are measured of each model.
     """
 
     variants: dict[str, dict[str, Any]]
@@ -87,20 +81,20 @@ class Experiment:
     )
 
     def config(self, variant: str, seed: int) -> Config:
-        """Returns the configuration of one training.
+        """Returns the configuration of one training run.
 
         Raises:
-          UsageError: the variant names a key that is unknown, or a value out of range.
+          UsageError: The variant has an unknown key or a value out of range.
         """
-        ours = {"train": {"seed": seed}, "prepare": {"eval_share": self.held_out}}
         sections = {name: keys for name, keys in self.variants[variant].items() if name != "model"}
-        return from_dict(_merged(_merged(self.base, sections), ours))
+        fixed = {"train": {"seed": seed}, "prepare": {"eval_share": self.held_out}}
+        return from_dict(_merged(_merged(self.base, sections), fixed))
 
     def model(self, variant: str) -> dict[str, Any]:
         """Returns the arguments of NextFrameModel that a variant changes.
 
         Raises:
-          UsageError: there is no such argument.
+          UsageError: The variant has an unknown argument.
         """
         arguments = dict(self.variants[variant].get("model") or {})
         for name in set(arguments) - set(_MODEL_ARGUMENTS):
@@ -111,12 +105,14 @@ class Experiment:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Result:
-    """What one training came to.
+    """Result of one training run.
 
     Attributes:
-      variant, seed: which.
-      steps, seconds: of training; the second hangs on the machine and on nothing else.
-      figures: one dict for each length of rollouts, see pipeline/evaluation/rollout_figures.py.
+      variant: Name of the variant.
+      seed: Training seed.
+      steps: Number of training steps.
+      seconds: Duration of the training, on the machine that trained.
+      figures: Fields of RolloutFigures for each length of rollouts.
     """
 
     variant: str
@@ -127,10 +123,10 @@ class Result:
 
 
 def read_experiment(path: str) -> Experiment:
-    """Reads a YAML file.
+    """Reads and checks the YAML file of an experiment.
 
     Raises:
-      UsageError: it cannot be read, or says what no experiment has.
+      UsageError: The file cannot be read, or has an unknown key or a value out of range.
     """
     try:
         values = yaml.safe_load(pathlib.Path(path).read_text())
@@ -165,43 +161,44 @@ def run(
     folder: str,
     split: str = VALIDATION,
 ) -> list[Result]:
-    """Trains and measures every variant with every seed; what is finished is not done again.
+    """Trains and measures every variant with every seed, and skips what the folder already has.
 
     Args:
-      console: where stages are shown.
-      experiment: what to do.
-      inputs: audio files, folders, globs.
-      folder: where everything goes.
-      split: what is held against: VALIDATION, or TEST.
+      console: Output for stages.
+      experiment: Variants and seeds.
+      inputs: Audio files, folders and globs.
+      folder: Folder of all results.
+      split: Dataset on which models are measured, VALIDATION or TEST.
 
     Raises:
-      InputError: there are too few recordings to hold two out.
-      UsageError: the folder is of another experiment.
+      InputError: Fewer than two recordings are held out.
+      UsageError: The folder's dataset was prepared with other settings.
     """
     datasets = prepare(console, experiment, inputs, pathlib.Path(folder))
     results = []
     for seed in experiment.seeds:
         for variant in experiment.variants:
             config, arguments = experiment.config(variant, seed), experiment.model(variant)
-            # Variants that differ in how they are rolled out share a training.
+            # Variants that differ only in the settings of rollouts share a model.
             model = pathlib.Path(folder, "models", f"{seed}-{_training_key(config, arguments)}")
-            said = f"{variant}, seed {seed}"
-            _train(console, model, datasets[VALIDATION], config, arguments, said)
+            title = f"{variant}, seed {seed}"
+            _train(console, model, datasets[VALIDATION], config, arguments, title)
             history = json.loads((model / contract.HISTORY).read_text())
-            measured = _Measuring(
-                model, datasets[split], config, pathlib.Path(folder, "figures"), f"{variant}-{seed}"
-            )
+            path = pathlib.Path(folder, "figures", f"{variant}-{seed}")
             results.append(
                 Result(
                     variant=variant,
                     seed=seed,
                     steps=history["steps"],
                     seconds=history["seconds"],
-                    figures=tuple(measured.of(console, each) for each in experiment.rollouts),
+                    figures=tuple(
+                        _measure(console, model, datasets[split], config, rollouts, path)
+                        for rollouts in experiment.rollouts
+                    ),
                 )
             )
-    plain = [dataclasses.asdict(result) for result in results]
-    pathlib.Path(folder, f"{split}.json").write_text(json.dumps(plain, indent=2) + "\n")
+    rows = [dataclasses.asdict(result) for result in results]
+    pathlib.Path(folder, f"{split}.json").write_text(json.dumps(rows, indent=2) + "\n")
     pathlib.Path(folder, f"{split}.md").write_text("\n".join(table(results)) + "\n")
     return results
 
@@ -209,41 +206,40 @@ def run(
 def prepare(
     console: Console, experiment: Experiment, inputs: Sequence[str], folder: pathlib.Path
 ) -> dict[str, str]:
-    """Returns the datasets of validation and test; their training splits are the same.
+    """Returns the paths of the validation and the test dataset; their training splits are equal.
 
-    Which recordings are held out, and which of them are for the test, follows from their content.
+    Hashes of the recordings decide which are held out, and which of these are for the test.
 
     Raises:
-      InputError: less than two recordings are held out.
+      InputError: Fewer than two recordings are held out.
     """
     from beam_transforms.sources import find_sources
     from storage.dataset_files import read_recordings
 
     config = from_dict(_merged(experiment.base, {"prepare": {"eval_share": experiment.held_out}}))
-    whole = folder / "data" / "all"
+    complete = folder / "data" / "all"
     sources = find_sources(inputs)
-    _prepare(console, whole, sources, config)
-    rows = list(read_recordings(str(whole)))
+    _prepare(console, complete, sources, config)
+    rows = list(read_recordings(str(complete)))
     held_out = [row for row in rows if row["split"] == contract.EVAL]
     if len(held_out) < 2:
         raise InputError(
-            f"of {len(rows)} recordings {len(held_out)} are held out: validation and test want one "
+            f"{len(held_out)} of {len(rows)} recordings are held out; validation and test need one "
             "each. Add recordings, or raise held_out."
         )
     held_out.sort(key=lambda row: hashlib.sha256(f"test {row['recording_id']}".encode()).digest())
     half = len(held_out) // 2
     paths = {}
-    for name, others in ((TEST, held_out[half:]), (VALIDATION, held_out[:half])):
-        left_out = {row["source_uri"] for row in others}
-        listed = {row["source_uri"] for row in rows} - left_out
-        chosen = [source for source in sources if source.uri in listed]
+    for name, excluded in ((TEST, held_out[half:]), (VALIDATION, held_out[:half])):
+        uris = {row["source_uri"] for row in rows} - {row["source_uri"] for row in excluded}
+        chosen = [source for source in sources if source.uri in uris]
         paths[name] = str(folder / "data" / name)
-        _prepare(console, folder / "data" / name, chosen, config, previous=str(whole))
+        _prepare(console, folder / "data" / name, chosen, config, previous=str(complete))
     return paths
 
 
 def table(results: Sequence[Result]) -> list[str]:
-    """Returns Markdown: for each length of rollouts the variants' means over seeds, and ranges."""
+    """Returns Markdown tables of the variants' means and ranges over seeds, one for each length."""
     lines: list[str] = []
     for index in range(len(results[0].figures) if results else 0):
         first = results[0].figures[index]
@@ -255,31 +251,33 @@ def table(results: Sequence[Result]) -> list[str]:
         lines.append("|---" * (2 + len(columns)) + "|")
         for variant in dict.fromkeys(result.variant for result in results):
             rows = [result.figures[index] for result in results if result.variant == variant]
-            cells = [_cell([row[key] for row in rows], form) for key, _, form in columns]
+            cells = [_cell([row[key] for row in rows], spec) for key, _, spec in columns]
             lines.append(f"| {variant} | {len(rows)} | " + " | ".join(cells) + " |")
     return lines
 
 
-def _cell(values: Sequence[float], form: str) -> str:
-    mean = format(sum(values) / len(values), form)
-    low, high = format(min(values), form), format(max(values), form)
+def _cell(values: Sequence[float], spec: str) -> str:
+    mean = format(sum(values) / len(values), spec)
+    low, high = format(min(values), spec), format(max(values), spec)
     return mean if low == high else f"{mean} ({low} to {high})"
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns sections of the configuration, with those above over those below."""
-    sections = dict.fromkeys([*below, *above])
-    return {name: {**(below.get(name) or {}), **(above.get(name) or {})} for name in sections}
+def _merged(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns sections of a configuration; keys of `override` win over those of `base`."""
+    sections = dict.fromkeys([*base, *override])
+    return {name: {**(base.get(name) or {}), **(override.get(name) or {})} for name in sections}
 
 
 def _training_key(config: Config, arguments: Mapping[str, Any]) -> str:
-    """Returns 8 hex digits that change with what a training hangs on, the trainer's code too."""
-    sections = [dataclasses.asdict(each) for each in (config.audio, config.prepare, config.train)]
-    return _digits(json.dumps([sections, arguments, code_fingerprint("trainer")]))
+    """Returns a hash of the trainer's code and everything else that a training run depends on."""
+    sections = dataclasses.asdict(config)
+    used = [sections[name] for name in ("audio", "prepare", "train")]
+    return _hash([used, arguments, code_fingerprint("trainer")])
 
 
-def _digits(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+def _hash(values: Sequence[Any]) -> str:
+    """Returns 8 hex digits."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:8]
 
 
 def _prepare(
@@ -305,25 +303,24 @@ def _prepare(
             previous=previous,
             beam_args=config.beam.prepare,
         )
-        stage.outcome = f"{sum(each['recordings'] for each in info['splits'].values())} recordings"
+        counts = [split["recordings"] for split in info["splits"].values()]
+        stage.outcome = f"{sum(counts)} recordings"
 
 
 def _require_same(output: pathlib.Path, config: Config) -> None:
-    """Refuses a dataset that was prepared otherwise, such as with another share held out.
+    """Checks that a dataset was prepared with the settings of this experiment.
 
     Raises:
-      UsageError: it was.
+      UsageError: A setting differs.
     """
-    there, ours = (
-        yaml.safe_load(text)
-        for text in ((output / contract.EFFECTIVE_CONFIG).read_text(), config.to_yaml())
-    )
-    for name in ("audio", "prepare"):
-        if there[name] != ours[name]:
-            differing = [key for key in ours[name] if there[name].get(key) != ours[name][key]]
-            raise UsageError(
-                f"{output} was prepared with another {name}.{differing[0]}. Give another --output."
-            )
+    dataset = yaml.safe_load((output / contract.EFFECTIVE_CONFIG).read_text())
+    experiment = yaml.safe_load(config.to_yaml())
+    for section in ("audio", "prepare"):
+        for key, value in experiment[section].items():
+            if dataset[section].get(key) != value:
+                raise UsageError(
+                    f"{output} was prepared with another {section}.{key}. Give another --output."
+                )
 
 
 def _train(
@@ -332,17 +329,17 @@ def _train(
     dataset: str,
     config: Config,
     arguments: Mapping[str, Any],
-    said: str,
+    title: str,
 ) -> None:
     if (model / contract.MODEL_INFO).exists():
         return
     from trainer.fit import steps, train
     from trainer.model.next_frame import NextFrameModel
 
-    changed = functools.partial(NextFrameModel, **arguments)
+    variant = functools.partial(NextFrameModel, **arguments)
     with (
-        mock.patch.object(steps, "NextFrameModel", changed),
-        console.stage(f"train {said}") as stage,
+        mock.patch.object(steps, "NextFrameModel", variant),
+        console.stage(f"train {title}") as stage,
     ):
         train.train(
             dataset_path=dataset,
@@ -353,55 +350,47 @@ def _train(
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Measuring:
-    """Figures of one model's rollouts, each measured once."""
+def _measure(
+    console: Console,
+    model: pathlib.Path,
+    dataset: str,
+    config: Config,
+    rollouts: Rollouts,
+    path: pathlib.Path,
+) -> dict[str, Any]:
+    """Returns the figures of a model's rollouts, from a file if they were measured before."""
+    from generator.inference import load_model
+    from pipeline.evaluation.rollout_figures import measure_model
+    from trainer.data.windows import open_dataset
 
-    model: pathlib.Path
-    dataset: str
-    config: Config
-    folder: pathlib.Path
-    name: str
-
-    def of(self, console: Console, rollouts: Rollouts) -> dict[str, Any]:
-        """Returns the figures of some rollouts."""
-        name = f"{self.name}, {rollouts.clips} of {rollouts.seconds:g} s"
-        kept = self.folder / f"{self.name}-{rollouts.seconds:g}s-{self._key(rollouts)}.json"
-        if kept.exists():
-            return dict(files.read_json(str(kept)))
-        with console.stage(f"measure {name}"):
-            figures = self._measured(rollouts)
-        files.write_text(str(kept), json.dumps(figures, indent=2) + "\n")
-        return figures
-
-    def _measured(self, rollouts: Rollouts) -> dict[str, Any]:
-        from generator.inference import load_model
-        from pipeline.evaluation.rollout_figures import measure_model
-        from trainer.data.windows import open_dataset
-
-        found = measure_model(
-            load_model(str(self.model)),
-            open_dataset(self.dataset),
+    temperature = config.generate.temperature
+    code = code_fingerprint("audio", "generator", "pipeline")
+    key = _hash([model.name, dataset, temperature, dataclasses.asdict(rollouts), code])
+    file = path.with_name(f"{path.name}-{rollouts.seconds:g}s-{key}.json")
+    if file.exists():
+        return dict(files.read_json(str(file)))
+    with console.stage(f"measure {path.name}, {rollouts.clips} of {rollouts.seconds:g} s"):
+        figures = measure_model(
+            load_model(str(model)),
+            open_dataset(dataset),
             rollouts=rollouts.clips,
             seconds=rollouts.seconds,
-            temperature=self.config.generate.temperature,
+            temperature=temperature,
         )
-        return dataclasses.asdict(found)
-
-    def _key(self, rollouts: Rollouts) -> str:
-        """Returns 8 hex digits that change with the model and how it is judged."""
-        plain = [self.config.generate.temperature, dataclasses.asdict(rollouts)]
-        code = code_fingerprint("audio", "generator", "pipeline")
-        return _digits(json.dumps([self.model.name, self.dataset, plain, code]))
+    row = dataclasses.asdict(figures)
+    files.write_text(str(file), json.dumps(row, indent=2) + "\n")
+    return row
 
 
 def main() -> None:
-    """Runs the experiment that the command line names, and prints its table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("file", help="a YAML file of variants, such as benchmarks/defaults.yaml")
-    parser.add_argument("--input", action="append", required=True, help="a file or folder of audio")
+    """Runs an experiment and prints its table."""
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("file", help="YAML file of variants, such as benchmarks/defaults.yaml")
+    parser.add_argument("--input", action="append", required=True, help="audio file or folder")
     parser.add_argument("--output", required=True, help="folder for data, models and tables")
-    parser.add_argument("--test", action="store_true", help="measure on the test recordings")
+    parser.add_argument(
+        "--test", action="store_true", help="measure on the test recordings: once, at the end"
+    )
     options = parser.parse_args()
     with Console() as console:
         results = run(

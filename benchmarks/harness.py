@@ -1,12 +1,13 @@
-"""What the benchmark programs share: real audio, timing in turn, ratios and exit codes.
+"""Functions that all benchmark programs share: recordings, timing, tables and exit codes.
 
-Programs run us and the peer in turn, in one process, and print ratios of medians: machines are
-shared and noisy, and only the ratio means something.
+A program runs Nocturne and its peers in turn, in one process, and prints ratios of medians:
+machines are shared and noisy, so only ratios mean something.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import pathlib
 import statistics
@@ -16,75 +17,76 @@ import time
 import typing
 from collections.abc import Callable, Mapping, Sequence
 
-# One core, said before numerical libraries start their threads.
+# Numerical libraries read these when they are imported, which is after this module.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
-Name = typing.TypeVar("Name")
-
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+Name = typing.TypeVar("Name")
 
-def parser(description: str) -> argparse.ArgumentParser:
+cpu_time = time.process_time
+wall_time = time.perf_counter
+
+
+def argument_parser(description: str | None) -> argparse.ArgumentParser:
     """Returns a parser with the options that every program has."""
-    made = argparse.ArgumentParser(description=description)
-    made.add_argument("--audio", help="a folder of recordings; the demo corpus where none is given")
-    made.add_argument("--rounds", type=int, default=5, help="times each peer runs")
-    return made
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--audio", help="folder of recordings (default: the demo's corpus)")
+    parser.add_argument("--rounds", type=int, default=5, help="number of times each peer runs")
+    return parser
 
 
-def one_core() -> None:
-    """Keeps this process on one core."""
+def use_one_core() -> None:
+    """Restricts this process to one core."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
-def recordings(folder: str | None) -> list[pathlib.Path]:
-    """Returns the recordings of a folder, or of a rendered corpus as Ogg Vorbis."""
+def find_recordings(folder: str | None) -> list[pathlib.Path]:
+    """Returns the recordings of a folder; without one, the demo's corpus as Ogg Vorbis."""
     if folder:
         return sorted(p for p in pathlib.Path(folder).rglob("*") if p.suffix in (".ogg", ".flac"))
     import soundfile
 
     from pipeline.demo.corpus import render_corpus
 
-    base = pathlib.Path(tempfile.gettempdir()) / "nocturne-bench"
-    made = []
-    for path in render_corpus(base / "flac"):
-        vorbis = path.with_suffix(".ogg")
+    paths = []
+    for flac in render_corpus(pathlib.Path(tempfile.gettempdir()) / "nocturne-bench" / "flac"):
+        vorbis = flac.with_suffix(".ogg")
         if not vorbis.exists():
-            samples, rate = soundfile.read(path, dtype="float32")
+            samples, rate = soundfile.read(flac, dtype="float32")
             with soundfile.SoundFile(vorbis, "w", rate, samples.shape[1], format="OGG") as file:
-                # libsndfile's Vorbis writer fails on a whole minute at once.
+                # libsndfile's Vorbis encoder crashes on a minute of samples at once.
                 for start in range(0, len(samples), rate):
                     file.write(samples[start : start + rate])
-        made.append(vorbis)
-    return made
+        paths.append(vorbis)
+    return paths
 
 
-def an_hour(
+def link_recordings(
     folder: str | None, links: pathlib.Path, *, hours: float = 1.0
 ) -> tuple[list[pathlib.Path], float]:
-    """Returns recordings of at least an hour in all, and how many seconds they are.
+    """Links recordings into the folder `links`, again and again, until they have enough hours.
 
-    Those of a folder are taken again under other names until they are enough.
+    Returns:
+      The links, and the total duration in seconds.
     """
-    import itertools
-
     import soundfile
 
-    made, seconds = [], 0.0
-    for index, path in enumerate(itertools.cycle(recordings(folder))):
+    paths, seconds = [], 0.0
+    for index, path in enumerate(itertools.cycle(find_recordings(folder))):
         link = links / f"{index:05d}{path.suffix}"
         link.symlink_to(path)
-        made.append(link)
+        paths.append(link)
         seconds += soundfile.info(str(path)).duration
         if seconds >= 3600 * hours:
-            return made, seconds
-    raise SystemExit("no recordings")
+            return paths, seconds
+    raise SystemExit(f"wanted recordings, got none in {folder}. Give another --audio.")
 
 
-def in_turn(
+def time_in_turn(
     peers: Mapping[Name, Callable[[], object]], *, rounds: int, clock: Callable[[], float]
 ) -> dict[Name, float]:
-    """Runs every peer once to warm up, then all in turn; returns median seconds of each."""
+    """Runs all peers once to warm up, then in turn; returns the median seconds of each."""
     for run in peers.values():
         run()
     seconds: dict[Name, list[float]] = {name: [] for name in peers}
@@ -93,23 +95,19 @@ def in_turn(
             started = clock()
             run()
             seconds[name].append(clock() - started)
-    return {name: statistics.median(each) for name, each in seconds.items()}
+    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Prints rows under a header."""
+def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Prints rows in columns under a header."""
     text = [[f"{c:.3g}" if isinstance(c, float) else str(c) for c in row] for row in rows]
     widths = [max(len(row[i]) for row in [list(header), *text]) for i in range(len(header))]
     for row in [list(header), *text]:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
 
 
-def report(bars: Sequence[tuple[str, float, str, float]]) -> None:
-    """Prints one line a bar (name, value, peer, bar) and exits with 1 where one is missed."""
+def check_bars(bars: Sequence[tuple[str, float, str, float]]) -> typing.NoReturn:
+    """Prints a line for each bar (name, value, peer, bar); exits with 1 if a value is below it."""
     for name, value, peer, bar in bars:
         print(f"RATIO {name} {value:.3g} against {peer} (bar {bar:g})")
     sys.exit(0 if all(value >= bar for _, value, _, bar in bars) else 1)
-
-
-cpu_time = time.process_time
-wall_time = time.perf_counter
