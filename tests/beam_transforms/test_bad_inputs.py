@@ -173,7 +173,7 @@ def test_a_file_that_takes_too_long_is_rejected(tmp_path) -> None:
         sources=find_sources([str(tmp_path / "in")]),
         output=str(tmp_path / "out"),
         audio=AudioConfig(n_mels=32),
-        settings=PrepareSettings(max_rejected_share=0.5, max_seconds_per_file=0.02),
+        settings=PrepareSettings(max_rejected_share=0.5, max_seconds_per_file=0.2),
     )
     assert list(rejected(tmp_path / "out")) == ["long.wav"]
     assert "too slow" in rejected(tmp_path / "out")["long.wav"]["message"]
