@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import pathlib
 import signal
@@ -14,10 +13,12 @@ import time
 import numpy as np
 import pytest
 
-from audio import contract
 from tests.support.tiny import TINY
+from trainer.data.normaliser import Normaliser
+from trainer.data.windows import Dataset
 from trainer.export.saved_model import model_id
 from trainer.fit import train
+from trainer.fit.run import Progress
 from trainer.fit.signals import PreemptedError
 
 pytestmark = pytest.mark.slow
@@ -25,35 +26,20 @@ pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parents[3]
 # Dropout and noise are on: everything random in a step must come back as well.
 SETTINGS = dataclasses.replace(
-    TINY,
-    head="mixture",
-    steps=40,
-    eval_every=10,
-    dropout=0.2,
-    input_noise=1.0,
-    checkpoint_seconds=0.01,
+    TINY, steps=40, eval_every=10, dropout=0.2, input_noise=1.0, checkpoint_seconds=0.01
 )
+MIXTURE = dataclasses.replace(SETTINGS, head="mixture", eval_every=20)
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(dataset, tmp_path_factory) -> pathlib.Path:
-    """A model that was trained without interruption."""
-    model = tmp_path_factory.mktemp("uninterrupted") / "model"
-    train.train(dataset_path=str(dataset), model_path=str(model), settings=SETTINGS)
-    return model
+class Attempts:
+    """Attempts at one training run; `steps` are those that the last attempt took."""
 
-
-class Fits:
-    """Attempts at one run, with the normaliser of the uninterrupted one."""
-
-    def __init__(self, opened, uninterrupted: pathlib.Path, folder: pathlib.Path) -> None:
-        graph = str(uninterrupted / contract.TRANSFORM_GRAPH)
-        self._normaliser = train.Normaliser.from_graph(graph, floor=SETTINGS.model_floor)
-        self._dataset, self._folder, self._uninterrupted = opened, str(folder), uninterrupted
+    def __init__(self, dataset: Dataset, normaliser: Normaliser, folder: pathlib.Path) -> None:
+        self._dataset, self._normaliser, self._folder = dataset, normaliser, str(folder)
         self.steps: list[int] = []
 
-    def fit(self, progress: train.Progress | None = None) -> None:
-        """Fits; `steps` are those taken in this attempt."""
+    def fit(self, progress: Progress | None = None) -> tuple[list, str]:
+        """Returns the rows of the history, and the id of the model."""
         self.steps = []
 
         def record(step: int, total: int, loss: float) -> None:
@@ -61,7 +47,7 @@ class Fits:
             if progress:
                 progress(step, total, loss)
 
-        self.model, self.history = train.fit(
+        model, history = train.fit(
             self._dataset,
             self._normaliser,
             SETTINGS,
@@ -69,16 +55,17 @@ class Fits:
             write_logs=False,
             progress=record,
         )
-
-    def assert_same_as_uninterrupted(self) -> None:
-        history = json.loads((self._uninterrupted / contract.HISTORY).read_text())
-        info = json.loads((self._uninterrupted / contract.MODEL_INFO).read_text())
-        assert self.history["epochs"] == history["epochs"]
-        assert model_id(self.model, self._dataset) == info["model_id"]
+        return history["epochs"], model_id(model, self._dataset)
 
 
-def test_fit_resumes_after_errors(opened, tmp_path, uninterrupted) -> None:
-    fits = Fits(opened, uninterrupted, tmp_path)
+@pytest.fixture(scope="module")
+def uninterrupted(opened, normaliser, tmp_path_factory) -> tuple[list, str]:
+    """The history and the model of a run without interruption."""
+    return Attempts(opened, normaliser, tmp_path_factory.mktemp("uninterrupted")).fit()
+
+
+def test_fit_resumes_after_errors(opened, normaliser, tmp_path, uninterrupted) -> None:
+    attempts = Attempts(opened, normaliser, tmp_path)
     last = 0
     for failing in (1, 10, 23):
 
@@ -87,19 +74,18 @@ def test_fit_resumes_after_errors(opened, tmp_path, uninterrupted) -> None:
                 raise RuntimeError("power cut")
 
         with pytest.raises(RuntimeError, match="power cut"):
-            fits.fit(fail)
+            attempts.fit(fail)
         # The step that failed was not saved; one of the last before it was.
-        assert max(1, last - 3) <= fits.steps[0] <= max(1, last)
+        assert max(1, last - 3) <= attempts.steps[0] <= max(1, last)
         last = failing
-    fits.fit()
-    assert last - 3 <= fits.steps[0] <= last
-    assert fits.steps[-1] == 40
-    fits.assert_same_as_uninterrupted()
+    assert attempts.fit() == uninterrupted
+    assert last - 3 <= attempts.steps[0] <= last
+    assert attempts.steps[-1] == 40
 
 
-def test_fit_saves_and_stops_on_sigterm(opened, tmp_path, uninterrupted) -> None:
+def test_fit_saves_and_stops_on_sigterm(opened, normaliser, tmp_path, uninterrupted) -> None:
     """In the middle of a part, at the end of one, which is still evaluated, and at the very end."""
-    fits = Fits(opened, uninterrupted, tmp_path)
+    attempts = Attempts(opened, normaliser, tmp_path)
     first = 1
     for terminated in (17, 20, 40):
 
@@ -109,24 +95,21 @@ def test_fit_saves_and_stops_on_sigterm(opened, tmp_path, uninterrupted) -> None
 
         message = f"stopped at step {terminated} of 40, which is saved"
         with pytest.raises(PreemptedError, match=message):
-            fits.fit(terminate)
-        assert fits.steps == list(range(first, terminated + 1))
+            attempts.fit(terminate)
+        assert attempts.steps == list(range(first, terminated + 1))
         first = terminated + 1
-    fits.fit()
-    assert fits.steps == []
-    fits.assert_same_as_uninterrupted()
+    assert attempts.fit() == uninterrupted
+    assert attempts.steps == []
 
 
-def test_train_resumes_after_sigkill(dataset, tmp_path, uninterrupted) -> None:
+def test_train_resumes_after_sigkill(dataset, tmp_path) -> None:
     """In a process of its own, killed shortly after step 21, wherever it is then."""
-    model, code = (
-        tmp_path / "model",
-        (
-            "import sys\n"
-            "from tests.trainer.fit.test_resume import SETTINGS, train\n"
-            "train.train(dataset_path=sys.argv[1], model_path=sys.argv[2], settings=SETTINGS,\n"
-            "    progress=lambda step, *_: print(step, flush=True))\n"
-        ),
+    model = tmp_path / "model"
+    code = (
+        "import sys\n"
+        "from tests.trainer.fit.test_resume import MIXTURE, train\n"
+        "train.train(dataset_path=sys.argv[1], model_path=sys.argv[2], settings=MIXTURE,\n"
+        "    progress=lambda step, *_: print(step, flush=True))\n"
     )
     command = [sys.executable, "-c", code, str(dataset), str(model)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
@@ -140,14 +123,14 @@ def test_train_resumes_after_sigkill(dataset, tmp_path, uninterrupted) -> None:
     info = train.train(
         dataset_path=str(dataset),
         model_path=str(model),
-        settings=SETTINGS,
+        settings=MIXTURE,
         progress=lambda step, *_: steps.append(step),
     )
     assert 1 < steps[0] <= 23
-    expected = json.loads((uninterrupted / contract.MODEL_INFO).read_text())
-    assert info["model_id"] == expected["model_id"]
-    assert info["metrics"] == expected["metrics"]
     assert not list(tmp_path.glob("*.training"))
+    again = str(tmp_path / "uninterrupted")
+    expected = train.train(dataset_path=str(dataset), model_path=again, settings=MIXTURE)
+    assert (info["model_id"], info["metrics"]) == (expected["model_id"], expected["metrics"])
 
 
 @pytest.mark.parametrize(
