@@ -14,13 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from audio import contract
 from beam_transforms.extract import ExtractedRecording
 
 Row = Mapping[str, Any]
-Values = Sequence[float] | npt.NDArray[np.float64]
 
 STRETCH_FIGURES = tuple(n for n in contract.FIGURES if n not in contract.RECORDING_FIGURES)
 _PERCENTILES = (5, 50, 95)
@@ -131,6 +129,8 @@ def _drift(previous: Iterable[Row], splits: Sequence[_Statistics]) -> dict[str, 
     The distance is the two-sample Kolmogorov-Smirnov statistic over recordings: the largest
     difference between the two cumulative distributions, 0 (the same) to 1 (no overlap).
     """
+    from scipy import stats
+
     old = _Statistics()
     for row in previous:
         old.add(row)
@@ -140,12 +140,12 @@ def _drift(previous: Iterable[Row], splits: Sequence[_Statistics]) -> dict[str, 
         now = np.concatenate([split.values(name) for split in splits])
         if not len(before) or not len(now):
             continue
-        distance, p = _kolmogorov_smirnov(before, now)
+        test = stats.ks_2samp(before, now)
         figures[name] = {
             "before": _round(np.median(before)),
             "now": _round(np.median(now)),
-            "distance": _round(distance),
-            "shifted": bool(p < _SHIFT_P and distance > _SHIFT_DISTANCE),
+            "distance": _round(test.statistic),
+            "shifted": bool(test.pvalue < _SHIFT_P and test.statistic > _SHIFT_DISTANCE),
         }
     ids = set().union(*(split.ids for split in splits))
     return {
@@ -191,14 +191,6 @@ def _format_drift(drift: Mapping[str, Any]) -> list[str]:
         f"  compared with the previous version: {drift['recordings_added']} recordings added, "
         f"{drift['recordings_removed']} removed; shifted: {', '.join(shifted) or 'nothing'}"
     ]
-
-
-def _kolmogorov_smirnov(before: Values, now: Values) -> tuple[float, float]:
-    """Returns the distance of two samples, and the probability of such a one by chance."""
-    from scipy import stats
-
-    test = stats.ks_2samp(before, now)
-    return float(test.statistic), float(test.pvalue)
 
 
 def _round(value: float) -> float:

@@ -1,8 +1,4 @@
-"""tf.train.Example without TensorFlow, which would add a gigabyte and seconds to each worker.
-
-The message is described to protobuf with the field numbers of TensorFlow's example.proto and
-feature.proto. A test compares the bytes with those of TensorFlow's own class.
-"""
+"""tf.train.Example without TensorFlow, which would add a gigabyte and seconds to each worker."""
 
 from __future__ import annotations
 
@@ -10,11 +6,31 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
-_Field = descriptor_pb2.FieldDescriptorProto
-_MESSAGE = _Field.TYPE_MESSAGE
-_PACKAGE = "nocturne.tensorflow"
+# TensorFlow's feature.proto and example.proto, with their field numbers. A map is a repeated
+# message of keys and values. A test compares the bytes with those of TensorFlow's own class.
+_FILE = """
+name: "nocturne/example.proto" package: "nocturne" syntax: "proto3"
+message_type { name: "BytesList"
+  field { name: "value" number: 1 type: TYPE_BYTES label: LABEL_REPEATED } }
+message_type { name: "FloatList"
+  field { name: "value" number: 1 type: TYPE_FLOAT label: LABEL_REPEATED } }
+message_type { name: "Int64List"
+  field { name: "value" number: 1 type: TYPE_INT64 label: LABEL_REPEATED } }
+message_type { name: "Feature" oneof_decl { name: "kind" }
+  field { name: "bytes_list" number: 1 type_name: ".nocturne.BytesList" oneof_index: 0 }
+  field { name: "float_list" number: 2 type_name: ".nocturne.FloatList" oneof_index: 0 }
+  field { name: "int64_list" number: 3 type_name: ".nocturne.Int64List" oneof_index: 0 } }
+message_type { name: "Features"
+  nested_type { name: "FeatureEntry" options { map_entry: true }
+    field { name: "key" number: 1 type: TYPE_STRING }
+    field { name: "value" number: 2 type_name: ".nocturne.Feature" } }
+  field { name: "feature" number: 1 type_name: ".nocturne.Features.FeatureEntry"
+          label: LABEL_REPEATED } }
+message_type { name: "Example"
+  field { name: "features" number: 1 type_name: ".nocturne.Features" } }
+"""
 
 
 def serialize_example(values: Mapping[str, bytes | int | float]) -> bytes:
@@ -39,40 +55,7 @@ def parse_example(record: bytes, name: str) -> bytes:
 
 @functools.cache
 def _example_class() -> Any:
-    file = descriptor_pb2.FileDescriptorProto(
-        name="nocturne/example.proto", package=_PACKAGE, syntax="proto3"
-    )
-    value_types = {
-        "BytesList": _Field.TYPE_BYTES,
-        "FloatList": _Field.TYPE_FLOAT,
-        "Int64List": _Field.TYPE_INT64,
-    }
-    for name, value_type in value_types.items():
-        _add_field(file.message_type.add(name=name), "value", 1, value_type, repeated=True)
-    feature = file.message_type.add(name="Feature")
-    feature.oneof_decl.add(name="kind")
-    for number, (field, name) in enumerate(
-        (("bytes_list", "BytesList"), ("float_list", "FloatList"), ("int64_list", "Int64List")), 1
-    ):
-        _add_field(feature, field, number, _MESSAGE, of=name).oneof_index = 0
-    features = file.message_type.add(name="Features")
-    # On the wire, map<string, Feature> is a repeated message with a key and a value.
-    entry = features.nested_type.add(name="FeatureEntry")
-    entry.options.map_entry = True
-    _add_field(entry, "key", 1, _Field.TYPE_STRING)
-    _add_field(entry, "value", 2, _MESSAGE, of="Feature")
-    _add_field(features, "feature", 1, _MESSAGE, of="Features.FeatureEntry", repeated=True)
-    _add_field(file.message_type.add(name="Example"), "features", 1, _MESSAGE, of="Features")
+    file = text_format.Parse(_FILE, descriptor_pb2.FileDescriptorProto())
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.Example"))
-
-
-def _add_field(
-    message: Any, name: str, number: int, field_type: int, *, of: str = "", repeated: bool = False
-) -> Any:
-    field = message.field.add(name=name, number=number, type=field_type)
-    field.label = _Field.LABEL_REPEATED if repeated else _Field.LABEL_OPTIONAL
-    if of:
-        field.type_name = f".{_PACKAGE}.{of}"
-    return field
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("nocturne.Example"))

@@ -47,11 +47,6 @@ def serialize_recording(
         first_frame += len(chunk.log_mel)
 
 
-def recording_id(record: bytes) -> str:
-    """Returns the id of the recording that a serialized record belongs to."""
-    return str(parse_example(record, contract.RECORDING_ID).decode())
-
-
 def read_log_mel(dataset: str, row: RecordingRow, audio: AudioConfig) -> npt.NDArray[np.float16]:
     """Returns a recording's natural-log mel frames from its shard, float16 [n_frames, n_mels]."""
     shard = files.join(dataset, contract.split_folder(row["split"]), row["shard"])

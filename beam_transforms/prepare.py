@@ -63,7 +63,8 @@ class PrepareDataset(beam.PTransform):
         plan = (
             root
             | "ListSources" >> beam.Create([files.join(folder, _SOURCES)])
-            | "ReadSources" >> beam.FlatMap(_read_lines).with_output_types(str)
+            | "ReadSources"
+            >> beam.FlatMap(lambda path: files.read_text(path).splitlines()).with_output_types(str)
             | "SpreadSources" >> beam.Reshuffle()
             | "StageRecordings"
             >> beam.Map(_stage_line, staging_folder=folder, audio=audio, settings=settings)
@@ -219,10 +220,6 @@ def _json_lines(rows: Sequence[Mapping[str, Any]]) -> str:
     return "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
 
 
-def _read_lines(path: str) -> Iterator[str]:
-    yield from files.read_text(path).splitlines()
-
-
 def _source_rows(
     previous: str | None, sources: Sequence[Source], audio: AudioConfig, settings: PrepareSettings
 ) -> Iterator[dict[str, Any]]:
@@ -247,19 +244,11 @@ def start_dataset(
     previous: str | None = None,
     staging_folder: str | None = None,
 ) -> None:
-    """Prepares an output for the job: checks it, and removes the shards of a killed attempt.
+    """Checks an output, removes the shards of a killed attempt, and lists the sources in it.
 
-    The list of sources goes to a file because a job's graph has no room for a million names.
-
-    Args:
-      output: Path of the dataset.
-      sources: Input files.
-      audio: Front end.
-      settings: Settings of the job.
-      effective_config: Whole configuration as YAML, which is stored in the output.
-      previous: Path of an earlier version of the dataset.
-      staging_folder: Path of the folder for results of single files, which is removed once the
-        dataset is finished; a folder in the output by default.
+    The sources are listed in a file because a job's graph has no room for a million names. The
+    arguments are those of `submit`, and in addition staging_folder: the path of the folder for
+    results of single files, which is in the output by default.
 
     Raises:
       OutputExistsError: The output has a finished dataset, or files of something else.
@@ -359,10 +348,9 @@ def submit(
 def run(*, output: str, settings: PrepareSettings, **job: Any) -> dict[str, Any]:
     """Prepares a dataset and returns its info. After a kill, it continues where it stopped.
 
-    The arguments are those of `submit`.
+    The arguments and further errors are those of `submit`.
 
     Raises:
-      OutputExistsError: The output has a finished dataset, or files of something else.
       InputError: No file could be used.
       TooManyRejectedError: The share of rejected files exceeds settings.max_rejected_share.
     """

@@ -9,7 +9,8 @@ from typing import Any
 
 from audio import contract
 from beam_transforms import staging
-from beam_transforms.examples import read_tfrecord, recording_id, write_tfrecord
+from beam_transforms.example_proto import parse_example
+from beam_transforms.examples import read_tfrecord, write_tfrecord
 from beam_transforms.plan import PlacedRecording, Shard
 from beam_transforms.settings import Staged
 from storage import files
@@ -45,7 +46,8 @@ def write_shard(shard: Shard, *, output: str, staging_folder: str) -> WrittenSha
         for recording in shard.recordings:
             with files.open_read(staging.records_path(staging_folder, recording.key)) as records:
                 for record in read_tfrecord(records):
-                    recording_ids[recording_id(record)] = None
+                    key = parse_example(record, contract.RECORDING_ID).decode()
+                    recording_ids[key] = None
                     write_tfrecord(target, record)
             rows.append(_row(recording, shard, staging_folder))
     text = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)

@@ -125,18 +125,15 @@ def _source(path: pathlib.Path) -> Source:
     return Source(uri=uri, n_bytes=status.st_size, version=str(status.st_mtime_ns))
 
 
-def _find_remote(pattern: str) -> Iterator[Source]:
+def _find_remote(pattern: str) -> list[Source]:
     patterns = [pattern] if "*" in pattern else [pattern, files.join(pattern, "**")]
-    n_sources = 0
-    for result in FileSystems.match(patterns):
-        for metadata in result.metadata_list:
-            suffix = pathlib.PurePosixPath(metadata.path).suffix.lower()
-            if result.pattern == pattern or suffix in EXTENSIONS:
-                n_sources += 1
-                yield Source(
-                    uri=metadata.path,
-                    n_bytes=metadata.size_in_bytes,
-                    version=str(metadata.last_updated_in_seconds),
-                )
-    if not n_sources:
+    sources = [
+        Source(uri=file.path, n_bytes=file.size_in_bytes, version=str(file.last_updated_in_seconds))
+        for result in FileSystems.match(patterns)
+        for file in result.metadata_list
+        if result.pattern == pattern
+        or pathlib.PurePosixPath(file.path).suffix.lower() in EXTENSIONS
+    ]
+    if not sources:
         raise InputError(f"input not found: {pattern}. Check the bucket, the path and your access.")
+    return sources

@@ -34,34 +34,20 @@ class UnhealthyError(NocturneError):
     exit_code = 12
 
 
-class PlanClips(beam.PTransform):
-    """Lists the clips of a run, in batches of ClipRequest."""
-
-    def __init__(self, settings: GenerateSettings) -> None:
-        super().__init__()
-        self._settings = settings
-
-    def expand(self, pipeline: Any) -> Any:
-        """Adds the list to a pipeline."""
-        groups = range(0, self._settings.clips, _GROUP_BATCHES * BATCH_CLIPS)
-        return (
-            pipeline
-            | "Groups" >> beam.Create(groups)
-            | "Batches" >> beam.FlatMap(_batches, settings=self._settings)
-        )
-
-
 class GenerateClips(beam.PTransform):
-    """Makes the clips of a list of ClipRequest, and yields their manifest entries."""
+    """Makes the clips of a run, and yields their manifest entries."""
 
     def __init__(self, *, model_path: str, output: str, settings: GenerateSettings) -> None:
         super().__init__()
         self._model_path, self._output, self._settings = model_path, output, settings
 
-    def expand(self, batches: Any) -> Any:
+    def expand(self, root: Any) -> Any:
         """Adds the job to a pipeline."""
+        groups = range(0, self._settings.clips, _GROUP_BATCHES * BATCH_CLIPS)
         return (
-            batches
+            root
+            | "Groups" >> beam.Create(groups)
+            | "Batches" >> beam.FlatMap(_batches, settings=self._settings)
             | "SpreadBatches" >> beam.Reshuffle()
             | "MakeClips"
             >> beam.FlatMap(
@@ -113,11 +99,7 @@ def run(
     folder.publish(contract.EFFECTIVE_CONFIG, effective_config.encode())
     options = beam.options.pipeline_options.PipelineOptions(list(beam_args))
     with beam.Pipeline(options=options) as pipeline:
-        (
-            pipeline
-            | PlanClips(settings)
-            | GenerateClips(model_path=model_path, output=output, settings=settings)
-        )
+        pipeline | GenerateClips(model_path=model_path, output=output, settings=settings)
     return _finish_run(model, folder, settings, lineage)
 
 

@@ -22,7 +22,6 @@ from storage import files
 # Rows of every rollout, of which some may be repetitions: the last bit of a matrix product depends
 # on its shape, and a clip must not depend on the others in its batch.
 BATCH_CLIPS = 8
-_GRAPH = "saved_model.pb"
 # Names of the inputs of the rollout signature (trainer/export/saved_model.py).
 _INPUTS = {"primer", "anchor", "n_frames", "temperature", "spread", "noise_floor", "seeds"}
 
@@ -59,7 +58,7 @@ def load_model(path: str) -> Model:
       ConfigMismatchError: The model is not Nocturne's, or is of another version.
     """
     path = path.rstrip("/")
-    for name in (_GRAPH, contract.MODEL_INFO, contract.PRIMERS):
+    for name in ("saved_model.pb", contract.MODEL_INFO, contract.PRIMERS):
         if not files.exists(f"{path}/{name}"):
             raise IncompleteError(
                 f"{path} is not a finished model: {name} is missing. Give the folder that "

@@ -9,6 +9,7 @@ import abc
 import base64
 import contextlib
 import io
+import mimetypes
 import os
 import pathlib
 import shutil
@@ -25,8 +26,6 @@ from storage import files
 _TIMEOUT_SECONDS = 120.0
 # Number of times that an upload is started which the server forgets half-way (HTTP status 410).
 _MAX_UPLOADS = 3
-# Bytes read at a time while a checksum is computed.
-_BLOCK_BYTES = 1 << 20
 
 
 class Output(abc.ABC):
@@ -95,7 +94,7 @@ def _crc32c(file: BinaryIO) -> int:
     """Returns the CRC-32C of a whole file."""
     file.seek(0)
     checksum = 0
-    while block := file.read(_BLOCK_BYTES):
+    while block := file.read(1 << 20):
         checksum = google_crc32c.extend(checksum, block)
     return int(checksum)
 
@@ -203,19 +202,29 @@ class Bucket(Output):
         blob = self._bucket.blob(self._object_name(name))
         with _explain_google_errors(f"{self.path}/{name}"):
             try:
-                content: bytes = blob.download_as_bytes(retry=self._retry)
+                return bytes(blob.download_as_bytes(retry=self._retry))
             except exceptions.NotFound:
                 return None
-            return content
 
     @override
     def checksum(self, name: str) -> int | None:
-        with _explain_google_errors(f"{self.path}/{name}"):
-            blob = self._bucket.get_blob(self._object_name(name), retry=self._retry)
+        blob = self._get_blob(name)
         return None if blob is None else _stored_checksum(blob)
+
+    def _get_blob(self, name: str) -> Any:
+        with _explain_google_errors(f"{self.path}/{name}"):
+            return self._bucket.get_blob(self._object_name(name), retry=self._retry)
 
     @override
     def _create(self, name: str, content: BinaryIO) -> bool:
+        return self._upload(name, content, generation=0)
+
+    def _upload(self, name: str, content: BinaryIO, *, generation: int) -> bool:
+        """Writes an object if its generation is still that one, where 0 means that there is none.
+
+        Returns:
+          Whether the object was written.
+        """
         from google.api_core import exceptions
 
         size = content.seek(0, os.SEEK_END)
@@ -226,8 +235,8 @@ class Bucket(Output):
                         content,
                         rewind=True,
                         size=size,
-                        content_type=_content_type(name),
-                        if_generation_match=0,
+                        content_type=mimetypes.guess_type(name)[0] or "application/octet-stream",
+                        if_generation_match=generation,
                         checksum="crc32c",
                         retry=self._retry,
                     )
@@ -242,28 +251,18 @@ class Bucket(Output):
 
     @override
     def replace(self, name: str, content: bytes) -> None:
-        from google.api_core import exceptions
-
-        checksum = _crc32c(io.BytesIO(content))
-        with _explain_google_errors(f"{self.path}/{name}"):
-            earlier = self._bucket.get_blob(self._object_name(_checked(name)), retry=self._retry)
-            if earlier is not None and _stored_checksum(earlier) == checksum:
-                return
-            try:
-                self._bucket.blob(self._object_name(name)).upload_from_string(
-                    content,
-                    content_type=_content_type(name),
-                    if_generation_match=0 if earlier is None else earlier.generation,
-                    checksum="crc32c",
-                    retry=self._retry,
-                )
-            except exceptions.PreconditionFailed:
-                # This may be a retry of an upload that succeeded, but whose answer was lost.
-                if self.checksum(name) != checksum:
-                    raise UnwritableError(
-                        f"{self.path}/{name} was changed by another process at the same time. Run "
-                        "the same command again."
-                    ) from None
+        checksum = google_crc32c.value(content)
+        earlier = self._get_blob(_checked(name))
+        if earlier is not None and _stored_checksum(earlier) == checksum:
+            return
+        generation = 0 if earlier is None else earlier.generation
+        written = self._upload(name, io.BytesIO(content), generation=generation)
+        # The client may have repeated an upload that succeeded, but whose answer was lost.
+        if not written and self.checksum(name) != checksum:
+            raise UnwritableError(
+                f"{self.path}/{name} was changed by another process at the same time. Run the same "
+                "command again."
+            )
 
     @override
     def remove_unfinished(self, folder: str) -> None:
@@ -310,12 +309,6 @@ def _explain_google_errors(path: str) -> Iterator[None]:
     else:
         return
     raise UnwritableError(f"{path}: {reason}")
-
-
-def _content_type(name: str) -> str:
-    import mimetypes
-
-    return mimetypes.guess_type(name)[0] or "application/octet-stream"
 
 
 def open_output(path: str) -> Output:

@@ -24,12 +24,8 @@ def job(tmp_path_factory) -> Any:
     """The path and body of the request to the service, and the names of the staged objects."""
     with dataflow(tmp_path_factory.mktemp("dataflow")) as (bucket, beam_settings, submitted):
         pipeline = beam.Pipeline(options=PipelineOptions([*beam_settings.generate]))
-        (
-            pipeline
-            | generate.PlanClips(A_MILLION)
-            | generate.GenerateClips(
-                model_path=f"{bucket}/model", output=f"{bucket}/clips", settings=A_MILLION
-            )
+        pipeline | generate.GenerateClips(
+            model_path=f"{bucket}/model", output=f"{bucket}/clips", settings=A_MILLION
         )
         pipeline.run()
         staged = files.match(f"{bucket}/beam/staging/**")
