@@ -1,4 +1,4 @@
-"""Models whose rollouts are known: they answer as a SavedModel does, and were never trained."""
+"""Models whose rollouts are known. They have the signatures of a SavedModel, but no weights."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ PRIMER_FRAMES = 32
 
 
 def stand_in(dataset: Dataset, play: Callable[[Float32, int, int], Float32]) -> Model:
-    """Returns a model that plays what a function says.
+    """Returns a model whose rollouts a function computes.
 
     Args:
-      dataset: whose front end it has.
-      play: of a primer [n, n_mels], n_frames and a seed: the frames [n_frames, n_mels].
+      dataset: Dataset whose front end the model has.
+      play: Function of a primer [n, n_mels], a number of frames and a seed, which returns frames
+        [n_frames, n_mels].
     """
 
     def rollout(primer: tf.Tensor, n_frames: tf.Tensor, seeds: tf.Tensor, **_: Any) -> Any:
         frames = [
-            play(one, int(n_frames), int(seed))
-            for one, seed in zip(primer.numpy(), seeds.numpy(), strict=True)
+            play(frames, int(n_frames), int(seed))
+            for frames, seed in zip(primer.numpy(), seeds.numpy(), strict=True)
         ]
         return {contract.LOG_MEL: tf.constant(np.stack(frames), tf.float32)}
 
     def score(log_mel: tf.Tensor) -> Any:
-        moved = tf.reduce_mean(tf.square(log_mel[:, 1:] - log_mel[:, :-1]), axis=[1, 2])
-        return {"mse": moved, "repeat_last_mse": moved, "nll": moved}
+        change = tf.reduce_mean(tf.square(log_mel[:, 1:] - log_mel[:, :-1]), axis=[1, 2])
+        return {"mse": change, "repeat_last_mse": change, "nll": change}
 
     train = {
         "primer_frames": PRIMER_FRAMES,
