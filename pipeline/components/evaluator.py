@@ -11,11 +11,12 @@ from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.dsl.io import fileio
 from tfx.types import artifact, artifact_utils, component_spec, standard_artifacts
-from tfx.utils import io_utils, path_utils
+from tfx.utils import path_utils
 
 from pipeline.config.sections import EvaluateSettings
 from pipeline.evaluation.evaluate import evaluate, find_last_blessed
 from pipeline.evaluation.verdict import PICTURES, REPORT
+from storage import files
 
 
 class Evaluation(artifact.Artifact):
@@ -63,13 +64,10 @@ class EvaluatorExecutor(base_executor.BaseExecutor):
                 last_blessed=find_last_blessed(_earlier_reports(evaluation.uri)),
                 pictures=pathlib.Path(pictures),
             )
-            fileio.makedirs(f"{evaluation.uri}/{PICTURES}")
-            for picture in sorted(pathlib.Path(pictures).iterdir()):
-                fileio.copy(str(picture), f"{evaluation.uri}/{PICTURES}/{picture.name}", True)
-        io_utils.write_string_file(f"{evaluation.uri}/{REPORT}", verdict.to_json())
-        fileio.makedirs(blessing.uri)
+            files.copy_tree(pictures, f"{evaluation.uri}/{PICTURES}")
+        files.write_text(f"{evaluation.uri}/{REPORT}", verdict.to_json())
         name = "BLESSED" if verdict.blessed else "NOT_BLESSED"
-        io_utils.write_string_file(f"{blessing.uri}/{name}", "\n".join(verdict.reasons))
+        files.write_text(f"{blessing.uri}/{name}", "\n".join(verdict.reasons))
         blessing.set_int_custom_property("blessed", int(verdict.blessed))
         blessing.set_string_custom_property("current_model", model.uri)
         blessing.set_int_custom_property("current_model_id", model.id)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -27,6 +26,7 @@ from pipeline.config.sections import (
     MetadataSettings,
     ReportSettings,
 )
+from storage import files
 from trainer import settings as trainer_settings
 from trainer.settings import TrainSettings, TuneSettings
 
@@ -228,7 +228,7 @@ def json_schema() -> dict[str, Any]:
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(_text(path))
+        values = yaml.safe_load(files.read_text(path))
     except OSError as error:
         raise UsageError(f"config {path}: {error.strerror}") from error
     except yaml.YAMLError as error:
@@ -239,14 +239,6 @@ def _read(path: str) -> dict[str, Any]:
         raise UsageError(f"config {path}: wanted sections with keys, got {type(values).__name__}")
     # A section all of whose keys are commented out.
     return {name: section for name, section in values.items() if section is not None}
-
-
-def _text(path: str) -> str:
-    if "://" not in path:
-        return pathlib.Path(path).read_text()
-    from storage import files
-
-    return files.read_text(path)
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

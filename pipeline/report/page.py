@@ -97,7 +97,7 @@ def find_run(root: str, run_id: str | None) -> str:
     Raises:
       UsageError: There is no such run, or the root is in a bucket and no run is named.
     """
-    if "://" in root:
+    if files.is_remote(root):
         if run_id and files.exists(files.join(root, "runs", run_id, RUN_SUMMARY)):
             return run_id
         raise UsageError(f"--run-id: wanted a run below {root}, got {run_id or 'none'}")

@@ -70,7 +70,7 @@ def run_log(root: str, run_id: str, only: str | None) -> pathlib.Path:
 
 def local_folder(root: str) -> pathlib.Path:
     """Returns the folder for a root's locks and logs: a local root itself, or one in the home."""
-    if "://" not in root:
+    if not files.is_remote(root):
         return pathlib.Path(root)
     name = re.sub(r"\W+", "-", root.rstrip("/").partition("://")[2])[-60:].strip("-")
     digest = hashlib.sha256(root.rstrip("/").encode()).hexdigest()[:8]
@@ -98,7 +98,7 @@ class Layout:
             neither on a local disk nor on a server.
         """
         settings = settings or MetadataSettings()
-        if "://" not in root:
+        if not files.is_remote(root):
             return cls(str(pathlib.Path(root).resolve()), settings)
         if not re.fullmatch(r"gs://[^/]+(/[^/]+)*/?", root):
             raise UsageError(f"--root: wanted a folder or gs://BUCKET/PREFIX, got {root!r}")
