@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import os
 import pathlib
 import struct
 import time
+import types
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
+from audio import codec
 from audio.config import AudioConfig
 from beam_transforms import prepare
 from beam_transforms.settings import PrepareSettings
@@ -166,14 +169,16 @@ def test_bad_files_do_not_take_long(prepared) -> None:
     assert prepared[2] < 60
 
 
-def test_a_file_that_takes_too_long_is_rejected(tmp_path) -> None:
+def test_a_file_that_takes_too_long_is_rejected(tmp_path, monkeypatch) -> None:
+    clock = types.SimpleNamespace(monotonic=itertools.count().__next__)  # each block takes 1 s
+    monkeypatch.setattr(codec, "time", clock)
     signals.write(tmp_path / "in" / "good.wav", signals.tune(seconds=3))
     signals.write(tmp_path / "in" / "long.wav", signals.noise(seconds=400))
     prepare.run(
         sources=find_sources([str(tmp_path / "in")]),
         output=str(tmp_path / "out"),
         audio=AudioConfig(n_mels=32),
-        settings=PrepareSettings(max_rejected_share=0.5, max_seconds_per_file=0.2),
+        settings=PrepareSettings(max_rejected_share=0.5, max_seconds_per_file=20),
     )
     assert list(rejected(tmp_path / "out")) == ["long.wav"]
     assert "too slow" in rejected(tmp_path / "out")["long.wav"]["message"]
