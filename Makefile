@@ -1,4 +1,4 @@
-# `make demo` and `make test` install everything that they need. `make help` lists the other targets.
+# `make demo` and `make test` install everything that they need. `make help` lists all targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV := .venv

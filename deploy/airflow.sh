@@ -3,8 +3,8 @@
 # Without arguments it serves the web page and runs the DAGs until it is interrupted. With arguments
 # it runs the `airflow` command, for example `bash deploy/airflow.sh dags list --local`.
 #
-# Airflow's home, database and logs are in .airflow/, and so are the DAGs' results unless NOCTURNE_...
-# variables (pipeline/dags/nocturne_tasks.py) name other folders.
+# Airflow's home, database and logs are in .airflow/, and so are the DAGs' results unless variables
+# NOCTURNE_... (pipeline/dags/nocturne_tasks.py) name other folders.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 project=$PWD
