@@ -59,3 +59,20 @@ def test_a_kill_while_a_bucket_is_filled_leaves_no_marker(monkeypatch, tmp_path,
     with files.atomic_folder(f"{tmp_path}/model", last="saved_model.pb") as partial:
         fill(partial)
     assert content(tmp_path) == {f"model/{name}": name for name in MODEL}
+
+
+def test_copy_tree_skips_the_markers_of_folders_in_a_bucket(monkeypatch, tmp_path) -> None:
+    fill(f"{tmp_path}/logs")
+    names = ["", "assets.extra/", *MODEL]
+    monkeypatch.setattr(files, "is_remote", lambda path: path == f"{tmp_path}/logs")
+    monkeypatch.setattr(files, "match", lambda _: [f"{tmp_path}/logs/{name}" for name in names])
+    files.copy_tree(f"{tmp_path}/logs", f"{tmp_path}/copy")
+    assert content(tmp_path / "copy") == {name: name for name in MODEL}
+
+
+def test_state_folder_follows_the_environment(monkeypatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    assert files.state_folder() == pathlib.Path("/state/nocturne")
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert files.state_folder() == pathlib.Path("/home/ann/.local/state/nocturne")
