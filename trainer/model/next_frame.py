@@ -36,8 +36,10 @@ class NextFrameModel(keras.Model):
       settings: Settings of the training run.
       anchor_frames: Frames of the anchor in front of each window, which shows the style of the
         music and is not continued; by default what the head of the settings needs, 0 for none.
-      onset_classes, onset_weight, mixture_components, mixture_dims: Constants of the mixture head,
-        see settings.py.
+      onset_classes: Number of onset classes of the mixture head.
+      onset_weight: Weight of their cross-entropy in its loss.
+      mixture_components: Number of Gaussians.
+      mixture_dims: Number of principal components.
     """
 
     def __init__(
