@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 import blake3
@@ -166,13 +166,13 @@ class AudioReader:
 
 
 def resample_blocks(
-    blocks: Iterator[Float32], *, from_rate: int, to_rate: int
+    blocks: Iterable[Float32], *, from_rate: int, to_rate: int, quality: str = "HQ"
 ) -> Iterator[Float32]:
-    """Resamples mono blocks with soxr at high quality; the result does not depend on the blocks."""
+    """Resamples mono blocks with soxr; the result does not depend on where blocks end."""
     if from_rate == to_rate:
         yield from blocks
         return
-    stream = soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality="HQ")
+    stream = soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality=quality)
     for block in blocks:
         yield stream.resample_chunk(block)
     yield stream.resample_chunk(np.empty(0, np.float32), last=True)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
+from audio.codec import resample_blocks
 from audio.loudness import LoudnessMeter
 
 Float32 = npt.NDArray[np.float32]
@@ -57,7 +58,7 @@ def resample_and_fade(
     rise = np.sin(np.linspace(0, np.pi / 2, fade, dtype=np.float32)) ** 2
     # Samples that may belong to a fade wait, because the last piece is not known in advance.
     waiting, n_yielded = _EMPTY, 0
-    for piece in _resampled(pieces, sample_rate, new_rate):
+    for piece in resample_blocks(pieces, from_rate=sample_rate, to_rate=new_rate, quality="VHQ"):
         waiting = np.concatenate([waiting, piece])
         if len(waiting) > 2 * fade:
             ready, waiting = waiting[: len(waiting) - fade], waiting[len(waiting) - fade :]
@@ -71,16 +72,6 @@ def resample_and_fade(
         waiting[:fade] *= rise
     waiting[len(waiting) - fade :] *= rise[::-1]
     yield waiting
-
-
-def _resampled(pieces: Iterable[Float32], sample_rate: int, new_rate: int) -> Iterator[Float32]:
-    if new_rate == sample_rate:
-        yield from pieces
-        return
-    stream = soxr.ResampleStream(sample_rate, new_rate, 1, quality="VHQ")
-    for piece in pieces:
-        yield stream.resample_chunk(piece)
-    yield stream.resample_chunk(_EMPTY, last=True)
 
 
 class LevelMeter:

@@ -7,8 +7,6 @@ one core. Loading the model and compiling its rollout happen once per process an
 from __future__ import annotations
 
 import pathlib
-import subprocess
-import sys
 import tempfile
 import time
 
@@ -27,6 +25,8 @@ from trainer.export import saved_model  # noqa: E402
 from trainer.model.next_frame import NextFrameModel  # noqa: E402
 from trainer.settings import TrainSettings  # noqa: E402
 
+tf.config.threading.set_intra_op_parallelism_threads(1)
+tf.config.threading.set_inter_op_parallelism_threads(1)
 # Length of a clip, seconds.
 SECONDS = 10
 # Numbers of clips of the two runs that are compared.
@@ -43,8 +43,6 @@ def main() -> None:
         "--clips", type=int, default=MANY, help="number of clips of the longest run"
     )
     options = parser.parse_args()
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         model = _model(pathlib.Path(folder))
         started = time.perf_counter()
@@ -52,7 +50,10 @@ def main() -> None:
         start_up = time.perf_counter() - started
         few, few_memory = _run(model, f"{folder}/few", FEW)
         many, many_memory = _run(model, f"{folder}/many", options.clips)
-        long = {seconds: _in_a_process(model, folder, seconds) for seconds in (TEN_MINUTES, HOUR)}
+        long = {
+            seconds: harness.run_in_process(_run, model, f"{folder}/{seconds}", 1, seconds)
+            for seconds in (TEN_MINUTES, HOUR)
+        }
     rates = {FEW: FEW * SECONDS / few, options.clips: options.clips * SECONDS / many}
     print(f"start-up and the first 8 clips: {start_up:.1f} s")
     harness.print_table(
@@ -81,24 +82,6 @@ def main() -> None:
     )
 
 
-def _in_a_process(model: pathlib.Path, folder: str, seconds: int) -> tuple[float, float]:
-    """Returns the result of `_run` for one clip in a process of its own."""
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import bench_generate, pathlib\n"
-        "bench_generate.tf.config.threading.set_intra_op_parallelism_threads(1)\n"
-        "bench_generate.tf.config.threading.set_inter_op_parallelism_threads(1)\n"
-        "result = bench_generate._run(\n"
-        "    pathlib.Path(sys.argv[2]), sys.argv[3], 1, seconds=int(sys.argv[4])\n"
-        ")\n"
-        "print(*result)\n"
-    )
-    here, output = pathlib.Path(__file__).parent, f"{folder}/{seconds}"
-    command = [sys.executable, "-c", code, str(here), str(model), output, str(seconds)]
-    process = subprocess.run(command, check=True, capture_output=True, text=True, cwd=here.parent)
-    cpu, memory = process.stdout.split()[-2:]
-    return float(cpu), float(memory)
-
-
 def _run(
     model: pathlib.Path, output: str, clips: int, seconds: float = SECONDS
 ) -> tuple[float, float]:
@@ -111,9 +94,7 @@ def _run(
     manifest = generate.run(model_path=str(model), output=output, settings=settings)
     assert len(manifest["clips"]) == clips
     spent = harness.cpu_time() - started
-    status = pathlib.Path("/proc/self/status").read_text()
-    (peak,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
-    return spent, int(peak) / 1024
+    return spent, harness.peak_memory_mb()
 
 
 def _model(folder: pathlib.Path) -> pathlib.Path:

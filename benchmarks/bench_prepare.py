@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import io
 import pathlib
-import subprocess
-import sys
 import tempfile
 
 import harness
@@ -149,39 +147,26 @@ def original(path: pathlib.Path) -> None:
         write_tfrecord(file, example.SerializeToString())
 
 
-_MEMORY = """
-import sys
-import numpy as np, soundfile
-from audio.config import AudioConfig
-from beam_transforms import staging
-from beam_transforms.settings import PrepareSettings
-from beam_transforms.sources import find_sources
-def peak(seconds):
-    path = f"{sys.argv[1]}/{seconds}.flac"
-    noise = np.random.default_rng(0).normal(0, 0.1, 44100).astype("float32")
-    with soundfile.SoundFile(path, "w", 44100, 1) as file:
-        for _ in range(seconds):
-            file.write(noise)
-    (source,) = find_sources([path])
-    staging.stage_recording(source, staging=sys.argv[1], audio=AudioConfig(),
-                            settings=PrepareSettings())
-    # Not ru_maxrss, which a process inherits from its parent.
-    status = open("/proc/self/status").read()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1000
-first = peak(60)
-print(peak(7200) - first)
-"""
-
-
 def flat_memory() -> float:
     """Returns 200 MB divided by the memory that a two-hour file needs on top of one minute's."""
-    with tempfile.TemporaryDirectory() as folder:
-        process = subprocess.run(
-            [sys.executable, "-c", _MEMORY, folder], capture_output=True, text=True, check=True
-        )
-    added = float(process.stdout)
+    added = harness.run_in_process(added_memory_mb)
     print(f"a two-hour file adds {added:.0f} MB")
     return 200 / max(added, 1.0)
+
+
+def added_memory_mb() -> float:
+    """Returns the increase of peak memory from a file of a minute to one of two hours, MB."""
+    noise = np.random.default_rng(0).normal(0, 0.1, 44100).astype(np.float32)
+    peaks = []
+    with tempfile.TemporaryDirectory() as folder:
+        for seconds in (60, 7200):
+            path = pathlib.Path(folder, f"{seconds}.flac")
+            with soundfile.SoundFile(path, "w", 44100, 1) as file:
+                for _ in range(seconds):
+                    file.write(noise)
+            stage([path])
+            peaks.append(harness.peak_memory_mb())
+    return peaks[1] - peaks[0]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ own (Linux, `unshare`).
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pathlib
 import subprocess
@@ -43,22 +44,6 @@ if __name__ == "__main__":
     print(int(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0]) / 1000)
 """
 
-_PLAN = """
-import hashlib, sys, time
-from beam_transforms.plan import Outcome, plan_dataset
-from beam_transforms.settings import PrepareSettings
-def outcome(index):
-    name = hashlib.sha256(str(index).encode()).hexdigest()
-    uri = f"gs://bucket/music/{index:07d}.ogg"
-    return Outcome(uri, 4_000_000, name[:32], name, 2_650_000, None)
-outcomes = [outcome(index) for index in range(int(sys.argv[1]))]
-started = time.process_time()
-plan = plan_dataset(outcomes, settings=PrepareSettings())
-print(time.process_time() - started)
-print(int(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0]) / 1e6)
-print(len(plan.shards))
-"""
-
 
 def main() -> None:
     options = harness.argument_parser(__doc__).parse_args()
@@ -89,8 +74,8 @@ def main() -> None:
         print(f"without start-up, two workers are {one / two:.2f} times as fast as one")
         few, many = (_memory(base, count) for count in (FEW, MANY))
         print(f"peak memory: {few:.0f} MB for {FEW} small files, {many:.0f} MB for {MANY}")
-    cpu, gigabytes, shards = _plan()
-    print(f"planning {A_MILLION} recordings: {cpu:.0f} s, {gigabytes:.1f} GB, {shards:.0f} shards")
+    cpu, gigabytes, shards = harness.run_in_process(_plan)
+    print(f"planning {A_MILLION} recordings: {cpu:.0f} s, {gigabytes:.1f} GB, {shards} shards")
     harness.check_bars(
         [
             ("prepare_two_workers", medians["links", 1] / medians["links", 2], "one worker", 1.6),
@@ -136,13 +121,20 @@ def _run(folder: pathlib.Path, base: str, mode: list[str]) -> str:
     return process.stdout
 
 
-def _plan() -> tuple[float, ...]:
-    process = subprocess.run(
-        [sys.executable, "-c", _PLAN, str(A_MILLION)],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return tuple(float(line) for line in process.stdout.split())
+def _plan() -> tuple[float, float, int]:
+    """Returns the CPU seconds and the peak memory, GB, of a plan, and its number of shards."""
+    from beam_transforms.plan import Outcome, plan_dataset
+    from beam_transforms.settings import PrepareSettings
+
+    def outcome(index: int) -> Outcome:
+        digits = hashlib.sha256(str(index).encode()).hexdigest()
+        uri = f"gs://bucket/music/{index:07d}.ogg"
+        return Outcome(uri, 4_000_000, digits[:32], digits, 2_650_000, None)
+
+    outcomes = [outcome(index) for index in range(A_MILLION)]
+    started = harness.cpu_time()
+    plan = plan_dataset(outcomes, settings=PrepareSettings())
+    return harness.cpu_time() - started, harness.peak_memory_mb() / 1000, len(plan.shards)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ machines are shared and noisy, so only ratios mean something.
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import itertools
+import multiprocessing
 import os
 import pathlib
 import statistics
@@ -23,6 +25,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 Name = typing.TypeVar("Name")
+Result = typing.TypeVar("Result")
 
 cpu_time = time.process_time
 wall_time = time.perf_counter
@@ -39,6 +42,20 @@ def argument_parser(description: str | None) -> argparse.ArgumentParser:
 def use_one_core() -> None:
     """Restricts this process to one core."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
+def run_in_process(function: Callable[..., Result], *args: object) -> Result:
+    """Returns the result of a call in a fresh process, whose peak memory starts at nothing."""
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, *args).result()
+
+
+def peak_memory_mb() -> float:
+    """Returns the peak memory of this process so far, MB."""
+    # Not ru_maxrss, which a process inherits from its parent.
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1000
 
 
 def find_recordings(folder: str | None) -> list[pathlib.Path]:

@@ -71,8 +71,9 @@ def recording_webp(file: BinaryIO, config: AudioConfig, *, seconds: float) -> by
 
     def frames() -> Iterator[npt.NDArray[np.float32]]:
         reader, stream = AudioReader(file), LogMelStream(config)
-        rates = {"from_rate": reader.sample_rate, "to_rate": config.sample_rate}
-        for block in resample_blocks(reader.mono_blocks(), **rates):
+        for block in resample_blocks(
+            reader.mono_blocks(), from_rate=reader.sample_rate, to_rate=config.sample_rate
+        ):
             yield stream.push(block)
         yield stream.finish()
 
