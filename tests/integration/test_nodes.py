@@ -1,4 +1,4 @@
-"""Nodes one by one, as an outside scheduler runs them: alone, at once, killed, again."""
+"""Nodes one by one, as a scheduler runs them: alone, at once, killed, again."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pipeline.config.load import Config, load_config
 from pipeline.console.terminal import Console
 from pipeline.root.locks import file_lock
 from pipeline.runs import launch
-from tests.integration.test_pipelines import NOCTURNE, TINY
-from tests.support import signals
+from tests.support import pipelines
 from tests.support.gcs import emulator
+from tests.support.pipelines import TINY, write_music
 
 # Libraries warn of their own past while they work.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -34,8 +34,7 @@ TINY_CONFIG = load_config(None, TINY)
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
     """A pipeline root beside a folder of music; the current folder is above both."""
     cwd = tmp_path_factory.mktemp("nodes")
-    for index in range(6):
-        signals.write(cwd / "music" / f"{index}.flac", signals.tune(seconds=6, seed=index))
+    write_music(cwd / "music")
     (cwd / "tiny.yaml").write_text(TINY_CONFIG.to_yaml())
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(cwd)
@@ -43,7 +42,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
 
 
 def run(node: str, run_id: str, config: Config = TINY_CONFIG) -> str:
-    """Runs a node of the training pipeline in this process; returns its outcome."""
+    """Runs a node of the training pipeline in this process and returns its outcome."""
     with Console() as console:
         launch.run_training_node(console, ["music"], "root", config, run_id=run_id, node=node)
     return outcomes(run_id)[node]
@@ -57,33 +56,31 @@ def generate(node: str, run_id: str, output: str = "clips") -> str:
 
 
 def outcomes(run_id: str) -> dict[str, str]:
-    rows = json.loads(pathlib.Path("root", "runs", run_id, "run.json").read_text())["nodes"]
-    return {row["node"]: row["outcome"] for row in rows}
+    return pipelines.outcomes(pathlib.Path("root", "runs", run_id))
 
 
 def start(node: str, run_id: str) -> subprocess.Popen[str]:
     """Runs a node in a process of its own."""
-    return subprocess.Popen(
-        [str(NOCTURNE), "run", "training", "--input", "music", "--root", "root", "--config",
-         "tiny.yaml", "--run-id", run_id, "--only", node],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    return pipelines.start(
+        "run", "training", "--input", "music", "--root", "root", "--config", "tiny.yaml",
+        "--run-id", run_id, "--only", node, cwd=pathlib.Path.cwd(),
     )  # fmt: skip
 
 
 def wait_for(process: subprocess.Popen[str], pattern: str) -> None:
-    """Waits until a process has made a file of a pattern."""
+    """Waits until a process has made a file whose path matches a pattern."""
     deadline = time.monotonic() + 240
     while not list(pathlib.Path("root").glob(pattern)):
-        assert process.poll() is None, process.communicate()[0]
+        assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, f"no {pattern}"
         time.sleep(0.02)
 
 
 def kill_when(process: subprocess.Popen[str], pattern: str, *, output: str) -> None:
-    """Kills a node's process once a file of a pattern is there, before ML Metadata hears of it.
+    """Kills a node's process once a file of a pattern exists, before ML Metadata knows of it.
 
-    The folder `output` is made when ML Metadata knows that the node has begun. From then on the
-    test holds the store: what the node has finished it cannot tell.
+    The folder `output` is made when ML Metadata knows that the node has begun. From then on, the
+    test holds the store's lock, so that the node cannot report what it has finished.
     """
     wait_for(process, output)
     with file_lock(pathlib.Path("root", "metadata.sqlite.lock")):
@@ -94,20 +91,19 @@ def kill_when(process: subprocess.Popen[str], pattern: str, *, output: str) -> N
 
 
 def states(run_id: str, node: str) -> list[str]:
-    """Returns the states of a node's executions in a run, as ML Metadata has them."""
+    """Returns the states of a node's executions in a run, from ML Metadata."""
     from ml_metadata.proto import metadata_store_pb2
 
     from pipeline.root.metadata_store import SharedMetadata, find_executions
     from pipeline.root.paths import Layout
 
-    layout = Layout.at("root")
-    with SharedMetadata(layout) as handle:
-        found = find_executions(handle, run_id=run_id, node=node)
+    with SharedMetadata(Layout.at("root")) as handle:
+        executions = find_executions(handle, run_id=run_id, node=node)
     names = metadata_store_pb2.Execution.State
-    return [names.Name(one.last_known_state) for one in found]
+    return [names.Name(execution.last_known_state) for execution in executions]
 
 
-def test_a_killed_node_is_not_taken_for_finished_and_its_retry_succeeds(root) -> None:
+def test_a_killed_node_does_not_count_as_finished_and_its_retry_succeeds(root) -> None:
     process = start("AudioExampleGen", "first")
     examples = "artifacts/AudioExampleGen/examples/*"
     kill_when(process, "artifacts/AudioExampleGen/staging/*/*/*.json", output=examples)
@@ -118,7 +114,7 @@ def test_a_killed_node_is_not_taken_for_finished_and_its_retry_succeeds(root) ->
     assert states("first", "AudioExampleGen") == ["COMPLETE"]
 
 
-def test_a_node_needs_its_own_runs_nodes(root) -> None:
+def test_a_node_needs_the_nodes_of_its_own_run(root) -> None:
     with pytest.raises(IncompleteError, match="Transform needs Schema,"):
         run("Transform", "first")
     assert run("Schema", "first") == "ran"
@@ -134,8 +130,8 @@ def test_two_nodes_at_once_against_one_store_one_of_them_killed_before(root) -> 
     left_over = next(pathlib.Path("root/artifacts/Transform/transform_graph").iterdir())
     (left_over / "half-written").touch()
     both = [start(node, "first") for node in ("StatisticsGen", "Transform")]
-    said = [process.communicate()[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
+    for process in both:
+        pipelines.finish(process)
     assert outcomes("first") == dict.fromkeys(
         ("AudioExampleGen", "Schema", "StatisticsGen", "Transform"), "ran"
     )
@@ -175,7 +171,7 @@ def test_generation_waits_for_a_blessed_model(root) -> None:
         launch.require_blessed_run(console, "root", "first", TINY_CONFIG)
 
 
-def test_the_rest_of_a_run_and_a_night_from_its_model(root) -> None:
+def test_the_rest_of_a_run_and_a_generation_run_with_its_model(root) -> None:
     model = "artifacts/Trainer/model/*"
     kill_when(start("Trainer", "first"), f"{model}/Format-Serving/*", output=model)
     assert [run(node, "first") for node in ("ExampleValidator", "Trainer")] == ["ran", "ran"]
@@ -189,8 +185,8 @@ def test_the_rest_of_a_run_and_a_night_from_its_model(root) -> None:
     assert generate("BatchGenerator", "night") == "kept"
 
 
-def test_a_night_into_a_bucket_whose_end_was_lost(root, tmp_path, monkeypatch) -> None:
-    """The clips were finished, and the process died before ML Metadata knew: none is made again."""
+def test_a_generation_run_into_a_bucket_whose_end_was_lost(root, tmp_path, monkeypatch) -> None:
+    """The process died after the last clip, before ML Metadata knew: no clip is made again."""
     from generator.executor import BatchGeneratorExecutor
     from pipeline.runs.runner import NodeFailedError
     from storage.outputs import Bucket
@@ -223,7 +219,7 @@ def test_a_night_into_a_bucket_whose_end_was_lost(root, tmp_path, monkeypatch) -
             assert Bucket("gs://songs/night").read(name) == pathlib.Path("clips", name).read_bytes()
 
 
-def test_a_run_whose_model_is_not_blessed_says_so(root) -> None:
+def test_a_run_whose_model_is_not_blessed_is_an_error(root) -> None:
     strict = load_config(None, [*TINY, "evaluate.tolerance=0"])
     with Console() as console:
         launch.run_training(console, ["music"], "root", strict, run_id="strict")
@@ -235,9 +231,9 @@ def test_a_run_whose_model_is_not_blessed_says_so(root) -> None:
 def test_the_lists_of_nodes_are_the_pipelines_own(root) -> None:
     from pipeline.components.node_list import list_nodes
 
-    found = list_nodes("training", Config())
-    assert found["Pusher"] == ["Evaluator", "Trainer"]
-    assert next(iter(found)) == "AudioExampleGen"
-    # The DAGs import nothing of ours; their list is generated: `make dag-nodes`.
+    training = list_nodes("training", Config())
+    assert training["Pusher"] == ["Evaluator", "Trainer"]
+    assert next(iter(training)) == "AudioExampleGen"
+    # The DAGs import nothing of ours; `make dag-nodes` writes their list.
     listed = json.loads((DAGS / "nodes.json").read_text())
-    assert listed == {"training": found, "generation": list_nodes("generation", Config())}
+    assert listed == {"training": training, "generation": list_nodes("generation", Config())}

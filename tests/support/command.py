@@ -18,7 +18,9 @@ NOCTURNE = pathlib.Path(sys.executable).with_name("nocturne")
 
 
 def _environment(cwd: pathlib.Path, extra: dict[str, str]) -> dict[str, str]:
-    return {"PATH": "/usr/bin:/bin", "HOME": str(cwd / "home"), **extra}
+    # PYTHONPATH leads to the sources under test, if they are not the installed ones.
+    path = os.environ.get("PYTHONPATH", "")
+    return {"PATH": "/usr/bin:/bin", "HOME": str(cwd / "home"), "PYTHONPATH": path, **extra}
 
 
 def start_nocturne(
