@@ -80,3 +80,9 @@ class UnwritableError(NocturneError):
 
 class BusyError(NocturneError):
     """Another process is already doing the same work."""
+
+
+class CannotJudgeError(NocturneError):
+    """There is too little held-out music to judge a model."""
+
+    exit_code = 13

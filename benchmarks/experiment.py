@@ -37,15 +37,19 @@ TEST = "test"
 _MODEL_ARGUMENTS = ("onset_classes", "onset_weight", "mixture_components", "mixture_dims")
 # Columns of the table: name of the figure, heading and number format.
 _COLUMNS = (
-    ("movement_ratio", "movement", ".2f"),
-    ("variance_ratio", "variance", ".2f"),
-    ("rhythm_ratio", "rhythm", ".2f"),
-    ("attack_ratio", "attack", ".2f"),
-    ("drift_db", "drift, dB", ".1f"),
-    ("real_drift_db", "real", ".1f"),
+    ("lowest_score", "lowest score", ".2f"),
+    ("partials_1s", "partials, 1 s", ".2f"),
+    ("real_partials_1s", "real", ".2f"),
+    ("beat", "beat", ".2f"),
+    ("real_beat", "real", ".2f"),
+    ("attack", "attack", ".2f"),
+    ("real_attack", "real", ".2f"),
+    ("chord_changes", "chord changes", ".2f"),
+    ("real_chord_changes", "real", ".2f"),
     ("kernel_distance", "distance", ".0f"),
     ("real_kernel_distance", "of other real", ".0f"),
-    ("diversity_ratio", "diversity", ".2f"),
+    ("difference", "difference", ".1f"),
+    ("real_difference", "real", ".1f"),
     ("faulty_share", "faulty", ".0%"),
 )
 
@@ -360,7 +364,9 @@ def _measure(
 ) -> dict[str, Any]:
     """Returns the figures of a model's rollouts, from a file if they were measured before."""
     from generator.inference import load_model
-    from pipeline.evaluation.rollout_figures import measure_model
+    from pipeline.evaluation.controls import measure_controls
+    from pipeline.evaluation.rollout_figures import describe_rollouts, place_rollouts
+    from pipeline.evaluation.rollouts import make_rollouts
     from trainer.data.windows import open_dataset
 
     temperature = config.generate.temperature
@@ -370,14 +376,23 @@ def _measure(
     if file.exists():
         return dict(files.read_json(str(file)))
     with console.stage(f"measure {path.name}, {rollouts.clips} of {rollouts.seconds:g} s"):
-        figures = measure_model(
-            load_model(str(model)),
-            open_dataset(dataset),
+        loaded, opened = load_model(str(model)), open_dataset(dataset)
+        rollout_set = make_rollouts(
+            loaded,
+            opened,
             rollouts=rollouts.clips,
             seconds=rollouts.seconds,
             temperature=temperature,
         )
-    row = dataclasses.asdict(figures)
+        described, _ = describe_rollouts(rollout_set, opened)
+        placed = place_rollouts(rollout_set, measure_controls(loaded, opened, rollout_set))
+    scores = [score["score"] for score in placed["scores"].values()]
+    row = {
+        **described,
+        **{name: figure["model"] for name, figure in placed["scale"].items()},
+        **{f"real_{name}": figure["real"] for name, figure in placed["scale"].items()},
+        "lowest_score": min((score for score in scores if score is not None), default=-1.0),
+    }
     files.write_text(str(file), json.dumps(row, indent=2) + "\n")
     return row
 

@@ -30,7 +30,10 @@ class BatchGeneratorSpec(types.ComponentSpec):
         "config_yaml": component_spec.ExecutionParameter(type=str),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
-    INPUTS = {"model": component_spec.ChannelParameter(type=standard_artifacts.Model)}
+    INPUTS = {
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+    }
     OUTPUTS = {"clips": component_spec.ChannelParameter(type=GeneratedClips)}
 
 
@@ -40,7 +43,11 @@ class BatchGenerator(base_beam_component.BaseBeamComponent):
     SPEC_CLASS = BatchGeneratorSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(BatchGeneratorExecutor)
 
-    def __init__(self, *, model: types.BaseChannel, **parameters: str) -> None:
-        """Creates the component with a channel of models and the parameters of its spec."""
+    def __init__(
+        self, *, model: types.BaseChannel, blessing: types.BaseChannel, **parameters: str
+    ) -> None:
+        """Creates the component with channels of models and their blessings, and parameters."""
         clips = types.Channel(type=GeneratedClips)
-        super().__init__(spec=BatchGeneratorSpec(model=model, clips=clips, **parameters))
+        super().__init__(
+            spec=BatchGeneratorSpec(model=model, blessing=blessing, clips=clips, **parameters)
+        )

@@ -27,6 +27,7 @@ class BatchGeneratorExecutor(base_beam_executor.BaseBeamExecutor):
     ) -> None:
         """Runs the Beam job, unless an earlier attempt finished it."""
         model = artifact_utils.get_single_instance(input_dict["model"])
+        blessing = artifact_utils.get_single_instance(input_dict["blessing"])
         clips = artifact_utils.get_single_instance(output_dict["clips"])
         output = exec_properties["output"]
         run = {
@@ -42,6 +43,7 @@ class BatchGeneratorExecutor(base_beam_executor.BaseBeamExecutor):
                 "model_artifact": model.id,
                 "clips_uri": clips.uri,
             },
+            verdict=blessing.get_string_custom_property("outcome") or None,
             effective_config=exec_properties["config_yaml"],
             beam_args=self._beam_pipeline_args or ("--runner=FnApiRunner",),
         )

@@ -65,6 +65,7 @@ def run(
     output: str,
     settings: GenerateSettings,
     lineage: dict[str, Any] | None = None,
+    verdict: str | None = None,
     effective_config: str = "",
     beam_args: Sequence[str] = ("--runner=FnApiRunner",),
 ) -> dict[str, Any]:
@@ -75,6 +76,7 @@ def run(
       output: Folder for the clips, local or gs://.
       settings: Settings of the run.
       lineage: Where ML Metadata has the model's history, for `nocturne trace`.
+      verdict: Verdict on the model, for the manifest, if a pipeline knows it.
       effective_config: Whole configuration as YAML, which is stored in the output.
       beam_args: Options of the Beam pipeline.
 
@@ -100,7 +102,7 @@ def run(
     options = beam.options.pipeline_options.PipelineOptions(list(beam_args))
     with beam.Pipeline(options=options) as pipeline:
         pipeline | GenerateClips(model_path=model_path, output=output, settings=settings)
-    return _finish_run(model, folder, settings, lineage)
+    return _finish_run(model, folder, settings, lineage, verdict)
 
 
 def _batches(first: int, settings: GenerateSettings) -> Iterator[list[ClipRequest]]:
@@ -147,6 +149,7 @@ def _finish_run(
     folder: Output,
     settings: GenerateSettings,
     lineage: dict[str, Any] | None,
+    verdict: str | None,
 ) -> dict[str, Any]:
     clips: list[dict[str, Any]] = []
     unhealthy: list[dict[str, Any]] = []
@@ -170,6 +173,7 @@ def _finish_run(
         "audio": model.info["audio"],
         "generate": settings.recorded(),
         "lineage": lineage or {},
+        "verdict": verdict,
         "clips": clips,
         "unhealthy": unhealthy,
     }

@@ -84,5 +84,10 @@ class Manifest(_Strict):
     lineage: dict[str, Any] = pydantic.Field(
         description="Location of ML Metadata, if a pipeline made the clips."
     )
+    verdict: str | None = pydantic.Field(
+        None,
+        description="Verdict on the model: blessed, or `cannot be judged` if it was accepted "
+        "unjudged. None if no pipeline made the clips.",
+    )
     clips: list[Clip]
     unhealthy: list[OmittedClip]

@@ -14,12 +14,14 @@ from audio import contract
 from audio.errors import UsageError
 from pipeline.cli.options import (
     INPUT,
+    AcceptUnjudged,
     AsJson,
     ConfigFiles,
     DryRun,
     GenerationOptions,
     Overrides,
     Root,
+    accepting,
     add_command,
     configuration,
     one_line_errors,
@@ -268,17 +270,18 @@ def evaluate(
         str | None,
         path("The evaluation.json of another model. A model that is clearly worse fails."),
     ] = None,
+    accept_unjudged: AcceptUnjudged = False,
     as_json: AsJson = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
     """Compare a model's music with held-out recordings.
 
-    The exit code is 8 if the model fails a check.
+    The exit code is 8 if the model is refused, and 13 if it cannot be judged.
 
     Example: nocturne evaluate --model model --dataset dataset --output evaluation
     """
-    settings = configuration(config, overrides)
+    settings = configuration(config, accepting(overrides, accept_unjudged))
     with running("evaluate", aside=as_json) as console:
         from pipeline.commands import stages
 
@@ -286,7 +289,7 @@ def evaluate(
     if as_json:
         print(verdict.to_json())
     with one_line_errors():
-        stages.require_passed(verdict, model)
+        verdict.require_blessed(model)
 
 
 @add_command(app, "generate", "beam")

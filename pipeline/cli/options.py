@@ -62,6 +62,13 @@ Only = Annotated[str | None, option("NODE", "Run only this node of the pipeline.
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print JSON to stdout and everything else to stderr.")
 ]
+AcceptUnjudged = Annotated[
+    bool,
+    typer.Option(
+        "--accept-unjudged",
+        help="Use the model even if there is too little held-out music to judge it.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 
 
@@ -163,6 +170,12 @@ class GenerationOptions:
             return dataclasses.replace(
                 config, generate=dataclasses.replace(config.generate, **changes)
             )
+
+
+def accepting(overrides: list[str] | None, accept_unjudged: bool) -> list[str] | None:
+    """Returns the values of --set with what --accept-unjudged adds to them."""
+    added = ["evaluate.accept_unjudged=true"] if accept_unjudged else []
+    return [*(overrides or ()), *added]
 
 
 def with_generation_options(command: Callable[..., None]) -> Callable[..., None]:

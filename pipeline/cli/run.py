@@ -8,6 +8,7 @@ import typer
 
 from pipeline.cli.options import (
     INPUT,
+    AcceptUnjudged,
     AsJson,
     ConfigFiles,
     GenerationOptions,
@@ -15,6 +16,7 @@ from pipeline.cli.options import (
     Overrides,
     Root,
     RunId,
+    accepting,
     add_command,
     configuration,
     option,
@@ -41,17 +43,18 @@ def run_training(
     root: Root,
     run_id: RunId = None,
     only: Only = None,
+    accept_unjudged: AcceptUnjudged = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
 ) -> None:
     """Prepare audio files, train a model and evaluate it.
 
     A model that passes is blessed: the generation pipeline will use it. The exit code is 8 if it
-    is refused.
+    is refused, and 13 if it cannot be judged.
 
     Example: nocturne run training --input ~/Music --root pipeline-root
     """
-    settings = configuration(config, overrides)
+    settings = configuration(config, accepting(overrides, accept_unjudged))
     run_id = run_id_for("training", run_id, only)
     log = paths.run_log(root, run_id, only)
     with running("run-training", log=log, run_id=run_id) as console:
@@ -94,7 +97,7 @@ def run_blessed(
 ) -> None:
     """Show the verdict on the model of a training run.
 
-    The exit code is 8 if the model was refused.
+    The exit code is 8 if the model was refused, and 13 if it could not be judged.
 
     Example: nocturne run blessed --root pipeline-root --run-id my-training
     """

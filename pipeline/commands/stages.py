@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from audio import contract
-from audio.errors import NotBlessedError, OutputExistsError, UsageError
+from audio.errors import OutputExistsError, UsageError
 from pipeline.config.load import Config
 from pipeline.console.terminal import Console, PollingThread, StepRate
 from storage import files
@@ -234,7 +234,7 @@ def evaluate(
                 last_blessed=last_blessed,
                 pictures=folder / PICTURES if folder else None,
             )
-        for line in [*format_table(verdict), *verdict.reasons]:
+        for line in [*format_table(verdict), *verdict.reasons, verdict.sentence, verdict.advice]:
             console.line(f"  {line}")
         if folder:
             (folder / contract.EFFECTIVE_CONFIG).write_text(config.to_yaml())
@@ -242,19 +242,6 @@ def evaluate(
     if output:
         console.line(f"  written to {output}")
     return verdict
-
-
-def require_passed(verdict: Verdict, model: str) -> None:
-    """Checks that a model passed its evaluation.
-
-    Raises:
-      NotBlessedError: It did not.
-    """
-    if not verdict.blessed:
-        raise NotBlessedError(
-            f"{model} was refused: it failed the checks that are marked FAIL. Train longer (--set "
-            "train.steps=...), or on more recordings."
-        )
 
 
 def generate(console: Console, model: str, output: str, config: Config) -> dict[str, Any]:

@@ -67,11 +67,13 @@ class EvaluatorExecutor(base_executor.BaseExecutor):
             files.copy_tree(pictures, f"{evaluation.uri}/{PICTURES}")
         files.write_text(f"{evaluation.uri}/{REPORT}", verdict.to_json())
         name = "BLESSED" if verdict.blessed else "NOT_BLESSED"
-        files.write_text(f"{blessing.uri}/{name}", "\n".join(verdict.reasons))
+        reasons = "\n".join([verdict.sentence, verdict.advice, *verdict.reasons])
+        files.write_text(f"{blessing.uri}/{name}", reasons)
+        blessing.set_string_custom_property("outcome", verdict.outcome)
         blessing.set_int_custom_property("blessed", int(verdict.blessed))
         blessing.set_string_custom_property("current_model", model.uri)
         blessing.set_int_custom_property("current_model_id", model.id)
-        blessing.set_string_custom_property("reasons", "\n".join(verdict.reasons))
+        blessing.set_string_custom_property("reasons", reasons)
 
 
 def _earlier_reports(uri: str) -> list[str]:

@@ -24,6 +24,7 @@ def generation_pipeline(*, output: str, layout: Layout, config: Config) -> Pipel
     resolver = latest_blessed_model()
     batch_generator = BatchGenerator(
         model=resolver.outputs["model"],
+        blessing=resolver.outputs["model_blessing"],
         generate=json.dumps(dataclasses.asdict(config.generate), sort_keys=True),
         output=output,
         metadata=layout.metadata,

@@ -58,7 +58,7 @@ _RETIRED = {
 }
 # What to use in place of a setting that was removed, by the beginning of its name.
 _REPLACED = {
-    "evaluate.m": "Use evaluate.tolerance",
+    "evaluate.m": "Use evaluate.min_score",
     "train.residual": "Use train.head=mse_frame",
     "train.steps_per_execution": "It follows from train.strategy",
     "tune.seed": "Use train.seed",

@@ -13,18 +13,22 @@ from audio.settings import Wanted, settings, wrong_value
 class EvaluateSettings:
     """Settings of the evaluation that decides whether a model is blessed."""
 
-    rollouts: int = Field(default=16, ge=2, le=1000)
+    rollouts: int = Field(default=24, ge=2, le=1000)
     """Number of rollouts that are compared with how real recordings continued."""
     rollout_seconds: float = Field(default=10.0, ge=0.5, le=600)
     """Length of each rollout, in seconds."""
-    tolerance: float = Field(default=1.0, ge=0)
-    """Factor on how far the figures of a model may be from those of real music. docs/evaluation.md
-    lists the limits for 1. Larger values accept worse models, and 0 accepts the figures of real
-    music only.
+    min_score: float = Field(default=0.5, ge=-1, le=1)
+    """Score that a model must reach against every control, on a scale from 0 at the control to 1 at
+    real music. The lower end of its confidence interval must reach half of it. A negative value
+    switches all checks off, for tests.
+    """
+    accept_unjudged: bool = False
+    """Whether a model may be used although the collection has too little held-out music to judge
+    it. The manifest of its clips then says that it was not judged.
     """
     refuse_worse: bool = True
-    """Whether a model is refused if it is clearly worse than the last blessed one, in distance or
-    in rhythm: its whole confidence interval is on the worse side.
+    """Whether a model is refused if it is clearly worse than the last blessed one: the whole
+    confidence interval of its lowest score is below that of the other.
     """
 
 

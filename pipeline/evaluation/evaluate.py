@@ -7,22 +7,23 @@ the TFX component both call `evaluate`.
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from audio import picture
+from audio import contract, picture
 from audio.errors import ConfigMismatchError, UsageError
 from generator.inference import Model, load_model
 from pipeline.config.sections import EvaluateSettings
+from pipeline.evaluation.controls import measure_controls
 from pipeline.evaluation.next_frame_figures import next_frame_figures
-from pipeline.evaluation.rollout_figures import measure_rollouts
+from pipeline.evaluation.rollout_figures import describe_rollouts, place_rollouts
 from pipeline.evaluation.rollouts import RolloutSet, make_rollouts
-from pipeline.evaluation.verdict import REPORT, Verdict, judge
+from pipeline.evaluation.verdict import REPORT, Verdict, is_enough, judge
 from storage import files
+from storage.dataset_files import read_recordings
 from trainer.data.windows import Dataset, open_dataset
 
 # Number of rollouts that are drawn.
@@ -75,7 +76,14 @@ def evaluate_model(
         "model_id": model.info["model_id"],
         "dataset_id": dataset.info["dataset_id"],
     }
-    figures = next_frame_figures(model, dataset)
+    eval_rows = list(read_recordings(dataset.path, contract.EVAL))
+    figures: dict[str, Any] = {
+        "held_out": {
+            "recordings": len(eval_rows),
+            "seconds": sum(row["duration_seconds"] for row in eval_rows),
+        },
+        **next_frame_figures(model, dataset),
+    }
     if figures["mse"] is None:
         return judge(figures, settings, last_blessed, **ids)
     rollout_set = make_rollouts(
@@ -84,11 +92,14 @@ def evaluate_model(
         rollouts=settings.rollouts,
         seconds=settings.rollout_seconds,
     )
-    measured = measure_rollouts(rollout_set, dataset)
-    figures |= dataclasses.asdict(measured.figures)
+    described, clips = describe_rollouts(rollout_set, dataset)
+    figures |= described
+    if is_enough(figures["held_out"]):  # controls are dear, and could change no verdict otherwise
+        controls = measure_controls(model, dataset, rollout_set)
+        figures |= place_rollouts(rollout_set, controls)
     if pictures is not None:
         _draw(rollout_set, pictures)
-    return judge(figures, settings, last_blessed, clips=measured.clips, **ids)
+    return judge(figures, settings, last_blessed, clips=clips, **ids)
 
 
 def read_verdict(path: str) -> dict[str, Any]:

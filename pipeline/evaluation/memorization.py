@@ -133,6 +133,38 @@ class NearestStretch:
         return np.ascontiguousarray(windows).reshape(len(clips), windows.shape[1], -1)
 
 
+def longest_copy(
+    nearest: Nearest, n_stretches: int, *, below: float, n_frames: int
+) -> npt.NDArray[np.int64]:
+    """Returns the longest passage of each clip that follows one recording, frames.
+
+    Stretches that follow one another form a passage if each is a copy, and the places that they
+    copy follow one another in the same recording, too.
+
+    Args:
+      nearest: What `find` returned for the stretches of the clips, clip by clip.
+      n_stretches: Stretches of each clip.
+      below: A stretch is a copy if its distance is below this, nats.
+      n_frames: Frames of one stretch.
+
+    Returns:
+      int64 [n_clips], 0 for a clip without copies.
+    """
+    distance, recording, frame = (
+        values.reshape(-1, n_stretches)
+        for values in (nearest.distance, nearest.recording, nearest.frame)
+    )
+    is_copy = distance < below
+    step = np.abs(np.diff(frame, axis=1) - n_frames) <= 2 * _POOLED_FRAMES
+    follows = step & (np.diff(recording, axis=1) == 0)
+    run = is_copy[:, 0].astype(np.int64)
+    longest = run.copy()
+    for index in range(1, n_stretches):
+        run = np.where(is_copy[:, index], np.where(follows[:, index - 1], run + 1, 1), 0)
+        longest = np.maximum(longest, run)
+    return np.asarray(longest * n_frames)
+
+
 def mean_distance(features: Floating, other_features: Floating) -> float:
     """Returns how much pairs of clips differ: the mean Euclidean distance of their segments.
 

@@ -1,208 +1,184 @@
-"""Figures of rollouts, compared with the real continuations of their primers."""
+"""Figures of rollouts, placed between controls and real music."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from audio import contract
-from generator.inference import Model
 from pipeline.evaluation import similarity
-from pipeline.evaluation.faults import DEAD, DIVERGED, DRONE, FADING, LOOP, FaultLimits
-from pipeline.evaluation.memorization import Nearest, NearestStretch, mean_distance
+from pipeline.evaluation.faults import FAULTS, FaultLimits
+from pipeline.evaluation.figure_table import FIGURES
+from pipeline.evaluation.memorization import Nearest, NearestStretch, longest_copy, mean_distance
 from pipeline.evaluation.passages import Passage, read_whole_recordings
-from pipeline.evaluation.rollouts import Clips, RolloutSet, make_rollouts
+from pipeline.evaluation.rollouts import Clips, RolloutSet
+from pipeline.evaluation.scale import (
+    TELLS_APART,
+    FigureScale,
+    Measurements,
+    draw_recordings,
+    scale_figure,
+)
+from pipeline.evaluation.two_sample_test import classifier_auc
 from trainer.data.windows import Dataset
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
-Interval = tuple[float, float]
 
-# Lower bound of the kernel distance of other real music. With a few dozen clips, smaller values
-# cannot be distinguished from zero.
-_MIN_DISTANCE = 15.0
-# Lower bound of the drift of real recordings, dB. Without it, any drift would count as large if
-# the recordings hardly change their level.
-_MIN_DRIFT_DB = 1.0
 # A stretch is a copy if its distance from the training music is below this share of the median
 # distance of held-out real stretches.
 _COPY = 0.5
+# The classifier must tell a control better than it tells real music by this much.
+_AUC_TOLERANCE = 0.1
 # Cells of a clip within this much of its loudest one count as audible, nats: 70 dB.
 _AUDIBLE_NATS = 7 * np.log(10)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RolloutFigures:
-    """Figures of rollouts. A ratio compares them with the mean of the real continuations.
+def place_rollouts(rollout_set: RolloutSet, controls: Mapping[str, Clips]) -> dict[str, Any]:
+    """Returns where the rollouts stand between each control and real music.
 
-    Both sides went through the vocoder. Intervals are the middle 90% of a bootstrap over clips.
-
-    Attributes:
-      rollouts: Number of rollouts.
-      seconds: Length of each.
-      faulty_share: Share of rollouts with any fault of pipeline/evaluation/faults.py.
-      dead_share, drone_share, loop_share, diverged_share, fading_share: Share with each fault.
-      real_faulty_share: Share of other passages of the same recordings with any fault.
-      movement_ratio: Ratio of pipeline.evaluation.similarity.movement.
-      movement_interval: Interval of movement_ratio.
-      variance_ratio: Ratio of pipeline.evaluation.similarity.variance.
-      variance_interval: Interval of variance_ratio.
-      rhythm_ratio: Ratio of pipeline.evaluation.similarity.rhythm.
-      rhythm_interval: Interval of rhythm_ratio.
-      attack_ratio: Ratio of pipeline.evaluation.similarity.attack; -1 for music played backwards.
-      attack_interval: Interval of attack_ratio.
-      drift_db: Mean magnitude of pipeline.evaluation.similarity.drift.
-      real_drift_db: The same of the real continuations.
-      drift_ratio: drift_db divided by real_drift_db, or by 1 dB if that is smaller.
-      kernel_distance: Distance from the real continuations, see similarity.KernelDistance.
-      kernel_interval: Interval of kernel_distance.
-      same_kernel_distance: Distance of other passages of the same recordings: about 0.
-      real_kernel_distance: Distance of passages of training recordings: other real music of the
-        same collection.
-      real_kernel_interval: Interval of real_kernel_distance.
-      kernel_ratio: kernel_distance divided by real_kernel_distance, or by 15 if that is smaller.
-      kernel_ratio_interval: Interval of kernel_ratio, without the uncertainty of the divisor.
-      diversity_ratio: Difference of two rollouts of one primer, divided by that of two passages of
-        one recording (pipeline.evaluation.memorization.mean_distance).
-      nearest_ratio: Median distance of a stretch to the nearest one in the training recordings,
-        divided by that of held-out real stretches (pipeline.evaluation.memorization).
-      copied_share: Share of stretches that are nearer than half of the median real one.
-      real_copied_share: The same of held-out real stretches, because pieces of a collection may
-        quote each other.
-      vocoder_kernel_distance: same_kernel_distance without the vocoder on the passages: what the
-        vocoder adds or removes.
-      vocoder_movement_ratio: Movement after the vocoder, divided by that before.
-      vocoder_error_db: Mean magnitude of the change of log-mel by the vocoder, over cells within
-        70 dB of a clip's loudest.
+    Returns:
+      scale: For each figure of musical_figures.FIGURES its means (real, real_range, model and
+        controls), the best control that it tells from real music, and the model's place and
+        interval against that one; these are None if the figure tells no control.
+      classifier: Area under the ROC curve of the two-sample test for the model, the controls and
+        real music (the larger of other passages of the same recordings and training passages).
+      scores: For each control its score and interval, and the figures that tell it from real
+        music with the model's place in each.
     """
-
-    rollouts: int
-    seconds: float
-    faulty_share: float
-    dead_share: float
-    drone_share: float
-    loop_share: float
-    diverged_share: float
-    fading_share: float
-    real_faulty_share: float
-    movement_ratio: float
-    movement_interval: Interval
-    variance_ratio: float
-    variance_interval: Interval
-    rhythm_ratio: float
-    rhythm_interval: Interval
-    attack_ratio: float
-    attack_interval: Interval
-    drift_db: float
-    real_drift_db: float
-    drift_ratio: float
-    kernel_distance: float
-    kernel_interval: Interval
-    same_kernel_distance: float
-    real_kernel_distance: float
-    real_kernel_interval: Interval
-    kernel_ratio: float
-    kernel_ratio_interval: Interval
-    diversity_ratio: float
-    nearest_ratio: float | None
-    copied_share: float | None
-    real_copied_share: float | None
-    vocoder_kernel_distance: float
-    vocoder_movement_ratio: float
-    vocoder_error_db: float
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Measured:
-    """Figures of all rollouts, and a description of each.
-
-    Attributes:
-      figures: Figures of all rollouts together.
-      clips: For each rollout its primer, seed and faults, and the nearest training music.
-    """
-
-    figures: RolloutFigures
-    clips: tuple[dict[str, Any], ...]
-
-
-def measure_model(
-    model: Model, dataset: Dataset, *, rollouts: int, seconds: float, temperature: float | None
-) -> RolloutFigures:
-    """Returns the figures of rollouts of a model; see make_rollouts and measure_rollouts."""
-    rollout_set = make_rollouts(
-        model, dataset, rollouts=rollouts, seconds=seconds, temperature=temperature
+    real = (
+        rollout_set.continuations,
+        rollout_set.training_passages,
+        rollout_set.same_recording,
     )
-    return measure_rollouts(rollout_set, dataset).figures
+    draws = draw_recordings([_measurements(clips, 0) for clips in real], np.random.default_rng(0))
+    scales = {
+        name: scale_figure(
+            model=_measurements(rollout_set.rollouts, index),
+            real=[_measurements(clips, index) for clips in real],
+            controls={key: _measurements(clips, index) for key, clips in controls.items()},
+            tolerance=figure.tolerance,
+            draws=draws,
+        )
+        for index, (name, figure) in enumerate(FIGURES.items())
+    }
+    classifier = _classify(rollout_set, controls)
+    return {
+        "scale": {name: _row(scale) for name, scale in scales.items()},
+        "classifier": classifier,
+        "scores": {name: _score(scales, classifier, name) for name in controls},
+    }
 
 
-def measure_rollouts(rollout_set: RolloutSet, dataset: Dataset) -> Measured:
-    """Returns the figures of rollouts.
+def _measurements(clips: Clips, index: int) -> Measurements:
+    return Measurements(values=clips.figures[:, index], recordings=clips.recordings)
 
-    Args:
-      rollout_set: Rollouts and the real passages that they are compared with.
-      dataset: Dataset in whose training split copies are searched for.
+
+def _row(scale: FigureScale) -> dict[str, Any]:
+    """Returns a figure's means, and the model's place against the best control."""
+    best = scale.best_control
+    place = scale.places[best] if best else None
+    return {
+        "real": scale.real,
+        "real_range": scale.real_range,
+        "model": scale.model,
+        "controls": scale.controls,
+        "best_control": best,
+        "place": place.place if place else None,
+        "interval": similarity.middle_90_percent(place.draws) if place else None,
+    }
+
+
+def _classify(rollout_set: RolloutSet, controls: Mapping[str, Clips]) -> dict[str, Any]:
+    """Returns how well a classifier tells each set from the held-out continuations."""
+    real = rollout_set.continuations
+
+    def auc(clips: Clips) -> float | None:
+        return classifier_auc(
+            clips.figures,
+            real.figures,
+            clip_recordings=clips.recordings,
+            real_recordings=real.recordings,
+        )
+
+    references = [auc(rollout_set.same_recording), auc(rollout_set.training_passages)]
+    return {
+        "model": auc(rollout_set.rollouts),
+        "real": max([0.5, *(value for value in references if value is not None)]),
+        "controls": {name: auc(clips) for name, clips in controls.items()},
+    }
+
+
+def _classifier_place(classifier: Mapping[str, Any], control: str) -> float | None:
+    """Returns the model's place in the two-sample test; None if it does not tell the control."""
+    model, real, own = classifier["model"], classifier["real"], classifier["controls"][control]
+    if model is None or own is None or own < max(TELLS_APART, real + _AUC_TOLERANCE):
+        return None
+    return float(max(-1.0, 1 - max(0.0, model - real) / (own - real)))
+
+
+def _score(
+    scales: Mapping[str, FigureScale], classifier: Mapping[str, Any], control: str
+) -> dict[str, Any]:
+    """Returns the mean place against one control, with its interval and what it consists of."""
+    places = {
+        figure: scale.places[control] for figure, scale in scales.items() if control in scale.places
+    }
+    classifier_place = _classifier_place(classifier, control)
+    values = {name: place.place for name, place in places.items()}
+    draws = [place.draws for place in places.values()]
+    if classifier_place is not None:
+        values["classifier"] = classifier_place
+        draws.append(np.full(len(draws[0]) if draws else 1, classifier_place))
+    if not values:
+        return {"score": None, "interval": None, "figures": {}}
+    return {
+        "score": float(np.mean(list(values.values()))),
+        "interval": similarity.middle_90_percent(np.mean(draws, axis=0)),
+        "figures": values,
+    }
+
+
+def describe_rollouts(
+    rollout_set: RolloutSet, dataset: Dataset
+) -> tuple[dict[str, Any], tuple[dict[str, Any], ...]]:
+    """Returns figures that need no controls, and what is known of each rollout.
+
+    Returns:
+      The figures: number and length of the rollouts; faulty_share, real_faulty_share and the share
+      of each fault; kernel_distance from the real continuations and that of training passages;
+      difference of two rollouts of one primer and of two passages of one recording; the copies
+      (nearest_distance, real_nearest_distance, copied_share, real_copied_share and
+      longest_copy_seconds, None if clips are too short); and vocoder_error_db, which is the mean
+      change of log-mel by the vocoder over cells within 70 dB of a clip's loudest.
+      One dict a rollout: its primer, seed and faults, and the nearest training music.
     """
-    audio = rollout_set.audio
     rollouts, real = rollout_set.rollouts, rollout_set.continuations
-    weights = similarity.bootstrap_weights(len(rollouts.frames), np.random.default_rng(0))
-    drift, real_drift = (
-        float(np.abs(similarity.drift(clips.through_vocoder, audio)).mean())
-        for clips in (rollouts, real)
-    )
     faults, real_faults = _faults(rollout_set)
     copies, nearest = _copies(rollout_set, dataset)
-    figures = RolloutFigures(
-        rollouts=len(rollouts.frames),
-        seconds=round(rollouts.frames.shape[1] / audio.frames_per_second, 2),
-        faulty_share=_share(map(bool, faults)),
-        dead_share=_share(DEAD in names for names in faults),
-        drone_share=_share(DRONE in names for names in faults),
-        loop_share=_share(LOOP in names for names in faults),
-        diverged_share=_share(DIVERGED in names for names in faults),
-        fading_share=_share(FADING in names for names in faults),
-        real_faulty_share=_share(map(bool, real_faults)),
-        drift_db=drift,
-        real_drift_db=real_drift,
-        drift_ratio=drift / max(real_drift, _MIN_DRIFT_DB),
-        **_ratios(rollout_set, weights),
-        **_distances(rollout_set, weights),
+    figures = {
+        "rollouts": len(rollouts.frames),
+        "seconds": round(rollouts.frames.shape[1] / rollout_set.audio.frames_per_second, 2),
+        "faulty_share": _share(map(bool, faults)),
+        **{f"{name}_share": _share(name in names for names in faults) for name in FAULTS},
+        "real_faulty_share": _share(map(bool, real_faults)),
+        **_distances(rollout_set),
         **copies,
-        **_vocoder_figures(real),
-    )
-    return Measured(
-        figures=figures,
-        clips=tuple(
-            {**_primer(passage), "seed": seed, "faults": list(names), **nearest_stretch}
-            for passage, seed, names, nearest_stretch in zip(
-                rollout_set.primers, rollout_set.seeds, faults, nearest, strict=True
-            )
-        ),
-    )
-
-
-def _ratios(rollout_set: RolloutSet, weights: Float64) -> dict[str, Any]:
-    """Returns the ratios of what is measured clip by clip, with their intervals."""
-    functions: dict[str, Callable[[Float32], Float64]] = {
-        "movement": similarity.movement,
-        "variance": similarity.variance,
-        "rhythm": lambda clips: similarity.rhythm(clips, rollout_set.audio),
-        "attack": similarity.attack,
+        "vocoder_error_db": _vocoder_error_db(real),
     }
-    figures: dict[str, Any] = {}
-    for name, function in functions.items():
-        generated = function(rollout_set.rollouts.through_vocoder)
-        real = function(rollout_set.continuations.through_vocoder)
-        figures[f"{name}_ratio"] = _ratio(generated.mean(), real.mean())
-        draws = (weights @ generated) / np.maximum(weights @ real, 1e-9)
-        figures[f"{name}_interval"] = similarity.middle_90_percent(draws)
-    return figures
+    clips = tuple(
+        {**_primer(passage), "seed": seed, "faults": list(names), **nearest_stretch}
+        for passage, seed, names, nearest_stretch in zip(
+            rollout_set.primers, rollout_set.seeds, faults, nearest, strict=True
+        )
+    )
+    return figures, clips
 
 
-def _distances(rollout_set: RolloutSet, weights: Float64) -> dict[str, Any]:
+def _distances(rollout_set: RolloutSet) -> dict[str, Any]:
     """Returns the kernel distances, and how much rollouts of one primer differ."""
 
     def features(clips: Clips) -> Float64:
@@ -215,32 +191,15 @@ def _distances(rollout_set: RolloutSet, weights: Float64) -> dict[str, Any]:
     def segments(clips: Clips) -> Float64:
         return distance.standardise(features(clips)).reshape(len(clips.frames), per_clip, -1)
 
-    generated = features(rollout_set.rollouts)
-    training = features(rollout_set.training_passages)
-    draws = distance.resample(generated, weights)
-    training_weights = similarity.bootstrap_weights(
-        len(rollout_set.training_passages.frames), np.random.default_rng(1)
-    )
-    divisor = max(distance(training), _MIN_DISTANCE)
-    same_recording = rollout_set.same_recording
-    before_vocoder = same_recording.frames[:, : same_recording.through_vocoder.shape[1]]
     twice = list(rollout_set.second_seed_of)
     return {
-        "kernel_distance": distance(generated),
-        "kernel_interval": similarity.middle_90_percent(draws),
-        "same_kernel_distance": distance(features(same_recording)),
-        "real_kernel_distance": distance(training),
-        "real_kernel_interval": similarity.middle_90_percent(
-            distance.resample(training, training_weights)
+        "kernel_distance": distance(features(rollout_set.rollouts)),
+        "real_kernel_distance": distance(features(rollout_set.training_passages)),
+        "difference": mean_distance(
+            segments(rollout_set.rollouts)[twice], segments(rollout_set.second_seed)
         ),
-        "kernel_ratio": distance(generated) / divisor,
-        "kernel_ratio_interval": similarity.middle_90_percent(draws / divisor),
-        "diversity_ratio": _ratio(
-            mean_distance(segments(rollout_set.rollouts)[twice], segments(rollout_set.second_seed)),
-            mean_distance(segments(rollout_set.continuations), segments(same_recording)),
-        ),
-        "vocoder_kernel_distance": distance(
-            similarity.segment_statistics(before_vocoder, rollout_set.audio)
+        "real_difference": mean_distance(
+            segments(rollout_set.continuations), segments(rollout_set.same_recording)
         ),
     }
 
@@ -269,7 +228,8 @@ def _copies(
     stretches = [search.cut(frames) for frames in (finite, rollout_set.continuations.frames)]
     count, n_stretches = stretches[0].shape[:2]
     if not n_stretches:
-        names = ("nearest_ratio", "copied_share", "real_copied_share")
+        names = ("nearest_distance", "real_nearest_distance", "copied_share", "real_copied_share",
+                 "longest_copy_seconds")  # fmt: skip
         return dict.fromkeys(names), [{} for _ in range(count)]
     uris: list[str] = []
 
@@ -280,11 +240,14 @@ def _copies(
 
     nearest = search.find(np.concatenate(stretches), training_recordings())
     generated, real = (half.ravel() for half in nearest.distance.reshape(2, -1))
-    real_median = float(np.median(real))
+    usual = float(np.median(real))
+    longest = longest_copy(nearest, n_stretches, below=_COPY * usual, n_frames=search.n_frames)
     figures = {
-        "nearest_ratio": _ratio(float(np.median(generated)), real_median),
-        "copied_share": float(np.mean(generated < _COPY * real_median)),
-        "real_copied_share": float(np.mean(real < _COPY * real_median)),
+        "nearest_distance": float(np.median(generated)),
+        "real_nearest_distance": usual,
+        "copied_share": float(np.mean(generated < _COPY * usual)),
+        "real_copied_share": float(np.mean(real < _COPY * usual)),
+        "longest_copy_seconds": float(longest[:count].max() / rollout_set.audio.frames_per_second),
     }
     return figures, [
         _nearest_of_clip(nearest, index * n_stretches, n_stretches, uris) for index in range(count)
@@ -309,22 +272,11 @@ def _primer(passage: Passage) -> dict[str, Any]:
     }
 
 
-def _vocoder_figures(real: Clips) -> dict[str, Any]:
-    """Returns what the vocoder alone changes in real music."""
+def _vocoder_error_db(real: Clips) -> float:
     before = real.frames[:, : real.through_vocoder.shape[1]]
     audible = before > before.max(axis=(1, 2), keepdims=True) - _AUDIBLE_NATS
-    change = np.abs(before - real.through_vocoder)[audible].mean() * 10 / np.log(10)
-    return {
-        "vocoder_movement_ratio": _ratio(
-            similarity.movement(real.through_vocoder).mean(), similarity.movement(before).mean()
-        ),
-        "vocoder_error_db": float(change),
-    }
+    return float(np.abs(before - real.through_vocoder)[audible].mean() * 10 / np.log(10))
 
 
 def _share(flags: Iterable[bool]) -> float:
     return float(np.mean(list(flags)))
-
-
-def _ratio(generated: float, real: float) -> float:
-    return float(generated / max(float(real), 1e-9))

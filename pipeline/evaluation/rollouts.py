@@ -15,16 +15,15 @@ from audio.mel import log_mel
 from audio.vocoder import vocode
 from generator.inference import Model, roll_out
 from generator.requests import derive_seed
+from pipeline.evaluation.musical_figures import measure_clip
 from pipeline.evaluation.passages import Passage, cut_passages, passage_frames
 from trainer.data.windows import Dataset
 
 Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
 
 # Iterations of the vocoder. More of them change the figures far less than another model does.
 _VOCODER_ITERATIONS = 8
-# Number of training passages per rollout. They say what other music of the collection is like, on
-# which the verdict depends, so there are enough of them that the choice hardly matters.
-_TRAINING_PASSAGES = 3
 # Every third primer is continued twice, to see how much two rollouts differ.
 _SECOND_SEED_EVERY = 3
 # Least number of primers that are continued twice, if there are as many.
@@ -38,10 +37,14 @@ class Clips:
     Attributes:
       frames: Frames as the model returned them, or as the dataset stores them.
       through_vocoder: The same after the vocoder and the front end; possibly fewer frames.
+      figures: Figures of each clip's sound, float64 [n_clips, len(FIGURES)].
+      recordings: For each clip, the id of the recording that it is cut from, or continues.
     """
 
     frames: Float32
     through_vocoder: Float32
+    figures: Float64
+    recordings: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,7 +63,7 @@ class RolloutSet:
         are of the same recording.
       continuations: Real continuations of the primers.
       same_recording: Other passages of the same recordings.
-      training_passages: Passages of training recordings, several for each rollout.
+      training_passages: Passages of training recordings, as many as rollouts.
     """
 
     audio: AudioConfig
@@ -110,9 +113,7 @@ def make_rollouts(
         )
     pairs = cut_passages(dataset, contract.EVAL, n_frames=length, count=rollouts, neighbours=2)
     primers = pairs[0::2]
-    training = cut_passages(
-        dataset, contract.TRAIN, n_frames=length, count=_TRAINING_PASSAGES * rollouts
-    )
+    training = cut_passages(dataset, contract.TRAIN, n_frames=length, count=rollouts)
     starts = _stack(primers)[:, :primer_frames]
     n_second = min(rollouts, max(_MIN_SECOND_SEED, rollouts // _SECOND_SEED_EVERY))
     second_seed_of = [index * rollouts // n_second for index in range(n_second)]
@@ -124,16 +125,19 @@ def make_rollouts(
         n_frames=n_frames,
         temperature=temperature,
     )
+    recordings = [passage.recording_id for passage in primers]
     return RolloutSet(
         audio=audio,
         primers=tuple(primers),
         seeds=tuple(seeds),
-        rollouts=_clips(frames[:rollouts], audio),
-        second_seed=_clips(frames[rollouts:], audio, second_seed_of),
+        rollouts=measure_clips(frames[:rollouts], audio, recordings),
+        second_seed=measure_clips(
+            frames[rollouts:], audio, [recordings[i] for i in second_seed_of], second_seed_of
+        ),
         second_seed_of=tuple(second_seed_of),
-        continuations=_clips(_stack(primers)[:, primer_frames:], audio),
-        same_recording=_clips(_stack(_distant_partners(pairs))[:, primer_frames:], audio),
-        training_passages=_clips(_stack(training)[:, primer_frames:], audio),
+        continuations=_measure_passages(primers, primer_frames, audio),
+        same_recording=_measure_passages(_distant_partners(pairs), primer_frames, audio),
+        training_passages=_measure_passages(training, primer_frames, audio),
     )
 
 
@@ -155,25 +159,39 @@ def _stack(passages: Sequence[Passage]) -> Float32:
     return np.stack([passage.log_mel for passage in passages]).astype(np.float32)
 
 
-def _clips(frames: Float32, audio: AudioConfig, numbers: Sequence[int] | None = None) -> Clips:
-    """Returns clips with their frames after the vocoder; values that are not finite become noise.
+def _measure_passages(passages: Sequence[Passage], primer_frames: int, audio: AudioConfig) -> Clips:
+    """Returns the continuations of passages as clips."""
+    recordings = [passage.recording_id for passage in passages]
+    return measure_clips(_stack(passages)[:, primer_frames:], audio, recordings)
+
+
+def measure_clips(
+    frames: Float32,
+    audio: AudioConfig,
+    recordings: Sequence[str],
+    numbers: Sequence[int] | None = None,
+) -> Clips:
+    """Passes clips through the vocoder and measures them; values that are not finite become noise.
 
     Args:
       frames: Natural-log mel, [n_clips, n_frames, n_mels].
       audio: Front end.
+      recordings: The recording of each clip.
       numbers: Number of each clip, from which the vocoder's initial phases follow, so that two
         clips of one number differ only by their frames. 0, 1, 2, ... by default.
     """
     finite = np.nan_to_num(frames, nan=-20.0, posinf=20.0, neginf=-20.0).clip(-25.0, 25.0)
-    return Clips(frames=frames, through_vocoder=_vocode(finite, audio, numbers))
-
-
-def _vocode(clips: Float32, audio: AudioConfig, numbers: Sequence[int] | None) -> Float32:
-    """Returns log-mel of clips after the vocoder, [n_clips, n_frames, n_mels]."""
-    vocoded = []
-    for number, clip in zip(numbers or range(len(clips)), clips, strict=True):
+    vocoded, figures = [], []
+    for number, clip in zip(numbers or range(len(finite)), finite, strict=True):
         rng = np.random.default_rng(number)
         samples = vocode(clip, audio, rng=rng, iterations=_VOCODER_ITERATIONS)
-        vocoded.append(log_mel(samples, audio)[: clips.shape[1]])
+        sound = log_mel(samples, audio)[: finite.shape[1]]
+        vocoded.append(sound)
+        figures.append(list(measure_clip(samples, sound, audio).values()))
     shortest = min(map(len, vocoded))
-    return np.stack([clip[:shortest] for clip in vocoded])
+    return Clips(
+        frames=frames,
+        through_vocoder=np.stack([clip[:shortest] for clip in vocoded]),
+        figures=np.array(figures),
+        recordings=tuple(recordings),
+    )

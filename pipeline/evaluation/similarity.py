@@ -18,8 +18,11 @@ Float64 = npt.NDArray[np.float64]
 
 # Length of the segments that segment_statistics describes, seconds.
 _SEGMENT_SECONDS = 3.0
+# Least deviation that features are divided by, nats. In bands that hardly vary over the reference,
+# inaudible differences would otherwise count as large ones.
+_MIN_DEVIATION = 0.05
 # Shortest period of a beat, seconds.
-_MIN_BEAT_SECONDS = 0.2
+_MIN_BEAT_SECONDS = 0.3
 # Longest period of a beat, seconds.
 _MAX_BEAT_SECONDS = 1.2
 # Added to spectral flux before its logarithm is taken, nats.
@@ -50,7 +53,7 @@ def drift(clips: Floating, config: AudioConfig) -> Float64:
 def rhythm(clips: Floating, config: AudioConfig) -> Float64:
     """Returns how regular the onsets of each clip are, 0 to 1.
 
-    It is the highest autocorrelation of the logarithm of spectral flux, over lags of 0.2 to 1.2 s.
+    It is the highest autocorrelation of the logarithm of spectral flux, over lags of 0.3 to 1.2 s.
     """
     flux = np.maximum(np.diff(_floored(clips), axis=1), 0).mean(axis=2)
     strengths = np.log(flux + _MIN_FLUX)
@@ -118,7 +121,7 @@ class KernelDistance:
 
     def __init__(self, reference: Floating, *, per_clip: int = 1) -> None:
         self._centre = reference.mean(axis=0)
-        self._scale = np.maximum(reference.std(axis=0), 1e-6)
+        self._scale = np.maximum(reference.std(axis=0), _MIN_DEVIATION)
         self._per_clip = per_clip
         self._reference = self.standardise(reference)
         squared = _squared_distances(self._reference, self._reference)

@@ -1,57 +1,49 @@
-"""The verdict on a model: its figures against limits and against the last blessed model."""
+"""The verdict on a model: blessed, refused, or cannot be judged."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
+from audio.errors import CannotJudgeError, NotBlessedError
 from pipeline.config.sections import EvaluateSettings
 from pipeline.evaluation.faults import FAULTS
+from pipeline.evaluation.figure_table import FIGURES
 
 # Increased if the meaning of a figure changes: only figures of one version are compared.
-FIGURES_VERSION = 2
+FIGURES_VERSION: Final = 3
 
 # Name of the file with an evaluation's figures and reasons.
-REPORT = "evaluation.json"
+REPORT: Final = "evaluation.json"
 # Name of the folder with an evaluation's pictures.
-PICTURES = "pictures"
+PICTURES: Final = "pictures"
 
-Check = tuple[bool, str]
+BLESSED: Final = "blessed"
+REFUSED: Final = "refused"
+CANNOT_BE_JUDGED: Final = "cannot be judged"
 
-_NO_HELD_OUT = (
-    "no recording is held out that is as long as a training window: add recordings, so that the "
-    "eval split has one"
-)
-# The limits, each for evaluate.tolerance=1. They were set between models that are known to be good
-# and bad, see docs/evaluation.md.
-# Largest share of rollouts that may have a fault.
-_MAX_FAULTY_SHARE = 0.25
-# Smallest ratio of movement, and of variance over time, to real recordings'. A drone or a loop has
-# too little of one of them.
-_MIN_RATIO = 0.65
-# Largest ratio of movement, and of variance over time, to real recordings'.
-_MAX_RATIO = 1.6
-# Smallest regularity of the rhythm, as a ratio to real recordings'.
-_MIN_RHYTHM_RATIO = 0.25
-# Smallest attack sharpness, as a ratio to real recordings'; music played backwards has -1.
-_MIN_ATTACK_RATIO = -0.25
-# Smallest difference of two clips of one primer, as a ratio to two passages of one recording.
-_MIN_DIVERSITY_RATIO = 0.4
-# Largest drift of the level, as a ratio to real recordings'.
-_MAX_DRIFT_RATIO = 4.0
-# Largest distance from real continuations, as a ratio to other real music of the collection.
-_MAX_KERNEL_RATIO = 2.0
+# Least held-out music that a verdict is possible with.
+MIN_RECORDINGS: Final = 3
+MIN_SECONDS: Final = 120.0
+# Figures that must tell each control from real music.
+MIN_FIGURES: Final = 2
+# A figure fails if its whole interval is below this place: the model is clearly nearer to the best
+# control than to real music in it.
+MIN_PLACE: Final = 0.25
+# The lower end of the interval of a score must reach this share of evaluate.min_score.
+_INTERVAL_SHARE: Final = 0.5
+# Largest share of rollouts that may have a fault, beyond the share of real passages that have one.
+_MAX_FAULTY_SHARE: Final = 0.25
+# Two rollouts of one primer must differ at least by this part of the difference of two passages of
+# one recording.
+_MIN_DIFFERENCE: Final = 0.4
 # Largest share of stretches that may be copies of training recordings, beyond the share of real
 # held-out stretches that are.
-_MAX_COPIED_SHARE = 0.2
-# Figures that are compared with the last blessed model's: the figure, its interval, its name, and
-# 1 if higher is worse or -1 if lower is worse.
-_COMPARED = (
-    ("kernel_ratio", "kernel_ratio_interval", "distance ratio", 1),
-    ("rhythm_ratio", "rhythm_interval", "rhythm ratio", -1),
-)
+_MAX_COPIED_SHARE: Final = 0.2
+
+Check = tuple[bool, str]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,16 +51,22 @@ class Verdict:
     """Whether a model is blessed, and why.
 
     Attributes:
-      blessed: Whether every check passed.
+      outcome: BLESSED, REFUSED or CANNOT_BE_JUDGED.
+      accepted: Whether the model may be used although it cannot be judged.
+      sentence: The verdict in one plain sentence, with its most important reason.
+      advice: What to do next, in one plain sentence.
       reasons: One line for each check, starting with `pass` or `FAIL`.
-      figures: The measured figures: numbers, intervals, or None if there is no value.
+      figures: The measured figures.
       clips: Description of each rollout.
       model_id: Id of the model.
       dataset_id: Id of the dataset that it was evaluated on.
       version: FIGURES_VERSION.
     """
 
-    blessed: bool
+    outcome: str
+    accepted: bool
+    sentence: str
+    advice: str
     reasons: tuple[str, ...]
     figures: dict[str, Any]
     clips: tuple[dict[str, Any], ...] = ()
@@ -76,9 +74,35 @@ class Verdict:
     dataset_id: str = ""
     version: int = FIGURES_VERSION
 
+    @property
+    def blessed(self) -> bool:
+        """Whether the model may be used: it is blessed, or accepted unjudged."""
+        return self.outcome == BLESSED or self.accepted
+
     def to_json(self) -> str:
         """Returns the verdict as JSON."""
-        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"
+        fields = {**dataclasses.asdict(self), "blessed": self.blessed}
+        return json.dumps(fields, indent=2, sort_keys=True) + "\n"
+
+    def require_blessed(self, name: str) -> None:
+        """Checks that the model may be used.
+
+        Args:
+          name: What to call the model in the message.
+
+        Raises:
+          NotBlessedError: The model is refused.
+          CannotJudgeError: It cannot be judged, and is not accepted unjudged.
+        """
+        require_blessed(dataclasses.asdict(self), name)
+
+
+def require_blessed(verdict: Mapping[str, Any], name: str) -> None:
+    """Does what Verdict.require_blessed does, for the content of an evaluation.json."""
+    if verdict["outcome"] == BLESSED or verdict["accepted"]:
+        return
+    kind = NotBlessedError if verdict["outcome"] == REFUSED else CannotJudgeError
+    raise kind(f"{name}: {verdict['sentence']} {verdict['advice']}")
 
 
 def judge(
@@ -87,143 +111,197 @@ def judge(
     last_blessed: Mapping[str, Any] | None = None,
     **attributes: Any,
 ) -> Verdict:
-    """Checks figures against the limits and against the last blessed model.
+    """Decides on a model by its figures.
 
     Args:
-      figures: Figures of next_frame_figures.py and rollout_figures.py.
-      settings: How far the figures may be from real music's.
+      figures: Figures of next_frame_figures.py and rollout_figures.py, and held_out: the number of
+        held-out recordings and their seconds.
+      settings: The score that is wanted, and whether a model that cannot be judged is accepted.
       last_blessed: Content of the evaluation.json of the last blessed model.
       **attributes: Other attributes of the verdict.
     """
-    if figures["mse"] is None:
-        checks = [(False, _NO_HELD_OUT)]
+    obstacle = _obstacle(figures)
+    checks = [] if "scores" not in figures else list(_checks(figures, settings, last_blessed))
+    reasons = tuple(f"{'pass' if passed else 'FAIL'}: {text}" for passed, text in checks)
+    failed = [text for passed, text in checks if not passed]
+    if obstacle:
+        outcome, (sentence, advice) = CANNOT_BE_JUDGED, obstacle
+    elif failed:
+        outcome = REFUSED
+        sentence = (
+            f"The model is refused: {len(failed)} of {len(checks)} checks failed. {_first(failed)}"
+        )
+        advice = (
+            "Add more recordings of one kind, or train longer; docs/evaluation.md explains each "
+            "check."
+        )
     else:
-        checks = [*_check_limits(figures, settings), *_check_copies(figures, settings)]
-        if settings.refuse_worse and last_blessed is not None:
-            checks += _compare(figures, last_blessed)
+        outcome = BLESSED
+        sentence = (
+            f"The model is blessed: it passed all {len(checks)} checks and is closer to real music "
+            "than to every control."
+        )
+        advice = "You can generate with it."
     return Verdict(
-        blessed=all(passed for passed, _ in checks),
-        reasons=tuple(f"{'pass' if passed else 'FAIL'}: {text}" for passed, text in checks),
+        outcome=outcome,
+        accepted=outcome == CANNOT_BE_JUDGED and settings.accept_unjudged,
+        sentence=sentence,
+        advice=advice,
+        reasons=reasons,
         figures=figures,
         **attributes,
     )
 
 
-def _check_limits(figures: Mapping[str, Any], settings: EvaluateSettings) -> Iterator[Check]:
-    share, maximum = figures["faulty_share"], settings.tolerance * _MAX_FAULTY_SHARE
+def _first(failed: list[str]) -> str:
+    return f"First of them: {failed[0]}."
+
+
+def is_enough(held_out: Mapping[str, Any]) -> bool:
+    """Returns whether there is enough held-out music to judge a model by."""
+    return bool(held_out["recordings"] >= MIN_RECORDINGS and held_out["seconds"] >= MIN_SECONDS)
+
+
+def _obstacle(figures: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Returns why a model cannot be judged, and what to do; None if it can."""
+    held_out = figures["held_out"]
+    if not is_enough(held_out):
+        return (
+            f"The model cannot be judged: {held_out['recordings']} held-out recordings with "
+            f"{held_out['seconds']:.0f} s in all are too few, at least {MIN_RECORDINGS} with "
+            f"{MIN_SECONDS:.0f} s are needed.",
+            "Add recordings, or prepare again with a larger prepare.eval_share; "
+            "--accept-unjudged uses the model all the same.",
+        )
+    if "scores" not in figures:
+        return (
+            "The model cannot be judged: no held-out recording is as long as a training window.",
+            "Add longer recordings, or lower train.window_frames.",
+        )
+    untold = [
+        name for name, score in figures["scores"].items() if len(score["figures"]) < MIN_FIGURES
+    ]
+    if untold:
+        return (
+            f"The model cannot be judged: on this collection, fewer than {MIN_FIGURES} figures "
+            f"tell real music from this control: {', '.join(untold)}.",
+            "Add more recordings, or hold out more of them with prepare.eval_share.",
+        )
+    return None
+
+
+def _checks(
+    figures: Mapping[str, Any],
+    settings: EvaluateSettings,
+    last_blessed: Mapping[str, Any] | None,
+) -> Iterator[Check]:
+    """Yields whether each check passes, and what it says."""
+    minimum = settings.min_score
+    for name, score in figures["scores"].items():
+        if score["score"] is None:
+            continue
+        low, high = score["interval"]
+        yield (
+            score["score"] >= minimum and low >= min(minimum, _INTERVAL_SHARE * minimum),
+            f"between {name} (0) and real music (1) the model is at {score['score']:.2f} "
+            f"({low:.2f} to {high:.2f}; minimum {minimum:g})",
+        )
+    failed = [FIGURES[name].title for name, row in figures["scale"].items() if fails(row)]
+    n_used = sum(row["place"] is not None for row in figures["scale"].values())
+    yield (
+        not failed or minimum < 0,
+        f"{len(failed)} of {n_used} figures are clearly nearer to a control than to real music"
+        + (f": {', '.join(failed)}" if failed else ""),
+    )
+    if figures["mse_ratio"] is not None:
+        ratio = figures["mse_ratio"]
+        yield (
+            ratio < 1 or minimum < 0,
+            f"its error in predicting the next frame is {ratio:.2f} times that of repeating the "
+            "last frame (must be below 1)",
+        )
+    share, real = figures["faulty_share"], figures["real_faulty_share"]
     shares = {fault: figures[f"{fault}_share"] for fault in FAULTS}
     faults = ", ".join(f"{shares[fault]:.0%} {fault}" for fault in FAULTS if shares[fault])
     yield (
-        share <= maximum,
-        f"{share:.0%} of {figures['rollouts']} rollouts have a fault "
-        f"({faults or 'none'}; maximum {maximum:.0%})",
+        share <= real + _MAX_FAULTY_SHARE or minimum < 0,
+        f"{share:.0%} of {figures['rollouts']} rollouts have a fault ({faults or 'none'}; maximum "
+        f"{real + _MAX_FAULTY_SHARE:.0%})",
     )
-    minimum, maximum = (_limit(ratio, settings) for ratio in (_MIN_RATIO, _MAX_RATIO))
-    for name, text in (("movement", "movement"), ("variance", "variance over time")):
-        ratio = figures[f"{name}_ratio"]
+    least = _MIN_DIFFERENCE * figures["real_difference"]
+    yield (
+        figures["difference"] >= least or minimum < 0,
+        f"two rollouts of one primer differ by {figures['difference']:.1f} (minimum {least:.1f}, "
+        f"which is {_MIN_DIFFERENCE:g} of the difference of two passages of one recording)",
+    )
+    if figures["copied_share"] is not None:
+        maximum = figures["real_copied_share"] + _MAX_COPIED_SHARE
         yield (
-            minimum <= ratio <= maximum,
-            f"{text} is {ratio:.2f} of real recordings' (minimum {minimum:g}, maximum {maximum:g})",
+            figures["copied_share"] <= maximum or minimum < 0,
+            f"{figures['copied_share']:.0%} of the stretches are copies of training recordings "
+            f"(maximum {maximum:.0%}); the longest follows one recording for "
+            f"{figures['longest_copy_seconds']:.1f} s",
         )
-    for name, text, bound in (
-        ("rhythm", "regularity of the rhythm", _MIN_RHYTHM_RATIO),
-        ("attack", "attack sharpness", _MIN_ATTACK_RATIO),
-    ):
-        ratio, minimum = figures[f"{name}_ratio"], _limit(bound, settings)
-        yield ratio >= minimum, f"{text} is {ratio:.2f} of real recordings' (minimum {minimum:g})"
-    ratio, minimum = figures["diversity_ratio"], _limit(_MIN_DIVERSITY_RATIO, settings)
-    yield (
-        ratio >= minimum,
-        f"two clips of one primer differ {ratio:.2f} times as much as two passages of one "
-        f"recording (minimum {minimum:g})",
-    )
-    ratio, maximum = figures["drift_ratio"], _limit(_MAX_DRIFT_RATIO, settings)
-    yield (
-        ratio <= maximum,
-        f"the level drifts by {figures['drift_db']:.1f} dB, {ratio:.1f} times as much as in real "
-        f"recordings (maximum {maximum:g})",
-    )
-    ratio, maximum = figures["kernel_ratio"], _limit(_MAX_KERNEL_RATIO, settings)
-    yield (
-        ratio <= maximum,
-        f"distance from real recordings is {figures['kernel_distance']:.0f}, that of other real "
-        f"recordings is {figures['real_kernel_distance']:.0f}: the ratio is {ratio:.2f} (maximum "
-        f"{maximum:g})",
-    )
+    if settings.refuse_worse and last_blessed is not None:
+        yield from _compare(figures, last_blessed)
 
 
-def _limit(ratio: float, settings: EvaluateSettings) -> float:
-    """Returns a limit on a ratio to real music, moved away from 1 by the tolerance."""
-    return 1 + settings.tolerance * (ratio - 1)
-
-
-def _check_copies(figures: Mapping[str, Any], settings: EvaluateSettings) -> Iterator[Check]:
-    share, real = figures["copied_share"], figures["real_copied_share"]
-    maximum = settings.tolerance * _MAX_COPIED_SHARE
-    if share is not None:
-        yield (
-            share <= real + maximum,
-            f"{share:.0%} of stretches are copies of training recordings; of real held-out "
-            f"stretches, {real:.0%} are (maximum {maximum:.0%} more)",
-        )
+def fails(row: Mapping[str, Any]) -> bool:
+    """Returns whether a figure fails; one that tells no control from real music does not."""
+    return row["interval"] is not None and not row["interval"][1] >= MIN_PLACE
 
 
 def _compare(figures: Mapping[str, Any], last_blessed: Mapping[str, Any]) -> Iterator[Check]:
-    """Yields the checks against the last blessed model: its interval must not be clearly better."""
-    old = last_blessed["figures"]
-    if last_blessed.get("version") != FIGURES_VERSION or old.get("kernel_ratio") is None:
+    """Yields the check against the last blessed model: its lowest score is not clearly better."""
+    old_scores = last_blessed["figures"].get("scores")
+    if last_blessed.get("version") != FIGURES_VERSION or not old_scores:
         yield True, "the last blessed model has figures of another version: not compared"
         return
-    for name, interval_name, text, sign in _COMPARED:
-        interval, old_interval = figures[interval_name], old[interval_name]
-        worse = interval[0] > old_interval[1] if sign > 0 else interval[1] < old_interval[0]
-        yield (
-            not worse,
-            f"{text} is {_with_interval(figures[name], interval)}; the last blessed model, "
-            f"{last_blessed['model_id']}, had {_with_interval(old[name], old_interval)}; it "
-            "must not be clearly worse",
-        )
+    own, old = (_lowest(scores) for scores in (figures["scores"], old_scores))
+    if own is None or old is None:
+        return
+    yield (
+        own["interval"][1] >= old["interval"][0],
+        f"its lowest score is {own['score']:.2f}; the last blessed model, "
+        f"{last_blessed['model_id']}, had {old['score']:.2f} (must not be clearly worse)",
+    )
 
 
-def _with_interval(value: float, interval: Sequence[float]) -> str:
-    return f"{value:.2f} ({interval[0]:.2f} to {interval[1]:.2f})"
-
-
-# The rows of the table: the figure, its name, and the value of real recordings: a number or the
-# name of another figure.
-_TABLE = (
-    ("movement_ratio", "movement ratio", "1"),
-    ("variance_ratio", "variance ratio", "1"),
-    ("rhythm_ratio", "rhythm ratio", "1"),
-    ("attack_ratio", "attack ratio", "1"),
-    ("drift_db", "level drift, dB", "real_drift_db"),
-    ("kernel_distance", "distance from real continuations", "real_kernel_distance"),
-    ("faulty_share", "share of clips with a fault", "real_faulty_share"),
-    ("diversity_ratio", "difference of clips of one primer, ratio", "1"),
-    ("nearest_ratio", "distance to the nearest training stretch, ratio", "1"),
-    ("copied_share", "share of stretches copied from training", "real_copied_share"),
-    ("mse_ratio", "next-frame error / error of repeating the last", "linear_mse_ratio"),
-    ("nll", "negative log-likelihood, nats per frame", ""),
-    ("same_kernel_distance", "distance of other passages of the recordings", ""),
-    ("vocoder_kernel_distance", "the same, before the vocoder", ""),
-    ("vocoder_error_db", "error of the vocoder, dB", ""),
-)
+def _lowest(scores: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    known = [score for score in scores.values() if score["score"] is not None]
+    return min(known, key=lambda score: score["score"]) if known else None
 
 
 def format_table(verdict: Verdict) -> list[str]:
-    """Returns the figures as lines of text: model, 90% interval, and real recordings."""
+    """Returns the figures as lines of text: real music, model, best control, and the place."""
     figures = verdict.figures
-    lines = [f"{'':<52}{'model':>8}  {'90% interval':^18}{'real':>8}"]
-    for name, text, real in _TABLE:
-        if figures.get(name) is None:
+    if "scale" not in figures:
+        return []
+    lines = [
+        f"{'figure':<42}{'real':>8}{'model':>8}{'control':>9}  {'best control':<24}{'place':>6}  "
+        "result"
+    ]
+    for name, row in figures["scale"].items():
+        unit = f", {FIGURES[name].unit}" if FIGURES[name].unit else ""
+        text = f"{FIGURES[name].title}{unit}"
+        if row["best_control"] is None:
+            control = f"{'':>9}  tells no control from real music"
+        else:
+            best = row["best_control"]
+            result = "FAIL" if fails(row) else "pass"
+            control = f"{row['controls'][best]:>9.2f}  {best:<24}{row['place']:>6.2f}  {result}"
+        lines.append(f"{text:<42}{row['real']:>8.2f}{row['model']:>8.2f}{control}")
+    classifier = figures["classifier"]
+    if classifier["model"] is not None:
+        text = "told from real music by a classifier, AUC"
+        lines.append(f"{text:<42}{classifier['real']:>8.2f}{classifier['model']:>8.2f}")
+    lines.append("")
+    lines.append(f"{'control':<42}{'score':>8}  {'90% interval':<16}figures that tell it")
+    for name, score in figures["scores"].items():
+        if score["score"] is None:
+            lines.append(f"{name:<42}{'':>8}  {'':<16}none")
             continue
-        stem = name.removesuffix("_ratio").removesuffix("_distance")
-        interval = figures.get(f"{stem}_interval")
-        between = f"{_short(interval[0])} to {_short(interval[1])}" if interval else ""
-        real_value = _short(figures[real]) if real in figures else real
-        lines.append(f"{text:<52}{_short(figures[name]):>8}  {between:^18}{real_value:>8}")
+        low, high = score["interval"]
+        interval = f"{low:.2f} to {high:.2f}"
+        lines.append(f"{name:<42}{score['score']:>8.2f}  {interval:<16}{len(score['figures'])}")
     return [line.rstrip() for line in lines]
-
-
-def _short(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.2f}"

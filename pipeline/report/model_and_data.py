@@ -14,7 +14,8 @@ import numpy as np
 from audio import contract
 from audio.config import AudioConfig
 from beam_transforms.examples import read_log_mel
-from pipeline.evaluation.verdict import PICTURES, REPORT
+from pipeline.evaluation.figure_table import FIGURES
+from pipeline.evaluation.verdict import FIGURES_VERSION, PICTURES, REPORT, fails
 from pipeline.report.clips import PAGE_FILES
 from pipeline.report.learning_curves import draw_learning_curves
 from pipeline.report.links import relative
@@ -42,6 +43,8 @@ def model_view(place: Output, history: History, manifest: Row | None) -> Row:
     evaluation = _read_json(judged, REPORT)
     if manifest and evaluation and evaluation["model_id"] != manifest["model"]["model_id"]:
         judged = evaluation = None  # this evaluation is of another model
+    if evaluation and evaluation.get("version") != FIGURES_VERSION:
+        evaluation = None  # an earlier version wrote it, with figures of another meaning
     checks = [_check(reason) for reason in evaluation["reasons"]] if evaluation else []
     curves = draw_learning_curves(losses) if losses else None
     return {
@@ -51,9 +54,35 @@ def model_view(place: Output, history: History, manifest: Row | None) -> Row:
         "curves": markupsafe.Markup(curves) if curves else None,
         "evaluation": evaluation,
         "checks": checks,
-        "n_failed": sum(word != "pass" for word, _ in checks),
+        "figures": _figure_rows(evaluation["figures"]) if evaluation else [],
         "rollouts": _rollouts(place, judged) if judged else [],
     }
+
+
+def _figure_rows(figures: Row) -> list[Row]:
+    """Returns the figures of an evaluation for the table and the strips of the page.
+
+    On a strip the best control is at 0 and real music at 1; `dot`, `low` and `high` are where the
+    model and its interval are, at least -0.5.
+    """
+    rows = []
+    for name, row in figures.get("scale", {}).items():
+        figure = FIGURES.get(name)
+        if figure is None:  # of another version
+            continue
+        best, places = row["best_control"], None
+        if best is not None:
+            places = [max(-0.5, value) for value in (row["place"], *row["interval"])]
+        rows.append(
+            {
+                "title": f"{figure.title}, {figure.unit}" if figure.unit else figure.title,
+                **row,
+                "control": row["controls"][best] if best else None,
+                "fails": fails(row),
+                "strip": dict(zip(("dot", "low", "high"), places, strict=True)) if places else None,
+            }
+        )
+    return rows
 
 
 def _check(reason: str) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from audio import contract
@@ -53,8 +53,7 @@ def run_training(
     stages.print_rejected(console, result.dataset)
     for anomaly in result.anomalies:
         console.line(f"  data: {anomaly}")
-    for reason in result.evaluation["reasons"]:
-        console.line(f"  model: {reason}")
+    _print_verdict(console, result.evaluation)
     return result
 
 
@@ -162,16 +161,15 @@ def _begin(layout: Layout, run_id: str, config: Config) -> None:
 
 
 def require_blessed(result: TrainingResult) -> None:
-    """Checks that a training run's model is blessed.
+    """Checks that the model of a training run may be used.
 
     Raises:
       NotBlessedError: The model was refused.
+      CannotJudgeError: It cannot be judged, and evaluate.accept_unjudged is not set.
     """
-    if not result.evaluation["blessed"]:
-        raise NotBlessedError(
-            f"the model is not blessed, and not pushed; it stays in {result.model}. The lines with "
-            "FAIL above say why. Train longer (--set train.steps=...), or on more recordings."
-        )
+    from pipeline.evaluation import verdict
+
+    verdict.require_blessed(result.evaluation, f"not pushed; the model stays in {result.model}")
 
 
 def require_blessed_run(console: Console, root: str, run_id: str, config: Config) -> None:
@@ -179,19 +177,20 @@ def require_blessed_run(console: Console, root: str, run_id: str, config: Config
 
     Raises:
       IncompleteError: The run has no verdict yet.
-      NotBlessedError: The model was refused.
+      NotBlessedError, CannotJudgeError: As require_blessed.
     """
     with console.stage("look up the verdict"):
+        from pipeline.evaluation import verdict
         from pipeline.runs import results
 
         evaluation = results.evaluation_of_run(Layout.at(root, config.metadata), run_id)
-    for reason in evaluation["reasons"]:
-        console.line(f"  model: {reason}")
-    if not evaluation["blessed"]:
-        raise NotBlessedError(
-            f"the model of {run_id} is not blessed, and not pushed. The lines with FAIL above say "
-            "why. The last blessed model, if there is one, stays in use."
-        )
+    _print_verdict(console, evaluation)
+    verdict.require_blessed(evaluation, f"the model of {run_id} is not pushed")
+
+
+def _print_verdict(console: Console, evaluation: Mapping[str, Any]) -> None:
+    for line in (*evaluation["reasons"], evaluation["sentence"], evaluation["advice"]):
+        console.line(f"  model: {line}")
 
 
 def run_generation(

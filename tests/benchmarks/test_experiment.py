@@ -120,13 +120,13 @@ def test_what_is_finished_is_not_done_again(tmp_path, tunes, console, monkeypatc
 
     first = run()
     assert [(each.variant, each.seed) for each in first] == [("plain", 0), ("small", 0)]
-    assert all(each.figures[0]["movement_ratio"] > 0 for each in first)
+    assert all(each.figures[0]["movement"] > 0 for each in first)
     said = (tmp_path / "validation.md").read_text()
     assert said == "\n".join(table(first)) + "\n"
     assert "| plain | 1 |" in said
     assert "| small | 1 |" in said
     monkeypatch.setattr("trainer.fit.train.train", None)
-    monkeypatch.setattr("pipeline.evaluation.rollout_figures.measure_model", None)
+    monkeypatch.setattr("pipeline.evaluation.rollouts.make_rollouts", None)
     assert json.dumps([each.figures for each in run()]) == json.dumps(
         [each.figures for each in first]
     )
@@ -139,14 +139,14 @@ def test_the_table_has_means_over_seeds_and_their_range() -> None:
             seed=seed,
             steps=1,
             seconds=1.0,
-            figures=({"rollouts": 4, "seconds": 1.0, "movement_ratio": value},),
+            figures=({"rollouts": 4, "seconds": 1.0, "lowest_score": value},),
         )
         for variant, seed, value in (("a", 0, 0.5), ("b", 0, 1.0), ("a", 1, 1.0), ("b", 1, 1.0))
     ]
     assert table(results) == [
         "4 rollouts of 1 s.",
         "",
-        "| | seeds | movement |",
+        "| | seeds | lowest score |",
         "|---|---|---|",
         "| a | 2 | 0.75 (0.50 to 1.00) |",
         "| b | 2 | 1.00 |",

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from audio import contract
-from audio.errors import BusyError, IncompleteError, NotBlessedError, UsageError
+from audio.errors import BusyError, CannotJudgeError, IncompleteError, NotBlessedError, UsageError
 from pipeline.config.load import Config, load_config
 from pipeline.console.terminal import Console
 from pipeline.root.locks import file_lock
@@ -220,10 +220,12 @@ def test_a_generation_run_into_a_bucket_whose_end_was_lost(root, tmp_path, monke
 
 
 def test_a_run_whose_model_is_not_blessed_is_an_error(root) -> None:
-    strict = load_config(None, [*TINY, "evaluate.tolerance=0"])
+    strict = load_config(None, [*TINY, "evaluate.accept_unjudged=false"])
     with Console() as console:
         launch.run_training(console, ["music"], "root", strict, run_id="strict")
-        with pytest.raises(NotBlessedError, match="the model of strict is not blessed"):
+        with pytest.raises(
+            CannotJudgeError, match="the model of strict is not pushed: .* cannot be"
+        ):
             launch.require_blessed_run(console, "root", "strict", strict)
     assert len(list((root / "pushed").iterdir())) == 1
 

@@ -269,20 +269,20 @@ def test_another_setting_of_the_data_makes_the_data_again(project) -> None:
     assert outcome == dict.fromkeys(data, "ran") | {"Schema": "cached"}
 
 
-def test_a_new_recording_reruns_what_depends_on_it_and_a_refused_model_is_not_pushed(
+def test_a_new_recording_reruns_what_depends_on_it_and_an_unjudged_model_is_not_pushed(
     project,
 ) -> None:
     pushed = sorted((project / "root" / "pushed").iterdir())
     signals.write(project / "music" / "new.flac", signals.tune(seconds=6, seed=60))
     try:
-        settings = flags(*SETTINGS, "train.head=mse", "evaluate.tolerance=0")
-        output = run("run", "training", *INPUTS, *settings, cwd=project, code=8)
+        settings = flags(*SETTINGS, "train.head=mse", "evaluate.accept_unjudged=false")
+        output = run("run", "training", *INPUTS, *settings, cwd=project, code=13)
     finally:
         (project / "music" / "new.flac").unlink()
     cached = {node for node, what in outcomes(newest_run(project)).items() if what == "cached"}
     assert cached == {"Schema"}
-    assert "FAIL: movement is" in output
-    assert "not blessed, and not pushed" in output
+    assert "The model cannot be judged: 2 held-out recordings with 12 s in all" in output
+    assert "not pushed; the model stays in" in output
     assert sorted((project / "root" / "pushed").iterdir()) == pushed
 
 
@@ -313,8 +313,9 @@ def test_the_trainer_takes_what_the_tuner_found_and_goes_on_from_the_blessed_mod
 
 def test_one_recording_alone_gives_no_blessed_model_and_no_clips(tmp_path) -> None:
     signals.write(tmp_path / "music" / "only.flac", signals.tune(seconds=12))
-    output = run("run", "training", *INPUTS, *flags(*TINY), cwd=tmp_path, code=8)
-    assert "no recording is held out" in output
+    settings = flags(*TINY, "evaluate.accept_unjudged=false")
+    output = run("run", "training", *INPUTS, *settings, cwd=tmp_path, code=13)
+    assert "0 held-out recordings" in output
     assert not (tmp_path / "root" / "pushed").exists()
     assert "no blessed model" in generate(tmp_path, "clips", code=8)
     assert not (tmp_path / "clips").exists()

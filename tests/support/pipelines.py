@@ -23,7 +23,8 @@ TINY = [
     "train.primer_frames=16",
     "evaluate.rollouts=2",
     "evaluate.rollout_seconds=1",
-    "evaluate.tolerance=1000000",
+    # Six recordings of 6 s are too few to judge a model by.
+    "evaluate.accept_unjudged=true",
     "evaluate.refuse_worse=false",
 ]
 TRAINING_NODES = [

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import tempfile
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -181,9 +182,7 @@ def fit(
     if base:
         base.restore(steps.model)
     else:
-        windows = _windows(dataset, normaliser, settings, 0).take(_ADAPT_BATCHES)
-        chunks = read_chunks(dataset, contract.TRAIN).map(normaliser.apply).take(_ADAPT_CHUNKS)
-        steps.model.adapt(windows.as_numpy_iterator(), chunks.as_numpy_iterator())
+        _adapt(steps.model, dataset, normaliser, settings)
     held_out = _held_out(dataset, normaliser, settings)
     run = TrainingRun(steps, checkpoints, settings, progress)
     writer = None
@@ -200,6 +199,43 @@ def fit(
     windows = held_out or _windows(dataset, normaliser, settings, 0).take(16)
     steps.model.head.calibrate(_mean_square(steps.model, windows))
     return steps.model, run.history()
+
+
+def train_in_memory(
+    dataset: Dataset, normaliser: Normaliser, settings: TrainSettings, *, pauses: Sequence[int]
+) -> Iterator[NextFrameModel]:
+    """Trains a model without saving anything, and yields it after given numbers of steps.
+
+    The model is the same object each time; its weights change while the iteration continues.
+
+    Args:
+      dataset: Dataset to train on.
+      normaliser: Normaliser of the model.
+      settings: Settings of the run; the learning rate follows its whole number of steps.
+      pauses: Numbers of steps, ascending; 0 yields the model before training.
+    """
+    keras.utils.set_random_seed(settings.seed)
+    steps = CompiledSteps(resolve_strategy(settings.strategy), dataset.audio.n_mels, settings)
+    _adapt(steps.model, dataset, normaliser, settings)
+    held_out = _held_out(dataset, normaliser, settings)
+    windows = iter(steps.distribute(_windows(dataset, normaliser, settings, 0).repeat()))
+    step = 0
+    for pause in pauses:
+        while step < pause:
+            step += 1
+            steps.train_step(next(windows), tf.constant(step, tf.int64))
+        if held_out is not None:
+            steps.model.head.calibrate(_mean_square(steps.model, held_out))
+        yield steps.model
+
+
+def _adapt(
+    model: NextFrameModel, dataset: Dataset, normaliser: Normaliser, settings: TrainSettings
+) -> None:
+    """Measures on the training split what the layers of a new model need to know of the music."""
+    windows = _windows(dataset, normaliser, settings, 0).take(_ADAPT_BATCHES)
+    chunks = read_chunks(dataset, contract.TRAIN).map(normaliser.apply).take(_ADAPT_CHUNKS)
+    model.adapt(windows.as_numpy_iterator(), chunks.as_numpy_iterator())
 
 
 def _windows(
