@@ -223,9 +223,7 @@ def test_a_run_whose_model_is_not_blessed_is_an_error(root) -> None:
     strict = load_config(None, [*TINY, "evaluate.accept_unjudged=false"])
     with Console() as console:
         launch.run_training(console, ["music"], "root", strict, run_id="strict")
-        with pytest.raises(
-            CannotJudgeError, match="the model of strict is not pushed: .* cannot be"
-        ):
+        with pytest.raises(CannotJudgeError, match="of strict is not pushed: The model"):
             launch.require_blessed_run(console, "root", "strict", strict)
     assert len(list((root / "pushed").iterdir())) == 1
 
