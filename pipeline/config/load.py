@@ -53,6 +53,7 @@ _RETIRED = {
     "evaluate.max_kernel_ratio": 2.0,
     "evaluate.min_diversity_ratio": 0.4,
     "evaluate.max_copied_share": 0.2,
+    "evaluate.refuse_worse": True,
     **{f"train.{name}": value for name, value in trainer_settings.FIXED.items()},
     **{f"generate.{name}": value for name, value in requests.FIXED.items()},
 }

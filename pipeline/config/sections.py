@@ -26,10 +26,6 @@ class EvaluateSettings:
     """Whether a model may be used although the collection has too little held-out music to judge
     it. The manifest of its clips then says that it was not judged.
     """
-    refuse_worse: bool = True
-    """Whether a model is refused if it is clearly worse than the last blessed one: the whole
-    confidence interval of its lowest score is below that of the other.
-    """
 
 
 @settings("beam")

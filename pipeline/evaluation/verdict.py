@@ -242,7 +242,7 @@ def _checks(
             f"(maximum {maximum:.0%}); the longest follows one recording for "
             f"{figures['longest_copy_seconds']:.1f} s",
         )
-    if settings.refuse_worse and last_blessed is not None:
+    if last_blessed is not None and minimum >= 0:
         yield from _compare(figures, last_blessed)
 
 

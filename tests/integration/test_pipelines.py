@@ -204,7 +204,7 @@ def test_a_changed_setting_reruns_exactly_what_depends_on_it(project) -> None:
 
 def test_a_training_and_two_generation_runs_at_once_lose_and_double_nothing(project) -> None:
     """The training has another head, and its model is compared with the last blessed one."""
-    changed = flags(*SETTINGS, "train.head=mse", "evaluate.refuse_worse=true")
+    changed = flags(*SETTINGS, "train.head=mse")
     training = start("run", "training", *INPUTS, "--run-id", "weekly", *changed, cwd=project)
     nights = ["night-1", "night-2"]
     generations = [

@@ -14,6 +14,7 @@ from ml_metadata.proto import metadata_store_pb2 as proto
 from audio import contract
 from generator import generate
 from generator.requests import GenerateSettings
+from pipeline.evaluation.verdict import FIGURES_VERSION
 from pipeline.root.paths import PIPELINE_NAME
 
 # A name that would run as a script if the page took it for markup.
@@ -111,8 +112,25 @@ def make_root(
         "blessed": False,
         "model_id": info["model_id"],
         "reasons": ["pass: movement is 1.00", f"FAIL: {HOSTILE}"],
-        "figures": {"mse": 0.25, "nll": None, "rhythm_interval": [0.25, 0.123456]},
-    }
+        "outcome": "refused",
+        "accepted": False,
+        "sentence": "The model is refused: 1 of 2 checks failed.",
+        "advice": "Add more recordings.",
+        "version": FIGURES_VERSION,
+        "figures": {
+            "scale": {
+                "attack": {
+                    "real": 1.0, "real_range": [0.9, 1.1], "model": 0.123456,
+                    "controls": {"noise": 0.02}, "best_control": "noise", "place": 0.12,
+                    "interval": [-2.0, 0.2],
+                },
+                "beat": {
+                    "real": 0.5, "real_range": [0.4, 0.6], "model": 0.5, "controls": {"noise": 0.5},
+                    "best_control": None, "place": None, "interval": None,
+                },
+            }
+        },
+    }  # fmt: skip
     (evaluation_folder / "evaluation.json").write_text(json.dumps(verdict))
     store = Store(root / "metadata.sqlite")
     data = store.artifact("Examples", examples)

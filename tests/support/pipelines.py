@@ -25,7 +25,6 @@ TINY = [
     "evaluate.rollout_seconds=1",
     # Six recordings of 6 s are too few to judge a model by.
     "evaluate.accept_unjudged=true",
-    "evaluate.refuse_worse=false",
 ]
 TRAINING_NODES = [
     "AudioExampleGen",

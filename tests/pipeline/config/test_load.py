@@ -143,7 +143,7 @@ def test_the_configuration_of_an_earlier_version_is_accepted_where_it_means_the_
     ("override", "said"),
     [
         ("train.residual=false", r"always True, got False\. Use train\.head=mse_frame"),
-        ("evaluate.max_ratio=2", r"always 1\.6, got 2\. Use evaluate\.tolerance"),
+        ("evaluate.max_ratio=2", r"always 1\.6, got 2\. Use evaluate\.min_score"),
         ("tune.algorithm=bayesian", r"always 'random', got 'bayesian'\. Remove it"),
         ("train.steps_per_execution=8", r"always 1, got 8\. It follows from train\.strategy"),
     ],

@@ -174,7 +174,7 @@ def test_a_model_clearly_worse_than_the_last_blessed_is_refused() -> None:
     )
     (reason,) = failures(verdict_on(old))
     assert "its lowest score is 0.80; the last blessed model, a1b2c3d4e5f6, had 0.97" in reason
-    assert judge(GOOD, EvaluateSettings(refuse_worse=False), old).blessed
+    assert judge(GOOD, EvaluateSettings(min_score=-1), old).blessed
 
 
 @pytest.mark.parametrize("value", [0.75, 0.85, 0.55])

@@ -57,7 +57,8 @@ def test_the_page_says_what_it_is(page) -> None:
     manifest = json.loads((page.parent / contract.MANIFEST).read_text())
     for said in (
         "How it sounds", "bandwidth_hz", "What to expect", "clip-0001.wav",
-        "4 recordings", "<td>0.25 to 0.1235</td>", "movement is 1.00",
+        "4 recordings", '<td class="n">0.12</td>', "movement is 1.00",
+        'aria-label="at 0.12"', 'x1="-50.0"', "does not count",
         "held-out recording", *(str(clip["seed"]) for clip in manifest["clips"]),
     ):  # fmt: skip
         assert said in text, said
@@ -70,10 +71,10 @@ def test_the_page_says_what_it_is(page) -> None:
 def test_a_refused_model_is_explained_with_what_to_do(page) -> None:
     text = page.read_text()
     first = text.partition('<p class="note">')[2].partition("</p>")[0]
-    assert first.startswith("<strong>This model is not good enough to publish:</strong>")
-    assert "it failed 1 of 2 checks" in first
-    assert "add more recordings or train longer" in first
-    assert text.index("not good enough") < text.index("<nav")
+    assert first.startswith("<strong>The model is refused: 1 of 2 checks failed.</strong>")
+    assert "Add more recordings." in first
+    assert "<code>nocturne run generation</code> does not use this model" in first
+    assert text.index("The model is refused") < text.index("<nav")
 
 
 def test_every_figure_of_the_data_card_is_explained(page) -> None:
@@ -94,7 +95,7 @@ def test_navigation_and_headings_are_the_same_words(page, write_page, tmp_path) 
 def test_a_page_of_a_training_run_has_no_clips_and_the_rest(training_page) -> None:
     text = training_page.read_text()
     assert "<audio" not in text
-    for said in ("Learning curves", "not good enough", "How it sounds", "Evaluator"):
+    for said in ("Learning curves", "The model is refused", "How it sounds", "Evaluator"):
         assert said in text
     assert "BatchGenerator" not in text
     assert '<th scope="col">run</th>' not in text, "all steps are of one run"
