@@ -62,7 +62,6 @@ class LogMelStream:
         self._config = config
         self._window = hann_window(config).astype(dtype)
         self._bands = mel_bands(config, dtype)
-        self._floor = dtype.type(config.log_floor)
         # Samples of one block. Half a frame of zeros at first centres frame 0 on sample 0.
         n_samples = (BLOCK_FRAMES - 1) * config.hop_length + config.n_fft
         self._samples = np.zeros(n_samples, dtype)
@@ -123,8 +122,9 @@ class LogMelStream:
         cut_frames(self._samples, self._window, self._config.hop_length, count, self._frames)
         power_spectra(to_spectra(self._frames), self._power)
         mel_spectra(self._power, self._bands, self._mel)
-        np.maximum(self._mel, self._floor, out=self._mel)
-        log_mel[:] = np.log(self._mel[:count], out=self._mel[:count])
+        log_mel[:] = self._mel[:count]
+        np.maximum(log_mel, np.float32(self._config.log_floor), out=log_mel)
+        np.log(log_mel, out=log_mel)
 
 
 class MelBand(NamedTuple):

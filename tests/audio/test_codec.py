@@ -24,8 +24,8 @@ def test_float_wav_comes_back_to_the_bit() -> None:
 
 def test_channels_are_averaged() -> None:
     left, right = signals.noise(seconds=1, seed=1), signals.noise(seconds=1, seed=2)
-    found = read_mono(encoded(np.stack([left, right], axis=1)), sample_rate=22050)
-    np.testing.assert_allclose(found, (left + right) / 2, atol=1e-7)
+    mono = read_mono(encoded(np.stack([left, right], axis=1)), sample_rate=22050)
+    np.testing.assert_allclose(mono, (left + right) / 2, atol=1e-7)
 
 
 def test_the_same_pcm_has_the_same_id_in_any_lossless_container() -> None:
@@ -64,8 +64,8 @@ def test_resampling_in_blocks_is_resampling_at_once() -> None:
 
 
 def test_resampling_keeps_a_tone() -> None:
-    found = read_mono(encoded(signals.sine(440, seconds=1, rate=48000), 48000), sample_rate=22050)
-    np.testing.assert_allclose(found[500:-500], signals.sine(440, seconds=1)[500:-500], atol=1e-3)
+    mono = read_mono(encoded(signals.sine(440, seconds=1, rate=48000), 48000), sample_rate=22050)
+    np.testing.assert_allclose(mono[500:-500], signals.sine(440, seconds=1)[500:-500], atol=1e-3)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
@@ -89,13 +89,13 @@ def stereo(left_level: float, right_level: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("channels", "expected"), [("left", 0), ("right", 1), ("loudest", 1), ("mix", None)]
+    ("channels", "index"), [("left", 0), ("right", 1), ("loudest", 1), ("mix", None)]
 )
-def test_channel_policy(channels: str, expected: int | None) -> None:
+def test_channel_policy(channels: str, index: int | None) -> None:
     samples = stereo(0.3, 0.9)
-    found = read_mono(encoded(samples), sample_rate=22050, channels=channels)
-    wanted = samples.mean(axis=1) if expected is None else samples[:, expected]
-    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    mono = read_mono(encoded(samples), sample_rate=22050, channels=channels)
+    expected = samples.mean(axis=1) if index is None else samples[:, index]
+    np.testing.assert_allclose(mono, expected, atol=1e-6)
 
 
 def test_channels_that_cancel_are_refused_in_the_mix_alone() -> None:
@@ -104,8 +104,8 @@ def test_channels_that_cancel_are_refused_in_the_mix_alone() -> None:
     with pytest.raises(AudioError, match="antiphase") as caught:
         read_mono(encoded(samples), sample_rate=22050)
     assert "audio.channels" in caught.value.remedy
-    found = read_mono(encoded(samples), sample_rate=22050, channels="left")
-    np.testing.assert_allclose(found, samples[:, 0], atol=1e-6)
+    mono = read_mono(encoded(samples), sample_rate=22050, channels="left")
+    np.testing.assert_allclose(mono, samples[:, 0], atol=1e-6)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello, this is text", b"RIFF\x00\x00\x00\x00WAVE"])
@@ -121,5 +121,5 @@ def test_truncated_flac_is_refused() -> None:
 
 
 def test_pcm16_clips_and_then_rounds() -> None:
-    found = to_pcm16(np.array([0.0, 1.0, -1.0, 2.0, -2.0, 0.6 / 32767, 0.4 / 32767], np.float32))
-    assert found.tolist() == [0, 32767, -32767, 32767, -32767, 1, 0]
+    integers = to_pcm16(np.array([0.0, 1.0, -1.0, 2.0, -2.0, 0.6 / 32767, 0.4 / 32767], np.float32))
+    assert integers.tolist() == [0, 32767, -32767, 32767, -32767, 1, 0]

@@ -1,4 +1,4 @@
-"""Files that are not all there, made from whole ones byte by byte."""
+"""Truncated and damaged files, made from complete ones."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def test_a_whole_file_passes_and_is_rewound(kind: str) -> None:
     file = io.BytesIO(encoded(kind))
     check_complete(file)
     assert file.tell() == 0
-    found = read_mono(file, sample_rate=48000)
+    samples = read_mono(file, sample_rate=48000)
     # Codecs with delay give a little more or less.
-    assert abs(len(found) - len(SAMPLES)) <= 2400
-    assert np.corrcoef(found[4800:96000], SAMPLES[4800:96000])[0, 1] > 0.3 or kind in (
+    assert abs(len(samples) - len(SAMPLES)) <= 2400
+    assert np.corrcoef(samples[4800:96000], SAMPLES[4800:96000])[0, 1] > 0.3 or kind in (
         "mp3",
         "opus",
     )
@@ -94,8 +94,8 @@ def test_an_mp3_that_lacks_a_few_frames_of_its_promise_is_no_truncated_one() -> 
     """Encoders count frames that decoders skip: real files are short by some thousand samples."""
     content = encoded("mp3")
     whole = len(decoded(content))
-    found = len(decoded(content[:-1500]))
-    assert 2000 < whole - found < 15_000
+    shortened = len(decoded(content[:-1500]))
+    assert 2000 < whole - shortened < 15_000
 
 
 def with_data_size(content: bytes, size: int) -> bytes:

@@ -1,4 +1,4 @@
-"""AAC, bare and in MP4, and what is said where the optional package is not installed."""
+"""AAC, bare and in MP4, and the message if the optional package is not installed."""
 
 import io
 import pathlib
@@ -19,7 +19,7 @@ TUNE = signals.tune(seconds=5, rate=RATE)
 
 
 def encoded(folder: pathlib.Path, kind: str, **options: str) -> bytes:
-    path = folder / "made"
+    path = folder / "tune"
     with av.open(str(path), "w", format=kind, options=options) as container:
         stream = container.add_stream("aac", rate=RATE, layout="mono", bit_rate=128_000)
         for at in range(0, len(TUNE), 1024):
@@ -33,17 +33,17 @@ def encoded(folder: pathlib.Path, kind: str, **options: str) -> bytes:
 
 def test_m4a_is_decoded_with_its_start_where_it_belongs(tmp_path) -> None:
     content = encoded(tmp_path, "ipod")
-    found = read_mono(io.BytesIO(content), sample_rate=RATE)
-    assert 0 <= len(found) - len(TUNE) < 1024
-    assert np.abs(found[: len(TUNE)] - TUNE).mean() < 0.01 * np.abs(TUNE).mean()
+    decoded = read_mono(io.BytesIO(content), sample_rate=RATE)
+    assert 0 <= len(decoded) - len(TUNE) < 1024
+    assert np.abs(decoded[: len(TUNE)] - TUNE).mean() < 0.01 * np.abs(TUNE).mean()
 
 
 def test_bare_aac_is_decoded(tmp_path) -> None:
     content = encoded(tmp_path, "adts")
     reader = AudioReader(io.BytesIO(content))
-    found = np.concatenate(list(reader.mono_blocks()))
+    decoded = np.concatenate(list(reader.mono_blocks()))
     # ADTS says nothing of the encoder's 1024 samples of run-up.
-    assert np.abs(found[1024 : 1024 + len(TUNE)] - TUNE).mean() < 0.01 * np.abs(TUNE).mean()
+    assert np.abs(decoded[1024 : 1024 + len(TUNE)] - TUNE).mean() < 0.01 * np.abs(TUNE).mean()
 
 
 def test_a_second_pass_decodes_the_same(tmp_path) -> None:

@@ -39,10 +39,10 @@ def test_a_file_holds_the_sound_and_the_tags(name: str) -> None:
         # ID3 keeps the year alone.
         assert TAGS["date"].startswith(file.date)
         assert len(file.date) >= 4
-        found = file.read(dtype="float32")
-    assert len(found) == len(tone)
+        decoded = file.read(dtype="float32")
+    assert len(decoded) == len(tone)
     middle = slice(rate // 2, -rate // 2)
-    error = found[middle] - tone[middle]
+    error = decoded[middle] - tone[middle]
     # 16 bit: half a step, and 1 / 32768 of 0.3 because full scale is written as 32767.
     worst = {"PCM_16": 2.5e-5, "PCM_24": 1e-6, "FLOAT": 0.0}.get(FORMATS[name].subtype, 0.02)
     assert np.abs(error).max() <= worst

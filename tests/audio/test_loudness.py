@@ -31,8 +31,8 @@ def test_blocks_give_what_pyloudnorm_gives_at_once(rate: int, block: int) -> Non
 
 def test_a_full_scale_sine_of_997_hz_is_3_below_zero() -> None:
     """BS.1770's own calibration."""
-    found = measured(signals.sine(997, seconds=5, rate=48000, level=1.0), 48000, 4096)
-    assert found == pytest.approx(-3.01, abs=0.05)
+    lufs = measured(signals.sine(997, seconds=5, rate=48000, level=1.0), 48000, 4096)
+    assert lufs == pytest.approx(-3.01, abs=0.05)
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.39])

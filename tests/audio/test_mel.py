@@ -50,10 +50,10 @@ def test_log_mel_is_librosas(config: AudioConfig, exact: bool, tolerance_db: flo
         pad_mode="constant",
     )
     expected = librosa.power_to_db(power, top_db=None)
-    found = to_db(log_mel(samples, config, exact=exact)).T
-    assert found.shape == expected.shape
+    decibels = to_db(log_mel(samples, config, exact=exact)).T
+    assert decibels.shape == expected.shape
     audible = np.ones_like(expected, bool) if exact else expected > expected.max() - 80
-    assert np.abs(found - expected)[audible].max() <= tolerance_db
+    assert np.abs(decibels - expected)[audible].max() <= tolerance_db
 
 
 def test_log_mel_of_silence_is_log_floor() -> None:
@@ -87,11 +87,11 @@ def test_threads_do_not_share_buffers() -> None:
     config = AudioConfig()
     inputs = [signals.noise(seconds=5, seed=seed) for seed in range(4)]
     expected = [log_mel(samples, config) for samples in inputs]
-    found: dict[int, np.ndarray] = {}
+    results: dict[int, np.ndarray] = {}
 
     def work(index: int) -> None:
         for _ in range(5):
-            found[index] = log_mel(inputs[index], config)
+            results[index] = log_mel(inputs[index], config)
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
     for thread in threads:
@@ -99,11 +99,11 @@ def test_threads_do_not_share_buffers() -> None:
     for thread in threads:
         thread.join()
     for index in range(4):
-        np.testing.assert_array_equal(found[index], expected[index])
+        np.testing.assert_array_equal(results[index], expected[index])
 
 
 @pytest.mark.parametrize(
-    ("samples", "said"),
+    ("samples", "message"),
     [
         (np.zeros(0, np.float32), "at least one sample"),
         (np.zeros((100, 2), np.float32), "mono"),
@@ -111,6 +111,6 @@ def test_threads_do_not_share_buffers() -> None:
         (np.array([0.0, np.inf], np.float32), "finite"),
     ],
 )
-def test_unusable_samples_are_refused(samples: np.ndarray, said: str) -> None:
-    with pytest.raises(AudioError, match=said):
+def test_unusable_samples_are_refused(samples: np.ndarray, message: str) -> None:
+    with pytest.raises(AudioError, match=message):
         log_mel(samples, AudioConfig())

@@ -14,8 +14,8 @@ CONFIG = AudioConfig()
 
 
 def convergence_db(target: np.ndarray, samples: np.ndarray, config: AudioConfig) -> float:
-    wanted, found = np.exp(target / 2), np.exp(log_mel(samples, config)[: len(target)] / 2)
-    return float(20 * np.log10(np.linalg.norm(wanted - found) / np.linalg.norm(wanted)))
+    expected, actual = np.exp(target / 2), np.exp(log_mel(samples, config)[: len(target)] / 2)
+    return float(20 * np.log10(np.linalg.norm(expected - actual) / np.linalg.norm(expected)))
 
 
 def test_more_rounds_come_closer() -> None:
@@ -36,17 +36,17 @@ def test_more_rounds_come_closer() -> None:
 def test_level_and_pitch_survive(config: AudioConfig) -> None:
     rate = config.sample_rate
     samples = signals.sine(440, seconds=2, rate=rate, level=0.3)
-    made = vocode(log_mel(samples, config), config, rng=np.random.default_rng(0))
-    middle = made[rate // 2 : -rate // 2]
+    output = vocode(log_mel(samples, config), config, rng=np.random.default_rng(0))
+    middle = output[rate // 2 : -rate // 2]
     assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.3 / np.sqrt(2), rel=0.1)
     spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
     assert np.argmax(spectrum) * rate / len(middle) == pytest.approx(440, abs=12)
 
 
 def test_length_is_the_frames_hops() -> None:
-    made = vocode(np.zeros((11, 128), np.float32), CONFIG, rng=np.random.default_rng(0))
-    assert made.shape == (10 * 512,)
-    assert made.dtype == np.float32
+    samples = vocode(np.zeros((11, 128), np.float32), CONFIG, rng=np.random.default_rng(0))
+    assert samples.shape == (10 * 512,)
+    assert samples.dtype == np.float32
 
 
 def test_the_seed_decides_the_samples() -> None:
@@ -69,15 +69,15 @@ def test_a_model_that_exploded_gives_finite_samples() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frames", "said"),
+    ("frames", "message"),
     [
         (np.zeros((1, 128)), "2 or more frames"),
         (np.zeros((9, 80)), "128"),
         (np.full((9, 128), np.nan), "finite"),
     ],
 )
-def test_unusable_frames_are_refused(frames: np.ndarray, said: str) -> None:
-    with pytest.raises(AudioError, match=said):
+def test_unusable_frames_are_refused(frames: np.ndarray, message: str) -> None:
+    with pytest.raises(AudioError, match=message):
         vocode(frames, CONFIG, rng=np.random.default_rng(0))
 
 
@@ -100,11 +100,11 @@ def test_a_long_clip_in_pieces_is_the_clip_and_has_no_seams(n_frames: int) -> No
 
 def test_librosas_way_is_there_to_compare_with() -> None:
     target = log_mel(signals.tune(seconds=2), CONFIG)
-    made = find_vocoder("librosa", CONFIG)(
+    samples = find_vocoder("librosa", CONFIG)(
         target, CONFIG, rng=np.random.default_rng(0), iterations=8
     )
-    assert made.shape == ((len(target) - 1) * 512,)
-    assert convergence_db(target, made, CONFIG) < -8
+    assert samples.shape == ((len(target) - 1) * 512,)
+    assert convergence_db(target, samples, CONFIG) < -8
 
 
 class Neural:
@@ -119,8 +119,8 @@ class Neural:
 def test_a_packages_vocoder_is_found_and_refused_for_another_front_end(monkeypatch) -> None:
     entry = importlib.metadata.EntryPoint("neural", "tests.audio.test_vocoder:Neural", PLUGIN_GROUP)
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: [entry])
-    found: Any = find_vocoder("neural", AudioConfig(n_mels=80))
-    assert found(np.zeros((3, 80), np.float32)).tolist() == [0.5] * 3
+    vocoder: Any = find_vocoder("neural", AudioConfig(n_mels=80))
+    assert vocoder(np.zeros((3, 80), np.float32)).tolist() == [0.5] * 3
     with pytest.raises(ConfigMismatchError, match="made for front end"):
         find_vocoder("neural", CONFIG)
     with pytest.raises(UsageError, match=r"no 'wavenet'; there are griffin-lim, librosa, neural"):

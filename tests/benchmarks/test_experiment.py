@@ -34,8 +34,8 @@ TWO = Experiment(
 
 @pytest.fixture
 def console() -> Iterator[Console]:
-    with Console() as found:
-        yield found
+    with Console() as console:
+        yield console
 
 
 def write(path: pathlib.Path, text: str) -> str:
@@ -45,15 +45,15 @@ def write(path: pathlib.Path, text: str) -> str:
 
 def test_a_variant_is_the_defaults_with_what_the_file_says_on_top(tmp_path) -> None:
     text = "base: {train: {units: 16}}\nvariants:\n  a: {}\n  b: {train: {steps: 7}}\n"
-    found = read_experiment(write(tmp_path / "x.yaml", text))
-    assert list(found.variants) == ["a", "b"]
-    config = found.config("b", 3)
+    experiment = read_experiment(write(tmp_path / "x.yaml", text))
+    assert list(experiment.variants) == ["a", "b"]
+    config = experiment.config("b", 3)
     assert (config.train.units, config.train.steps, config.train.seed) == (16, 7, 3)
-    assert config.prepare.eval_share == found.held_out
+    assert config.prepare.eval_share == experiment.held_out
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("variants: {a: {train: {unitz: 3}}}", "did you mean train.units"),
         ("variants: {a: {train: {units: 0}}}", "train.units"),
@@ -66,8 +66,8 @@ def test_a_variant_is_the_defaults_with_what_the_file_says_on_top(tmp_path) -> N
         ("variants: {", "not YAML"),
     ],
 )
-def test_what_a_file_says_wrong_is_named(tmp_path, text: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_mistakes_in_a_file_are_named(tmp_path, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         read_experiment(write(tmp_path / "x.yaml", text))
 
 
@@ -121,10 +121,10 @@ def test_what_is_finished_is_not_done_again(tmp_path, tunes, console, monkeypatc
     first = run()
     assert [(each.variant, each.seed) for each in first] == [("plain", 0), ("small", 0)]
     assert all(each.figures[0]["movement"] > 0 for each in first)
-    said = (tmp_path / "validation.md").read_text()
-    assert said == "\n".join(table(first)) + "\n"
-    assert "| plain | 1 |" in said
-    assert "| small | 1 |" in said
+    page = (tmp_path / "validation.md").read_text()
+    assert page == "\n".join(table(first)) + "\n"
+    assert "| plain | 1 |" in page
+    assert "| small | 1 |" in page
     monkeypatch.setattr("trainer.fit.train.train", None)
     monkeypatch.setattr("pipeline.evaluation.rollouts.make_rollouts", None)
     assert json.dumps([each.figures for each in run()]) == json.dumps(
