@@ -20,7 +20,7 @@ Float64 = npt.NDArray[np.float64]
 _SEGMENT_SECONDS = 3.0
 # Least deviation that features are divided by, nats. In bands that hardly vary over the reference,
 # inaudible differences would otherwise count as large ones.
-_MIN_DEVIATION = 0.05
+_MIN_DEVIATION = 0.02
 # Shortest period of a beat, seconds.
 _MIN_BEAT_SECONDS = 0.3
 # Longest period of a beat, seconds.

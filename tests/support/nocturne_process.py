@@ -43,6 +43,7 @@ _PRELOADED = (
     "trainer.run_fn",
 )
 _SECONDS_TO_START = 300
+_SERVERS: list[subprocess.Popen[bytes]] = []
 _CLIENT = """#!{python} -IS
 import json, os, socket, sys
 connection = socket.socket(socket.AF_UNIX)
@@ -84,6 +85,7 @@ def _start_server(folder: pathlib.Path, owner: int) -> None:
             stderr=log,
             start_new_session=True,  # Ctrl-C in a terminal is for pytest
         )
+    _SERVERS.append(server)  # Popen warns if it is collected while the process runs
     deadline = time.monotonic() + _SECONDS_TO_START
     while not (folder / "socket").exists():
         assert server.poll() is None, (folder / "log.txt").read_text()

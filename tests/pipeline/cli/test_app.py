@@ -129,15 +129,17 @@ def test_three_stages_by_themselves_without_tfx(tmp_path, recordings) -> None:
     assert found["dataset"]["recordings"] == [json.loads(row) for row in rows]
     judge = ("evaluate", "--model", "model", "--dataset", "data", "--output", "judged")
     done = nocturne(*judge, cwd=tmp_path)
-    assert ("FAIL" in done.stdout) == (done.returncode == errors.NotBlessedError.exit_code)
-    assert "distance from real recordings is" in done.stdout
-    assert "90% interval" in done.stdout
+    assert done.returncode == errors.CannotJudgeError.exit_code
+    assert "1 held-out recordings" in done.stdout
+    assert "model: The model cannot be judged" in done.stderr
     assert sorted(path.name for path in (tmp_path / "judged").iterdir()) == [
         "effective_config.yaml", "evaluation.json", "pictures",
     ]  # fmt: skip
     assert len(list((tmp_path / "judged" / "pictures").glob("*.png"))) == 4
     verdict = json.loads((tmp_path / "judged" / "evaluation.json").read_text())
-    assert all(reason in done.stdout for reason in verdict["reasons"])
+    assert verdict["outcome"] == "cannot be judged"
+    accepted = (*judge[:-1], "accepted", "--accept-unjudged")
+    assert nocturne(*accepted, cwd=tmp_path).returncode == 0
     # Finished outputs are left alone.
     done = nocturne(*judge, cwd=tmp_path)
     assert_one_line(done, errors.OutputExistsError.exit_code, "judged already exists")
