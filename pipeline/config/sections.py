@@ -17,10 +17,9 @@ class EvaluateSettings:
     """Number of rollouts that are compared with how real recordings continued."""
     rollout_seconds: float = Field(default=10.0, ge=0.5, le=600)
     """Length of each rollout, in seconds."""
-    min_score: float = Field(default=0.5, ge=-1, le=1)
+    min_score: float = Field(default=0.5, ge=0.25, le=1)
     """Score that a model must reach against every control, on a scale from 0 at the control to 1 at
-    real music. The lower end of its confidence interval must reach half of it. A negative value
-    switches all checks off, for tests.
+    real music. The lower end of its confidence interval must reach half of it.
     """
     accept_unjudged: bool = False
     """Whether a model may be used although the collection has too little held-out music to judge

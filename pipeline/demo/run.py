@@ -67,7 +67,6 @@ def run(console: Console, root: str, inputs: Sequence[str], config: Config) -> p
             clips=clips,
         )
     if not trained.evaluation["blessed"]:
-        console.line("The model was refused: it failed the checks that are marked FAIL above. More")
-        console.line("recordings or longer training help. The page shows its clips all the same.")
+        console.line("The page shows clips of this model although it is not blessed; see above.")
     console.line(f"To listen, open {page} in a browser.")
     return pathlib.Path(page)

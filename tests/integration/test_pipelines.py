@@ -138,6 +138,11 @@ def test_nothing_is_stored_twice(project) -> None:
     assert holds_frames == {"AudioExampleGen"}
 
 
+def test_the_manifest_says_that_the_model_was_accepted_unjudged(project) -> None:
+    manifest = json.loads((project / "clips" / "manifest.json").read_text())
+    assert manifest["verdict"] == "cannot be judged"
+
+
 def test_a_clip_is_traced_to_seed_model_runs_and_recordings(project) -> None:
     done = start_nocturne("trace", "clips/clip-0001.wav", "--json", cwd=project)
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from audio.errors import CannotJudgeError, NotBlessedError
+from audio.errors import CannotJudgeError, NotBlessedError, UsageError
 from pipeline.config.sections import EvaluateSettings
 from pipeline.evaluation.faults import FAULTS
 from pipeline.evaluation.figure_table import FIGURES
@@ -174,7 +174,14 @@ def test_a_model_clearly_worse_than_the_last_blessed_is_refused() -> None:
     )
     (reason,) = failures(verdict_on(old))
     assert "its lowest score is 0.80; the last blessed model, a1b2c3d4e5f6, had 0.97" in reason
-    assert judge(GOOD, EvaluateSettings(min_score=-1), old).blessed
+
+
+@pytest.mark.parametrize("value", [-1, 0, 0.2])
+def test_no_setting_lets_a_control_pass(value: float) -> None:
+    with pytest.raises(UsageError, match=r"evaluate.min_score: wanted 0\.25 to 1"):
+        EvaluateSettings(min_score=value)
+    lowest = EvaluateSettings(min_score=0.25)
+    assert verdict_on(settings=lowest, scores__noise=score(0.0)).outcome == REFUSED
 
 
 @pytest.mark.parametrize("value", [0.75, 0.85, 0.55])
