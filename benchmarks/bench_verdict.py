@@ -37,7 +37,7 @@ from pipeline.evaluation import controls as control_sounds
 from pipeline.evaluation import verdict as verdicts
 from pipeline.evaluation.next_frame_figures import next_frame_figures
 from pipeline.evaluation.rollout_figures import describe_rollouts, place_rollouts
-from pipeline.evaluation.rollouts import Clips, RolloutSet, make_rollouts
+from pipeline.evaluation.rollouts import Clips, RolloutSet, make_rollouts, measure_clips
 from storage.dataset_files import read_recordings
 from trainer.data.windows import Dataset, open_dataset
 from trainer.fit.train import train
@@ -75,7 +75,7 @@ def _collections(
 ) -> Iterator[tuple[str, str, bool]]:
     """Yields the name of each collection, its folder, and whether it can be judged."""
     makers: dict[str, tuple[Callable[[pathlib.Path], None], bool]] = {
-        "demo": (lambda path: _render_demo(path), True),
+        "demo": (_render_demo, True),
         "pads": (lambda path: _write(path, _pad, 12, 40), True),
         "drums": (lambda path: _write(path, _drums, 12, 40), True),
         "speech": (_speak, True),
@@ -165,9 +165,7 @@ def _judge_sounds(
         None,
     )
     for control, frames in control_sounds.make_controls(model, dataset, rollout_set):
-        clips = dataclasses.replace(
-            controls[control], frames=frames, through_vocoder=rollout_set.rollouts.through_vocoder
-        )
+        clips = measure_clips(frames, dataset.audio, rollout_set.continuations.recordings)
         sounds[control] = (dataclasses.replace(rollout_set, rollouts=clips), verdicts.REFUSED)
     for sound, (passed_off, wanted) in sounds.items():
         figures = _figures(model, dataset, passed_off, controls)
