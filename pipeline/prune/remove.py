@@ -101,13 +101,26 @@ def _executions(layout: Layout, store: Any, paths: dict[int, str]) -> dict[int, 
 
 
 def _blessed_and_published(store: Any) -> set[int]:
-    """Returns the artifacts of blessings, and of clips that are in their output folder."""
+    """Returns the artifacts of blessings, and of clips that are published."""
     return {
         *(one.id for one in store.get_artifacts_by_type("ModelBlessing")
           if one.custom_properties["blessed"].int_value),
         *(one.id for one in store.get_artifacts_by_type(CLIPS)
-          if files.exists(files.join(one.properties["output"].string_value, contract.COMPLETED))),
+          if _is_published(one.properties["output"].string_value)),
     }  # fmt: skip
+
+
+def _is_published(output: str) -> bool:
+    """Returns whether clips are in their folder, or cannot be told to be gone.
+
+    Where a disk is not mounted, the folder above is missing or empty.
+    """
+    if files.exists(files.join(output, contract.COMPLETED)):
+        return True
+    if files.is_remote(output):
+        return False
+    above = pathlib.Path(output).parent
+    return not above.is_dir() or not any(above.iterdir())
 
 
 def _is_locked(layout: Layout, run: str, node: str) -> bool:

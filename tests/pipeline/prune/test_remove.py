@@ -74,6 +74,16 @@ def test_a_generation_run_goes_once_its_clips_were_removed(root, tmp_path) -> No
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("mount_point_is_there", [True, False])
+def test_a_generation_run_stays_if_the_disk_of_its_clips_is_not_mounted(
+    root, tmp_path, mount_point_is_there: bool
+) -> None:
+    shutil.rmtree(tmp_path / "clips")
+    if mount_point_is_there:
+        (tmp_path / "clips").mkdir()
+    assert prune(root) == REMOVABLE
+
+
 def test_a_kill_leaves_nothing_that_looks_complete_and_the_next_prune_ends_it(
     root, monkeypatch
 ) -> None:
