@@ -43,6 +43,16 @@ _MIN_DIFFERENCE: Final = 0.4
 # held-out stretches that are.
 _MAX_COPIED_SHARE: Final = 0.2
 
+# What each control is, for people.
+_DESCRIPTIONS: Final = {
+    "noise": "noise of the same colour",
+    "frozen frame": "one held sound",
+    "shuffled 0.14 s blocks": "snippets of 0.14 s in random order",
+    "shuffled 0.5 s blocks": "snippets of half a second in random order",
+    "untrained model": "what the same network makes without training",
+    "model after 6 steps": "what the same network makes after 6 training steps",
+}
+
 Check = tuple[bool, str]
 
 
@@ -129,7 +139,8 @@ def judge(
     elif failed:
         outcome = REFUSED
         sentence = (
-            f"The model is refused: {len(failed)} of {len(checks)} checks failed. {_first(failed)}"
+            f"The model is refused: {_main_reason(figures, failed, settings.min_score)}. "
+            f"{len(failed)} of {len(checks)} checks failed."
         )
         advice = (
             "Add more recordings of one kind, or train longer; docs/evaluation.md explains each "
@@ -153,8 +164,13 @@ def judge(
     )
 
 
-def _first(failed: list[str]) -> str:
-    return f"First of them: {failed[0]}."
+def _main_reason(figures: Mapping[str, Any], failed: list[str], minimum: float) -> str:
+    """Returns the most important reason of a refusal in words that need no figures, if it can."""
+    scores = {name: score for name, score in figures["scores"].items() if score["figures"]}
+    weakest = min(scores, key=lambda name: scores[name]["score"], default=None)
+    if weakest is not None and not scores[weakest]["score"] >= minimum:
+        return f"its music is not clearly nearer to real music than {_DESCRIPTIONS[weakest]}"
+    return failed[0]
 
 
 def is_enough(held_out: Mapping[str, Any]) -> bool:

@@ -66,10 +66,11 @@ def _figure_rows(figures: Row) -> list[Row]:
     model and its interval are, at least -0.5.
     """
     rows = []
-    for name, row in figures.get("scale", {}).items():
-        figure = FIGURES.get(name)
-        if figure is None:  # of another version
+    scale = figures.get("scale", {})
+    for name, figure in FIGURES.items():
+        if name not in scale:
             continue
+        row = scale[name]
         best, places = row["best_control"], None
         if best is not None:
             places = [max(-0.5, value) for value in (row["place"], *row["interval"])]

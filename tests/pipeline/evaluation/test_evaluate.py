@@ -23,6 +23,7 @@ from pipeline.demo.corpus import render_corpus
 from pipeline.evaluation import controls, evaluate, rollouts
 from pipeline.evaluation.passages import read_whole_recordings
 from pipeline.evaluation.verdict import (
+    _DESCRIPTIONS,
     BLESSED,
     CANNOT_BE_JUDGED,
     REFUSED,
@@ -143,6 +144,7 @@ def test_a_model_that_plays_on_in_the_style_of_its_primer_is_blessed(
         controls.NOISE, controls.FROZEN, controls.SHUFFLED_SHORT, controls.SHUFFLED_LONG,
         controls.UNTRAINED, controls.FEW_STEPS,
     }  # fmt: skip
+    assert set(figures["scores"]) == set(_DESCRIPTIONS), "each has words for people"
     assert figures["difference"] == pytest.approx(figures["real_difference"], rel=0.25)
     assert figures["linear_mse_ratio"] < 1
     assert json.loads(verdict.to_json())["clips"][0]["nearest_uri"].endswith(".flac")
