@@ -13,7 +13,8 @@ import pytest
 from audio import contract
 from audio.errors import InputError, UsageError
 from benchmarks import experiment as experiments
-from benchmarks.experiment import Experiment, Result, Rollouts, read_experiment, table
+from benchmarks.experiment import Experiment, Rollouts, read_experiment
+from benchmarks.experiment_table import Result, table
 from pipeline.console.terminal import Console
 from tests.support import prepared, signals
 from tests.support.tiny import TINY
