@@ -26,10 +26,10 @@ import yaml
 from audio import contract
 from audio.errors import InputError, UsageError
 from benchmarks.experiment_table import Result, table
-from pipeline.components.code_fingerprint import code_fingerprint
 from pipeline.config.load import Config, from_dict
 from pipeline.console.terminal import Console
 from storage import files
+from storage.source_code import code_fingerprint
 
 # Datasets on which models are measured.
 VALIDATION = "validation"

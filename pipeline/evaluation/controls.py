@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from audio.config import AudioConfig
 from generator.inference import Model
 from pipeline.evaluation.rollouts import Clips, RolloutSet, measure_clips
 from storage import files
+from storage.source_code import code_fingerprint
 from trainer.data.normaliser import Normaliser
 from trainer.data.windows import Dataset
 from trainer.export.roll_out import roll_out
@@ -43,8 +45,8 @@ FEW_STEPS: Final = "model after 6 steps"
 
 # Folder below a dataset with the figures of its controls.
 CACHE: Final = "evaluation-cache"
-# Increased if the controls, or the figures that are measured of them, change.
-_CACHE_VERSION: Final = 1
+# The code that the figures of the controls follow from.
+_CODE: Final = ("audio", "pipeline.evaluation", "trainer")
 # Steps of the model that is hardly trained. Its next-frame error is no better than that of
 # repeating the last frame.
 N_FEW_STEPS: Final = 6
@@ -97,7 +99,7 @@ def make_controls(
 def _cache_key(model: Model, dataset: Dataset, rollout_set: RolloutSet) -> str:
     """Returns 16 hex digits of all that the controls follow from."""
     known = [
-        _CACHE_VERSION,
+        code_fingerprint(*_CODE),
         dataset.info["dataset_id"],
         dataset.audio.fingerprint,
         dataclasses.asdict(control_settings(model.info["train"])),
@@ -117,7 +119,7 @@ def _read_cache(path: str) -> dict[str, Float64] | None:
         with files.open_read(path) as file:
             arrays = np.load(io.BytesIO(file.read()), allow_pickle=False)
             return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return None
 
 

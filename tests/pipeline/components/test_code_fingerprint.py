@@ -7,7 +7,8 @@ import grimp
 import pytest
 
 import pipeline
-from pipeline.components.code_fingerprint import NODE_CODE, code_fingerprint, source_files
+from pipeline.components.code_fingerprint import NODE_CODE
+from storage.source_code import code_fingerprint, source_files
 
 
 @pytest.fixture
