@@ -19,7 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -126,7 +126,7 @@ def _judge_collection(
                 seed=seed,
             )
             if not can_be_judged:
-                figures = _figures(model, dataset, rollout_set, {})
+                figures = _figures(model, dataset, rollout_set, None)
                 verdict = verdicts.judge(figures, SETTINGS)
                 _print(f"{steps} steps", seed, verdict)
                 if verdict.outcome != verdicts.CANNOT_BE_JUDGED:
@@ -148,7 +148,7 @@ def _judge_sounds(
     model: Model,
     dataset: Dataset,
     rollout_set: RolloutSet,
-    controls: Mapping[str, Clips],
+    controls: control_sounds.MeasuredControls,
 ) -> list[str]:
     """Judges real music and every control as if they were a model's rollouts."""
     mistakes = []
@@ -164,12 +164,12 @@ def _judge_sounds(
         dataclasses.replace(rollout_set, rollouts=rollout_set.training_passages),
         None,
     )
-    for control, frames in control_sounds.make_controls(model, dataset, rollout_set):
-        clips = measure_clips(frames, dataset.audio, rollout_set.continuations.recordings)
-        sounds[control] = (dataclasses.replace(rollout_set, rollouts=clips), verdicts.REFUSED)
+    for control in control_sounds.make_controls(model, dataset, rollout_set):
+        clips = measure_clips(control.frames, dataset.audio, rollout_set.continuations.recordings)
+        sounds[control.name] = (dataclasses.replace(rollout_set, rollouts=clips), verdicts.REFUSED)
     for sound, (passed_off, wanted) in sounds.items():
         figures = _figures(model, dataset, passed_off, controls)
-        figures["mse_ratio"] = None  # of the model, not of these sounds
+        figures["mse_ratio"] = figures["nll"] = None  # of the model, not of these sounds
         verdict = verdicts.judge(figures, SETTINGS)
         _print(sound, seed, verdict)
         if wanted is not None and verdict.outcome != wanted:
@@ -188,7 +188,10 @@ def _part(clips: Clips, indices: tuple[int, ...]) -> Clips:
 
 
 def _figures(
-    model: Model, dataset: Dataset, rollout_set: RolloutSet, controls: Mapping[str, Clips]
+    model: Model,
+    dataset: Dataset,
+    rollout_set: RolloutSet,
+    controls: control_sounds.MeasuredControls | None,
 ) -> dict[str, Any]:
     rows = list(read_recordings(dataset.path, "eval"))
     described, _ = describe_rollouts(rollout_set, dataset)
@@ -199,7 +202,11 @@ def _figures(
         },
         **next_frame_figures(model, dataset),
         **described,
-        **(place_rollouts(rollout_set, controls) if controls else {}),
+        **(
+            {**place_rollouts(rollout_set, controls.clips), "untrained_nll": controls.untrained_nll}
+            if controls
+            else {}
+        ),
     }
 
 

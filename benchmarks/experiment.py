@@ -326,7 +326,7 @@ def _measure(
             temperature=temperature,
         )
         described, _ = describe_rollouts(rollout_set, opened)
-        placed = place_rollouts(rollout_set, measure_controls(loaded, opened, rollout_set))
+        placed = place_rollouts(rollout_set, measure_controls(loaded, opened, rollout_set).clips)
     scores = [score["score"] for score in placed["scores"].values()]
     row = {
         **described,

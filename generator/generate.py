@@ -174,6 +174,9 @@ def _finish_run(
         "generate": settings.recorded(),
         "lineage": lineage or {},
         "verdict": verdict,
+        "warnings": dict(
+            collections.Counter(text for clip in clips for text in clip["health"]["warnings"])
+        ),
         "clips": clips,
         "unhealthy": unhealthy,
     }

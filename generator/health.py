@@ -1,8 +1,8 @@
-"""Checks of a clip for faults, such as silence or a mechanical loop."""
+"""Checks of a clip: technical faults, and warnings about how tonal it is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from audio.config import AudioConfig
 from audio.quality import SILENCE_DB, measure_frames, repetition
+from audio.tonality import measure_tonality
 
 # A clip whose mean rise from frame to frame is below this stands still, nats; music has about 0.2.
 FROZEN_FLUX = 0.02
@@ -24,6 +25,8 @@ LOOP_SECONDS = 20.0
 QUIET_LUFS = -50.0
 # A clip that stays this far below the wanted loudness has only a few loud peaks, dB.
 PEAKY_DB = 15.0
+# Warning about a clip in which a figure of audio/tonality.py is below nearly all training music.
+_WARNINGS = {"tone_100ms": "noisy", "tone_500ms": "no steady tone"}
 
 
 def check_frames(log_mel: npt.NDArray[np.float32], config: AudioConfig) -> dict[str, Any]:
@@ -34,10 +37,11 @@ def check_frames(log_mel: npt.NDArray[np.float32], config: AudioConfig) -> dict[
       config: Front end of the frames.
 
     Returns:
-      level_db, flux, silence_share and `faults`, a list of these names: `not_finite`, `silent` (the
-      loudest frame is below -60 dB re. full scale), `diverged` (the loudest frame is above +12 dB),
-      `frozen` (the second half hardly changes) and `looping` (the clip repeats itself
-      mechanically). If the frames are not finite, there are only the faults.
+      level_db, flux, silence_share, the figures of measure_tonality, and `faults`, a list of these
+      names: `not_finite`, `silent` (the loudest frame is below -60 dB re. full scale), `diverged`
+      (the loudest frame is above +12 dB), `frozen` (the second half hardly changes) and `looping`
+      (the clip repeats itself mechanically). If the frames are not finite, there are only the
+      faults.
     """
     if not np.isfinite(log_mel).all():
         return {"faults": ["not_finite"]}
@@ -57,6 +61,7 @@ def check_frames(log_mel: npt.NDArray[np.float32], config: AudioConfig) -> dict[
         "level_db": round(whole.level_db, 2),
         "flux": round(whole.flux, 4),
         "silence_share": round(whole.silence_share, 4),
+        **{name: round(value, 4) for name, value in measure_tonality(log_mel, config).items()},
         "faults": faults,
     }
 
@@ -74,6 +79,21 @@ def combine_sections(sections: Sequence[dict[str, Any]]) -> dict[str, Any]:
         if name != "faults" and all(name in section for section in sections)
     }
     return {**figures, "faults": list(faults)}
+
+
+def find_warnings(health: Mapping[str, Any], limits: Mapping[str, float]) -> list[str]:
+    """Returns the warnings about a clip: `noisy`, `no steady tone`, both, or none.
+
+    Args:
+      health: Figures of check_frames or combine_sections.
+      limits: Limits of the training music (audio.tonality.tonality_limits); empty if they were not
+        measured.
+    """
+    return [
+        warning
+        for name, warning in _WARNINGS.items()
+        if name in limits and name in health and health[name] < limits[name]
+    ]
 
 
 def check_loudness(loudness: float | None, target_lufs: float | None) -> list[str]:

@@ -22,9 +22,16 @@ class Health(_Strict):
     """Figures of the frames that a clip was made from."""
 
     faults: list[str]
+    warnings: list[str] = pydantic.Field(
+        [], description="`noisy` or `no steady tone`: less tonal than the training music."
+    )
     level_db: float | None = pydantic.Field(None, description="Mean level, dB re. full scale.")
     flux: float | None = pydantic.Field(None, description="Mean rise from frame to frame, nats.")
     silence_share: float | None = pydantic.Field(None, description="Share of silent frames.")
+    tone_100ms: float | None = pydantic.Field(
+        None, description="How well tones last 0.1 s, up to 1 (audio/tonality.py)."
+    )
+    tone_500ms: float | None = pydantic.Field(None, description="The same after 0.5 s.")
 
 
 class OmittedClip(_Strict):
@@ -88,6 +95,9 @@ class Manifest(_Strict):
         None,
         description="Verdict on the model: blessed, or `cannot be judged` if it was accepted "
         "unjudged. None if no pipeline made the clips.",
+    )
+    warnings: dict[str, int] = pydantic.Field(
+        {}, description="Number of published clips with each warning."
     )
     clips: list[Clip]
     unhealthy: list[OmittedClip]

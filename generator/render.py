@@ -20,7 +20,7 @@ from audio.finish import LevelMeter, resample_and_fade
 from audio.picture import spectrogram_png
 from audio.vocoder import StreamingVocoder, Vocoder, find_vocoder
 from generator import requests
-from generator.health import check_frames, check_loudness, combine_sections
+from generator.health import check_frames, check_loudness, combine_sections, find_warnings
 from generator.inference import Model
 from generator.requests import ClipRequest, GenerateSettings
 
@@ -86,6 +86,9 @@ def render(
     audio = model.audio
     entry = {"index": request.index, "seed": request.seed, "primer": primer}
     health = combine_sections([check_frames(section, audio) for section in sections])
+    health["warnings"] = find_warnings(health, model.info.get("tonality", {}))
+    if settings.reject_warnings:
+        health["faults"] += health["warnings"]
     if health["faults"]:
         return RenderedClip(files={}, entry={**entry, "health": health})
     rate = encode.sample_rate_for(settings.format, settings.sample_rate or audio.sample_rate)

@@ -62,6 +62,10 @@ class GenerateSettings:
     """Highest number of attempts at a clip. A clip that is silent, frozen, looping, diverged or too
     quiet is made again with another seed.
     """
+    reject_warnings: bool = False
+    """Whether a clip that is noisier than nearly all training music, or whose tones last less long,
+    counts as one with a fault. By default such clips are published, with a warning.
+    """
     max_unhealthy_share: float = Field(default=0.25, ge=0, le=1)
     """The run fails if more than this share of the clips has a fault in every attempt. Such clips
     are left out.

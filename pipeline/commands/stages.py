@@ -274,13 +274,22 @@ def print_clips(console: Console, manifest: dict[str, Any], output: str) -> None
     """Prints the clips of a generation run, and those that were left out."""
     for clip in manifest["clips"][:_CLIPS_SHOWN]:
         attempt = len(clip["attempts"])
-        result = f"passed on attempt {attempt}" if attempt > 1 else "passed"
+        result = "no technical fault" + (f" on attempt {attempt}" if attempt > 1 else "")
+        if clip["health"]["warnings"]:
+            result += f"; {', '.join(clip['health']['warnings'])}"
         console.line(
             f"  {output}/{clip['file']}  {clip['duration_seconds']:.1f} s, {result}",
             clip=clip["file"],
         )
     if len(manifest["clips"]) > _CLIPS_SHOWN:
         console.line(f"  all {len(manifest['clips'])} clips: {output}/{contract.MANIFEST}")
+    for warning, count in manifest["warnings"].items():
+        console.line(
+            f"  {warning}: {count} of {_count(len(manifest['clips']), 'clip')}, compared with the "
+            "training recordings",
+            warning=warning,
+            clips=count,
+        )
     for entry in manifest["unhealthy"]:
         attempts = _count(len(entry["attempts"]), "attempt")
         faults = ", ".join(entry["health"]["faults"])

@@ -35,6 +35,7 @@ from trainer.settings import TrainSettings, TuneSettings
 _RETIRED = {
     "metadata.port": None,
     "prepare.shard_bytes": 64_000_000,
+    "report.currency": "",
     "report.max_clips": 300,
     "train.residual": True,
     "train.steps_per_execution": 1,

@@ -59,12 +59,6 @@ class ReportSettings:
 
     price_per_hour: float | None = Field(default=None, ge=0, le=1_000_000)
     """Price per hour of the machine that runs the stages. null shows times only."""
-    currency: str = Field(default="", max_length=8)
-    """Currency of the price, such as EUR."""
-
-    def __post_init__(self) -> None:
-        if not self.currency.isprintable():
-            raise wrong_value("report.currency", "text on one line", self.currency)
 
 
 @settings("metadata")

@@ -12,7 +12,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ import tensorflow as tf
 from audio import contract
 from audio.config import AudioConfig
 from generator.inference import Model
+from pipeline.evaluation.next_frame_figures import held_out_nll
 from pipeline.evaluation.rollouts import Clips, RolloutSet, measure_clips
 from storage import files
 from storage.source_code import code_fingerprint
@@ -42,6 +43,8 @@ SHUFFLED_SHORT: Final = "shuffled 0.14 s blocks"
 SHUFFLED_LONG: Final = "shuffled 0.5 s blocks"
 UNTRAINED: Final = "untrained model"
 FEW_STEPS: Final = "model after 6 steps"
+# Name of the cached negative log-likelihood of the untrained model, which is no control.
+_UNTRAINED_NLL: Final = "untrained nll"
 
 # Folder below a dataset with the figures of its controls.
 CACHE: Final = "evaluation-cache"
@@ -56,8 +59,35 @@ _LONG_BLOCK_SECONDS: Final = 0.5
 _BATCH: Final = 8
 
 
-def measure_controls(model: Model, dataset: Dataset, rollout_set: RolloutSet) -> dict[str, Clips]:
-    """Returns the figures of all controls, by their names; frames are not kept.
+class Control(NamedTuple):
+    """A control as it sounds.
+
+    Attributes:
+      name: Its name.
+      frames: Natural-log mel [n_clips, n_frames, n_mels].
+      nll: Negative log-likelihood of held-out music, nats per frame, if it is a model.
+    """
+
+    name: str
+    frames: Float32
+    nll: float | None = None
+
+
+class MeasuredControls(NamedTuple):
+    """The figures of all controls.
+
+    Attributes:
+      clips: The clips of each control, by its name; frames are not kept.
+      untrained_nll: Negative log-likelihood of held-out music for the untrained model, nats per
+        frame; None if no held-out recording is long enough.
+    """
+
+    clips: dict[str, Clips]
+    untrained_nll: float | None
+
+
+def measure_controls(model: Model, dataset: Dataset, rollout_set: RolloutSet) -> MeasuredControls:
+    """Returns the figures of all controls.
 
     Args:
       model: The model that is evaluated.
@@ -68,31 +98,33 @@ def measure_controls(model: Model, dataset: Dataset, rollout_set: RolloutSet) ->
     recordings = rollout_set.continuations.recordings
     cached = _read_cache(path)
     if cached is None:
-        frames = dict(make_controls(model, dataset, rollout_set))
-        cached = {
-            name: measure_clips(clips, rollout_set.audio, recordings).figures
-            for name, clips in frames.items()
-        }
+        cached = {}
+        for control in make_controls(model, dataset, rollout_set):
+            clips = measure_clips(control.frames, rollout_set.audio, recordings)
+            cached[control.name] = clips.figures
+            if control.name == UNTRAINED and control.nll is not None:
+                cached[_UNTRAINED_NLL] = np.array(control.nll)
         _write_cache(path, cached)
+    nll = cached.pop(_UNTRAINED_NLL, None)
     empty = np.zeros((0, 0, 0), np.float32)
-    return {
+    clips_of = {
         name: Clips(
             frames=empty, through_vocoder=empty, figures=figures, recordings=tuple(recordings)
         )
         for name, figures in cached.items()
     }
+    return MeasuredControls(clips=clips_of, untrained_nll=None if nll is None else float(nll))
 
 
-def make_controls(
-    model: Model, dataset: Dataset, rollout_set: RolloutSet
-) -> Iterator[tuple[str, Float32]]:
-    """Yields the name and the frames of every control, natural-log mel [n, n_frames, n_mels]."""
+def make_controls(model: Model, dataset: Dataset, rollout_set: RolloutSet) -> Iterator[Control]:
+    """Yields every control."""
     real = rollout_set.continuations.frames
     n_frames = real.shape[1]
     starts = np.stack([passage.log_mel[:-n_frames] for passage in rollout_set.primers])
-    yield from make_signal_controls(
+    for name, frames in make_signal_controls(
         starts, real, rollout_set.training_passages.frames, rollout_set.audio
-    ).items()
+    ).items():
+        yield Control(name, frames)
     yield from make_model_controls(model, dataset, starts, rollout_set.seeds, n_frames=n_frames)
 
 
@@ -172,7 +204,7 @@ def make_signal_controls(
 
 def make_model_controls(
     model: Model, dataset: Dataset, primers: Float32, seeds: Sequence[int], *, n_frames: int
-) -> Iterator[tuple[str, Float32]]:
+) -> Iterator[Control]:
     """Yields rollouts of the model's own architecture, untrained and after a few steps.
 
     They use the same settings, Transform graph, sampler and seeds as the model, so figures that the
@@ -205,7 +237,10 @@ def make_model_controls(
                 tf.constant(np.asarray(seeds, np.int64)[rows]),
             )
             pieces.append(rollouts.numpy()[: len(seeds) - start])
-        yield name, np.concatenate(pieces)
+        nll = None
+        if name == UNTRAINED:
+            nll = held_out_nll(network, normaliser, dataset, settings)
+        yield Control(name, np.concatenate(pieces), nll)
 
 
 def control_settings(recorded: dict[str, Any]) -> TrainSettings:

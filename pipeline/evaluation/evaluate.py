@@ -96,7 +96,8 @@ def evaluate_model(
     figures |= described
     if is_enough(figures["held_out"]):  # controls are dear, and could change no verdict otherwise
         controls = measure_controls(model, dataset, rollout_set)
-        figures |= place_rollouts(rollout_set, controls)
+        figures |= place_rollouts(rollout_set, controls.clips)
+        figures["untrained_nll"] = controls.untrained_nll
     if pictures is not None:
         _draw(rollout_set, pictures)
     return judge(figures, settings, last_blessed, clips=clips, **ids)

@@ -1,7 +1,7 @@
-"""Next-frame error of a model on held-out recordings, compared with two simple baselines.
+"""Next-frame error and likelihood of a model on held-out recordings, and simple baselines.
 
-The model with the lowest error drones (docs/lab/experiments.md), so these figures are reported
-but do not affect the verdict.
+The model with the lowest error drones (docs/lab/experiments.md). So the verdict only wants a model
+to do better than repeating the last frame, and than its own network without training.
 """
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ import tensorflow as tf
 
 from audio import contract
 from generator.inference import Model
+from trainer.data.normaliser import Normaliser
 from trainer.data.transform_graph import MIN_STD
 from trainer.data.windows import Dataset, eval_windows, has_windows, read_chunks
+from trainer.model.next_frame import NextFrameModel
+from trainer.settings import TrainSettings
+from trainer.tf_function import graph_function
 
 Float64 = npt.NDArray[np.float64]
 
@@ -64,6 +68,45 @@ def next_frame_figures(model: Model, dataset: Dataset) -> dict[str, Any]:
         "linear_mse_ratio": means["linear"] / means["repeat"],
         "nll": means.get("nll"),
     }
+
+
+def held_out_nll(
+    network: NextFrameModel, normaliser: Normaliser, dataset: Dataset, settings: TrainSettings
+) -> float | None:
+    """Returns the negative log-likelihood of the held-out windows, nats per frame.
+
+    It is what next_frame_figures returns as `nll`, for a network that was not exported.
+
+    Args:
+      network: A built network.
+      normaliser: Its normaliser.
+      dataset: Finished dataset.
+      settings: Settings that the network was built with.
+
+    Returns:
+      None if no held-out recording is long enough.
+    """
+    n_frames = network.anchor_frames + settings.window_frames
+    if not has_windows(dataset, contract.EVAL, n_frames):
+        return None
+
+    def score(log_mel: tf.Tensor) -> tf.Tensor:
+        frames = normaliser.apply(log_mel)
+        window = frames[:, network.anchor_frames :]
+        nll = network.head.negative_log_likelihood(network(frames[:, :-1]), window)
+        return tf.reduce_sum(tf.reduce_mean(nll, axis=1))
+
+    compiled = graph_function(score)
+    total, count = 0.0, 0
+    for batch in eval_windows(
+        dataset,
+        split=contract.EVAL,
+        window_frames=n_frames,
+        batch_windows=settings.batch_windows,
+    ):
+        total += float(compiled(batch))
+        count += len(batch)
+    return total / count
 
 
 class LinearBaseline:

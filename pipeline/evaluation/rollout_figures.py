@@ -13,7 +13,6 @@ from pipeline.evaluation import similarity
 from pipeline.evaluation.faults import FAULTS, FaultLimits
 from pipeline.evaluation.figure_table import FIGURES
 from pipeline.evaluation.memorization import Nearest, NearestStretch, longest_copy, mean_distance
-from pipeline.evaluation.passages import Passage, read_whole_recordings
 from pipeline.evaluation.rollouts import Clips, RolloutSet
 from pipeline.evaluation.scale import (
     TELLS_APART,
@@ -23,6 +22,7 @@ from pipeline.evaluation.scale import (
     scale_figure,
 )
 from pipeline.evaluation.two_sample_test import classifier_auc
+from trainer.data.passages import Passage, read_whole_recordings
 from trainer.data.windows import Dataset
 
 Float32 = npt.NDArray[np.float32]

@@ -16,7 +16,7 @@ from audio.vocoder import vocode
 from generator.inference import Model, roll_out
 from generator.requests import derive_seed
 from pipeline.evaluation.musical_figures import measure_clip
-from pipeline.evaluation.passages import Passage, cut_passages, passage_frames
+from trainer.data.passages import Passage, cut_passages, passage_frames
 from trainer.data.windows import Dataset
 
 Float32 = npt.NDArray[np.float32]

@@ -236,6 +236,13 @@ def _checks(
             f"its error in predicting the next frame is {ratio:.2f} times that of repeating the "
             "last frame (must be below 1)",
         )
+    if figures["nll"] is not None and figures.get("untrained_nll") is not None:
+        yield (
+            figures["nll"] < figures["untrained_nll"],
+            f"its negative log-likelihood of held-out music is {figures['nll']:.2f} nats a frame; "
+            f"that of the same network without training is {figures['untrained_nll']:.2f} (must be "
+            "lower)",
+        )
     share, real = figures["faulty_share"], figures["real_faulty_share"]
     shares = {fault: figures[f"{fault}_share"] for fault in FAULTS}
     faults = ", ".join(f"{shares[fault]:.0%} {fault}" for fault in FAULTS if shares[fault])

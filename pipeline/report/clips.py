@@ -117,6 +117,7 @@ def _view(manifest: Row, entry: Row) -> Row:
         "name": name,
         "state": state,
         "faults": entry["health"]["faults"] or sorted(earlier_faults),
+        "warnings": entry["health"].get("warnings", []),
         "attempts": len(attempts),
         "flux": entry["health"].get("flux"),
         "level_db": entry["health"].get("level_db"),

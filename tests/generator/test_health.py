@@ -3,7 +3,7 @@ import pytest
 
 from audio.config import AudioConfig
 from audio.mel import log_mel
-from generator.health import check_frames, check_loudness, combine_sections
+from generator.health import check_frames, check_loudness, combine_sections, find_warnings
 from tests.support import signals
 
 CONFIG = AudioConfig()
@@ -43,6 +43,19 @@ def test_check_loudness_finds_clips_that_are_too_quiet(
     loudness: float | None, target: float | None, faults: list[str]
 ) -> None:
     assert check_loudness(loudness, target) == faults
+
+
+def test_clips_that_are_less_tonal_than_the_training_music_get_warnings() -> None:
+    limits = {"tone_100ms": 0.3, "tone_500ms": 0.1}
+    tune = combine_sections([check_frames(MUSIC, CONFIG)])
+    noise = check_frames(
+        log_mel(np.random.default_rng(0).normal(0, 0.1, 88200).astype(np.float32), CONFIG), CONFIG
+    )
+    assert find_warnings(tune, limits) == []
+    assert find_warnings(noise, limits) == ["noisy", "no steady tone"]
+    assert find_warnings({"tone_100ms": 0.6, "tone_500ms": 0.05}, limits) == ["no steady tone"]
+    assert find_warnings(noise, {}) == [], "a model of an earlier version has no limits"
+    assert find_warnings({"faults": ["not_finite"]}, limits) == []
 
 
 def test_combine_sections_gives_all_faults_and_mean_figures() -> None:

@@ -26,8 +26,10 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from audio import contract
+from audio.tonality import tonality_limits
 from storage import files
 from trainer.data.normaliser import Normaliser
+from trainer.data.passages import cut_passages, passage_frames
 from trainer.data.windows import Dataset, cut_primers
 from trainer.export.roll_out import roll_out
 from trainer.export.warm_start import WEIGHTS, BaseModel
@@ -35,6 +37,10 @@ from trainer.model.head import Sampling
 from trainer.model.next_frame import NextFrameModel
 from trainer.settings import N_PRIMERS, TrainSettings
 from trainer.tf_function import graph_function
+
+# Passages of the training recordings whose tonality is measured, and their length in seconds.
+_N_TONALITY_PASSAGES = 64
+_TONALITY_SECONDS = 10.0
 
 
 class ServingModule(tf.Module):
@@ -151,6 +157,7 @@ def export_model(
         "anchor_frames": model.anchor_frames,
         "natural_temperature": model.head.natural_temperature,
         "metrics": history["best"],
+        "tonality": _tonality(dataset),
         "warm_start": dataclasses.asdict(base) if base else None,
         "versions": {
             "python": platform.python_version(),
@@ -175,6 +182,14 @@ def export_model(
         if logs:
             files.copy_tree(logs, f"{partial}/{contract.TENSORBOARD}")
     return info
+
+
+def _tonality(dataset: Dataset) -> dict[str, float]:
+    """Returns how long tones last in the training music at least; see tonality_limits."""
+    wanted = dataset.audio.frames_for(_TONALITY_SECONDS)
+    length = passage_frames(dataset, contract.TRAIN, wanted)
+    passages = cut_passages(dataset, contract.TRAIN, n_frames=length, count=_N_TONALITY_PASSAGES)
+    return tonality_limits([passage.log_mel for passage in passages], dataset.audio)
 
 
 def _primers_npz(dataset: Dataset, settings: TrainSettings) -> bytes:

@@ -138,7 +138,7 @@
     for (const card of cards) {
       const data = card.dataset;
       card.hidden = !(terms.every((word) => data.search.includes(word))
-        && (!result.value || data.state === result.value)
+        && (!result.value || data.state === result.value || (result.value === "warned" && data.warned))
         && (!primer.value || data.primer === primer.value));
       if (card.hidden && players.has(card)) players.get(card).audio.pause();
       shown += card.hidden ? 0 : 1;

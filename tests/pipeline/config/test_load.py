@@ -44,7 +44,6 @@ def test_overrides_win_over_the_file(tmp_path) -> None:
         ("train.units=true", r"train\.units: wanted a whole number, 1 to 8192, got True"),
         ("tune.space={units: [8.5]}", r"tune\.space\.units: wanted a whole number, .* got 8\.5"),
         ("generate.date='\u2028'", r"generate\.date: wanted text on one line"),
-        ("report.currency='\u2028'", r"report\.currency: wanted text on one line"),
         ("generate.sample_rate=44", r"generate\.sample_rate: wanted 0, or 8000 to 192000, got 44"),
         ("steps=5", r"wanted section\.key=value"),
         ("train.steps", r"wanted section\.key=value"),

@@ -21,7 +21,6 @@ from beam_transforms.sources import find_sources
 from pipeline.config.sections import EvaluateSettings
 from pipeline.demo.corpus import render_corpus
 from pipeline.evaluation import controls, evaluate, rollouts
-from pipeline.evaluation.passages import read_whole_recordings
 from pipeline.evaluation.verdict import (
     _DESCRIPTIONS,
     BLESSED,
@@ -33,6 +32,7 @@ from pipeline.evaluation.verdict import (
 )
 from tests.support.standin import PRIMER_FRAMES, stand_in
 from tests.support.tiny import TINY
+from trainer.data.passages import read_whole_recordings
 from trainer.data.transform_graph import fit_transform_graph
 from trainer.data.windows import Dataset, open_dataset
 from trainer.fit import train

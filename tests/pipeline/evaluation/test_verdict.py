@@ -38,7 +38,8 @@ def score(value: float | None, figures: int = 4, width: float = 0.1) -> dict[str
 
 GOOD: dict[str, Any] = {
     "held_out": {"recordings": 5, "seconds": 400.0},
-    "mse": 0.2, "repeat_last_mse": 0.25, "mse_ratio": 0.8, "linear_mse_ratio": 0.7, "nll": None,
+    "mse": 0.2, "repeat_last_mse": 0.25, "mse_ratio": 0.8, "linear_mse_ratio": 0.7,
+    "nll": 80.0, "untrained_nll": 90.0,
     "rollouts": 24, "seconds": 10.0, "faulty_share": 0.0, "real_faulty_share": 0.0,
     **{f"{fault}_share": 0.0 for fault in FAULTS},
     "kernel_distance": 30.0, "real_kernel_distance": 60.0,
@@ -104,6 +105,8 @@ def test_a_good_model_is_blessed() -> None:
         ({"scale__attack": {**GOOD["scale"]["attack"], "place": 0.1, "interval": (-0.1, 0.2)}},
          "1 of 16 figures are clearly nearer to a control than to real music: attacks steeper"),
         ({"mse_ratio": 1.13}, "is 1.13 times that of repeating the last frame"),
+        ({"nll": 90.0},
+         "likelihood of held-out music is 90.00 nats a frame; that of the same network without"),
         ({"faulty_share": 0.3, "loop_share": 0.2, "dead_share": 0.1},
          "30% of 24 rollouts have a fault (10% dead, 20% loop; maximum 25%)"),
         ({"difference": 3.0}, "two rollouts of one primer differ by 3.0 (minimum 4.0"),
@@ -118,7 +121,7 @@ def test_each_check_refuses_on_its_own(changes: dict[str, Any], said: str) -> No
     assert said in reason
     assert verdict.outcome == REFUSED
     assert not verdict.blessed
-    assert "1 of 7 checks failed" in verdict.sentence
+    assert "1 of 8 checks failed" in verdict.sentence
     assert said in verdict.sentence or "not clearly nearer to real music than" in verdict.sentence
     with pytest.raises(NotBlessedError, match="my-model: The model is refused"):
         verdict.require_blessed("my-model")
@@ -128,7 +131,7 @@ def test_the_first_sentence_names_the_weakest_comparison_in_plain_words() -> Non
     verdict = verdict_on(scores__noise=score(0.4), scores__untrained_model=score(0.1))
     assert verdict.sentence == (
         "The model is refused: its music is not clearly nearer to real music than what the same "
-        "network makes without training. 2 of 7 checks failed."
+        "network makes without training. 2 of 8 checks failed."
     )
 
 

@@ -60,6 +60,8 @@ def test_export_model_info(model, dataset) -> None:
     assert info["dataset"] == {"path": str(dataset), "dataset_id": dataset_info["dataset_id"]}
     history = json.loads((model / contract.HISTORY).read_text())
     assert [row["step"] for row in history["epochs"]] == [6, 12]
+    assert set(info["tonality"]) == {"tone_100ms", "tone_500ms"}
+    assert all(-0.2 < limit < 0.99 for limit in info["tonality"].values())
     assert info["metrics"] == min(history["epochs"], key=lambda row: row["eval_loss"])
 
 

@@ -1,4 +1,4 @@
-"""Passages cut from the middles of recordings, for comparison with rollouts.
+"""Passages cut from the middles of recordings, for figures of real music.
 
 A dataset stores a recording in chunks, one record after another. A passage may begin in one chunk
 and end in a later one.

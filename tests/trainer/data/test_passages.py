@@ -11,9 +11,9 @@ from audio import contract
 from audio.config import AudioConfig
 from audio.errors import InputError
 from audio.mel import log_mel
-from pipeline.evaluation.passages import cut_passages, passage_frames, read_whole_recordings
 from storage.dataset_files import read_recordings
 from tests.support import prepared, signals
+from trainer.data.passages import cut_passages, passage_frames, read_whole_recordings
 from trainer.data.windows import Dataset, open_dataset
 
 SECONDS = (6, 8, 10, 12)
