@@ -21,7 +21,10 @@ class PrepareSettings:
     chunk_frames: int = Field(default=1024, ge=2, le=65536)
     """Frames in one record of the dataset. The last record of a recording may be shorter."""
     eval_share: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the recordings that is held out of training, for evaluation."""
+    """Share of the recordings that is held out of training, for evaluation. Where there are a dozen
+    recordings, at least 3 are held out, because a model cannot be judged by fewer. 0 holds out
+    none.
+    """
     eval_fold: int = Field(default=0, ge=0, lt=1000)
     """Number of the fold, for cross-validation: folds 0, 1, 2 and so on hold out different
     recordings, until each was held out once. Leave it at 0 for a dataset that grows.

@@ -7,6 +7,11 @@ from collections.abc import Iterable, Mapping
 
 from audio import contract
 
+# A verdict on a model needs this many held-out recordings (pipeline/evaluation/verdict.py). They
+# are held out even if the share is less, but never more than a quarter of the recordings.
+_MIN_EVAL = 3
+_MAX_SHARE = 0.25
+
 
 def assign_splits(
     recording_ids: Iterable[str],
@@ -19,8 +24,9 @@ def assign_splits(
 
     The recordings are sorted by a hash of their ids, which are hashes of their content. The eval
     split takes its share from the start of that order, or for other folds from further on, for
-    cross-validation. Recordings of an earlier version of the dataset stay in their split. A single
-    recording goes to train; with two or more, no split is empty unless eval_share is 0.
+    cross-validation. It has at least 3 recordings where there are a dozen, because a model cannot
+    be judged by fewer. Recordings of an earlier version of the dataset stay in their split. A
+    single recording goes to train; with two or more, no split is empty unless eval_share is 0.
 
     Args:
       recording_ids: Ids of the recordings of this version of the dataset.
@@ -34,7 +40,8 @@ def assign_splits(
     splits = {name: previous[name] for name in ids if name in previous}
     n_eval = round(eval_share * len(ids))
     if eval_share > 0 and len(ids) >= 2:
-        n_eval = min(max(n_eval, 1), len(ids) - 1)
+        least = max(1, min(_MIN_EVAL, int(_MAX_SHARE * len(ids))))
+        n_eval = min(max(n_eval, least), len(ids) - 1)
     first = fold * n_eval % max(len(ids), 1)
     missing = n_eval - sum(split == contract.EVAL for split in splits.values())
     for name in ids[first:] + ids[:first]:

@@ -13,12 +13,21 @@ def ids(count: int, start: int = 0) -> list[str]:
     return [hashlib.sha256(str(n).encode()).hexdigest() for n in range(start, start + count)]
 
 
-@pytest.mark.parametrize("count", [2, 3, 5, 20, 500])
+@pytest.mark.parametrize("count", [2, 3, 5, 500])
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.5])
 def test_eval_has_its_share_and_no_split_is_empty(count: int, share: float) -> None:
     counts = collections.Counter(assign_splits(ids(count), eval_share=share).values())
     assert counts[contract.EVAL] == min(max(round(share * count), 1), count - 1)
     assert counts.total() == count
+
+
+@pytest.mark.parametrize(
+    ("count", "share", "held_out"),
+    [(16, 0.1, 3), (12, 0.1, 3), (11, 0.1, 2), (7, 0.1, 1), (16, 0.01, 3), (40, 0.1, 4)],
+)
+def test_at_least_three_of_a_dozen_are_held_out(count: int, share: float, held_out: int) -> None:
+    splits = assign_splits(ids(count), eval_share=share)
+    assert list(splits.values()).count(contract.EVAL) == held_out
 
 
 def test_a_single_recording_goes_to_train() -> None:
