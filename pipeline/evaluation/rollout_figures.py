@@ -21,7 +21,6 @@ from pipeline.evaluation.scale import (
     draw_recordings,
     scale_figure,
 )
-from pipeline.evaluation.two_sample_test import classifier_auc
 from trainer.data.passages import Passage, read_whole_recordings
 from trainer.data.windows import Dataset
 
@@ -97,7 +96,7 @@ def _classify(rollout_set: RolloutSet, controls: Mapping[str, Clips]) -> dict[st
     real = rollout_set.continuations
 
     def auc(clips: Clips) -> float | None:
-        return classifier_auc(
+        return similarity.classifier_auc(
             clips.figures,
             real.figures,
             clip_recordings=clips.recordings,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.evaluation.two_sample_test import classifier_auc
+from pipeline.evaluation.similarity import classifier_auc
 
 RECORDINGS = [f"r{index // 6}" for index in range(24)]
 
