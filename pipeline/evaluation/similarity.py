@@ -209,8 +209,8 @@ def classifier_auc(
     """Returns how well a classifier tells clips from real ones that it has not seen.
 
     A logistic regression is fitted on all recordings but some, and scores the clips of those; so it
-    cannot succeed by knowing a recording again. This is a two-sample test that is learned (Lopez-Paz
-    and Oquab, "Revisiting classifier two-sample tests", 2017).
+    cannot succeed by knowing a recording again. This is a learned two-sample test (Lopez-Paz and
+    Oquab, "Revisiting classifier two-sample tests", 2017).
 
     Args:
       clips: Figures of clips, [n_clips, n_figures].
