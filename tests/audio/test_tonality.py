@@ -17,7 +17,7 @@ NOISE = log_mel(RNG.normal(0, 0.1, 4 * CONFIG.sample_rate).astype(np.float32), C
 
 def _chord(seconds: float) -> np.ndarray:
     time = np.arange(int(seconds * CONFIG.sample_rate)) / CONFIG.sample_rate
-    sound = sum(np.sin(2 * np.pi * hertz * time) for hertz in (220, 277, 330))
+    sound = np.sum([np.sin(2 * np.pi * hertz * time) for hertz in (220, 277, 330)], axis=0)
     return log_mel((0.1 * sound).astype(np.float32), CONFIG)[10:-10]
 
 
