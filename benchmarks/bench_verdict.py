@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import pathlib
 import shutil
 import subprocess
@@ -34,10 +35,11 @@ from generator.inference import Model, load_model
 from pipeline.config.sections import EvaluateSettings
 from pipeline.demo.corpus import render_corpus
 from pipeline.evaluation import controls as control_sounds
+from pipeline.evaluation import rollouts as rollout_sounds
 from pipeline.evaluation import verdict as verdicts
 from pipeline.evaluation.next_frame_figures import next_frame_figures
 from pipeline.evaluation.rollout_figures import describe_rollouts, place_rollouts
-from pipeline.evaluation.rollouts import Clips, RolloutSet, make_rollouts, measure_clips
+from pipeline.evaluation.rollouts import Clips, RolloutSet, make_rollouts
 from storage.dataset_files import read_recordings
 from trainer.data.windows import Dataset, open_dataset
 from trainer.fit.train import train
@@ -60,6 +62,9 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=TrainSettings().steps)
     parser.add_argument("--only", help="comma-separated names of generated collections; or none")
     options = parser.parse_args()
+    # The same real passages and controls are judged with every seed: they are measured once.
+    measure = _remember(rollout_sounds.measure_clips)
+    rollout_sounds.measure_clips = control_sounds.measure_clips = measure
     mistakes: list[str] = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
@@ -68,6 +73,19 @@ def main() -> int:
             shutil.rmtree(folder / "work", ignore_errors=True)
     print("\n" + "\n".join([f"MISTAKE: {text}" for text in mistakes] or ["no mistake"]))
     return int(bool(mistakes))
+
+
+def _remember(measure: Callable[..., Clips]) -> Callable[..., Clips]:
+    """Returns a function that keeps its results, by the content of the frames."""
+    known: dict[bytes, Clips] = {}
+
+    def measure_once(frames: npt.NDArray[np.float32], *arguments: Any) -> Clips:
+        key = hashlib.sha256(frames.tobytes() + repr(arguments).encode()).digest()
+        if key not in known:
+            known[key] = measure(frames, *arguments)
+        return known[key]
+
+    return measure_once
 
 
 def _collections(
@@ -119,6 +137,7 @@ def _judge_collection(
                 settings=TrainSettings(steps=steps, eval_every=min(steps, 80), seed=seed),
             )
             model = load_model(str(path))
+            errors = next_frame_figures(model, dataset)
             rollout_set = make_rollouts(
                 model,
                 dataset,
@@ -127,7 +146,7 @@ def _judge_collection(
                 seed=seed,
             )
             if not can_be_judged:
-                figures = _figures(model, dataset, rollout_set, None)
+                figures = _figures(errors, dataset, rollout_set, None)
                 verdict = verdicts.judge(figures, SETTINGS)
                 _print(f"{steps} steps", seed, verdict)
                 if verdict.outcome != verdicts.CANNOT_BE_JUDGED:
@@ -136,7 +155,7 @@ def _judge_collection(
             controls = control_sounds.measure_controls(model, dataset, rollout_set)
             if steps == 6:
                 mistakes += _judge_sounds(name, seed, model, dataset, rollout_set, controls)
-            verdict = verdicts.judge(_figures(model, dataset, rollout_set, controls), SETTINGS)
+            verdict = verdicts.judge(_figures(errors, dataset, rollout_set, controls), SETTINGS)
             _print(f"model of {steps} steps", seed, verdict)
             if steps in (1, 6) and verdict.outcome != verdicts.REFUSED:
                 mistakes.append(f"{name}, seed {seed}: the model of {steps} steps is not refused")
@@ -166,11 +185,13 @@ def _judge_sounds(
         None,
     )
     for control in control_sounds.make_controls(model, dataset, rollout_set):
-        clips = measure_clips(control.frames, dataset.audio, rollout_set.continuations.recordings)
+        clips = rollout_sounds.measure_clips(
+            control.frames, dataset.audio, rollout_set.continuations.recordings
+        )
         sounds[control.name] = (dataclasses.replace(rollout_set, rollouts=clips), verdicts.REFUSED)
     for sound, (passed_off, wanted) in sounds.items():
-        figures = _figures(model, dataset, passed_off, controls)
-        figures["mse_ratio"] = figures["nll"] = None  # of the model, not of these sounds
+        # These sounds predict nothing, so they have no errors of the next frame.
+        figures = _figures({"mse_ratio": None, "nll": None}, dataset, passed_off, controls)
         verdict = verdicts.judge(figures, SETTINGS)
         _print(sound, seed, verdict)
         if wanted is not None and verdict.outcome != wanted:
@@ -189,7 +210,7 @@ def _part(clips: Clips, indices: tuple[int, ...]) -> Clips:
 
 
 def _figures(
-    model: Model,
+    errors: dict[str, Any],
     dataset: Dataset,
     rollout_set: RolloutSet,
     controls: control_sounds.MeasuredControls | None,
@@ -201,7 +222,7 @@ def _figures(
             "recordings": len(rows),
             "seconds": sum(row["duration_seconds"] for row in rows),
         },
-        **next_frame_figures(model, dataset),
+        **errors,
         **described,
         **(
             {**place_rollouts(rollout_set, controls.clips), "untrained_nll": controls.untrained_nll}

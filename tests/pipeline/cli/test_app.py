@@ -127,7 +127,8 @@ def test_three_stages_by_themselves_without_tfx(tmp_path, recordings) -> None:
     found = json.loads(nocturne("trace", "clips/clip-0001.wav", "--json", cwd=tmp_path).stdout)
     rows = (tmp_path / "data" / contract.RECORDINGS).read_text().splitlines()
     assert found["dataset"]["recordings"] == [json.loads(row) for row in rows]
-    judge = ("evaluate", "--model", "model", "--dataset", "data", "--output", "judged")
+    few = ("--set", "evaluate.rollouts=6", "--set", "evaluate.rollout_seconds=1")
+    judge = ("evaluate", "--model", "model", "--dataset", "data", *few, "--output", "judged")
     done = nocturne(*judge, cwd=tmp_path)
     assert done.returncode == errors.CannotJudgeError.exit_code
     assert "1 held-out recordings" in done.stdout
