@@ -78,7 +78,8 @@ def load_model(path: str) -> Model:
             primers = dict(np.load(file, allow_pickle=False))
         log_mel, sources = primers["log_mel"].astype(np.float32), primers["source"]
     with _explain_damage(path, "saved_model.pb or variables/"):
-        signatures = tf.saved_model.load(path).signatures
+        with files.plain_path(path) as folder:
+            signatures = tf.saved_model.load(folder).signatures
     _check_signatures(path, model_id, signatures)
     return Model(
         path=path,

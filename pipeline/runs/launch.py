@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from audio import contract
 from audio.errors import NotBlessedError, OutputExistsError, UsageError
+from pipeline.config.beam_options import check_beam_args
 from pipeline.config.load import Config
 from pipeline.console.terminal import Console
 from pipeline.root.paths import Layout
@@ -146,10 +147,11 @@ def _begin(layout: Layout, run_id: str, config: Config) -> None:
     """Stores the configuration of a run, unless an earlier command of the run has done so.
 
     Raises:
-      UsageError: The run has another configuration.
+      UsageError: The run has another configuration, or one with an unknown Beam option.
     """
     from storage.outputs import open_output
 
+    check_beam_args(config.beam.args, "beam.args")
     folder = layout.run_folder(run_id)
     try:  # fails if the file is there with other content, even if two nodes begin at once
         open_output(folder).publish(contract.EFFECTIVE_CONFIG, config.to_yaml().encode())

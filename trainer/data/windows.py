@@ -41,8 +41,9 @@ class Dataset:
 
     def shards(self, split: str) -> list[str]:
         """Returns the paths of the TFRecord files of a split, sorted."""
-        pattern = f"{self.path}/{contract.split_folder(split)}/*.tfrecord"
-        return sorted(tf.io.gfile.glob(pattern))
+        folder = f"{self.path}/{contract.split_folder(split)}"
+        names = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
+        return sorted(f"{folder}/{name}" for name in names if name.endswith(".tfrecord"))
 
 
 def open_dataset(path: str) -> Dataset:

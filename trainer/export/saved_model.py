@@ -53,7 +53,8 @@ class ServingModule(tf.Module):
         self.model = model
         # A list of our own: the objects that Keras tracks have another order, and leave some out.
         setattr(self, WEIGHTS, list(model.weights))
-        self.transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
+        with files.plain_path(transform_graph) as folder:
+            self.transform = tft.TFTransformOutput(folder).transform_features_layer()
         self._floor = settings.model_floor
         frames = [None, None, model.n_mels]
         self.rollout = graph_function(
@@ -174,7 +175,8 @@ def export_model(
         contract.MODEL_INFO: json.dumps(info, indent=2, sort_keys=True).encode(),
     }
     with files.atomic_folder(path, last="saved_model.pb") as partial:
-        tf.saved_model.save(module, partial, signatures=signatures)
+        with files.plain_path(partial) as folder:
+            tf.saved_model.save(module, folder, signatures=signatures)
         for name, content in assets.items():
             with files.atomic_file(f"{partial}/{name}") as file:
                 file.write(content)

@@ -64,7 +64,8 @@ class BaseModel:
         """
         weights = tf.train.Checkpoint(**{WEIGHTS: list(model.weights)})
         try:
-            status = weights.read(f"{self.path}/variables/variables")
+            with files.plain_path(self.path) as folder:
+                status = weights.read(f"{folder}/variables/variables")
             status.assert_existing_objects_matched().expect_partial()
         except (AssertionError, ValueError, tf.errors.NotFoundError) as error:
             raise ConfigMismatchError(
