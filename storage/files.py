@@ -236,7 +236,8 @@ def list_names(folder: str) -> list[str]:
     """
     if is_remote(folder):
         return [path.rsplit("/", 1)[-1] for path in match(join(folder, "*"))]
-    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    local = pathlib.Path(folder)
+    return sorted(path.name for path in local.iterdir()) if local.is_dir() else []
 
 
 def remove_tree(path: str) -> None:
@@ -252,20 +253,24 @@ def remove_tree(path: str) -> None:
 def state_folder() -> pathlib.Path:
     """Returns the folder for this user's logs and locks, by the XDG base directory convention.
 
-    A user without a home gets a folder for temporary files.
+    A user without a home that can be written gets a folder for temporary files.
     """
-    home = os.path.expanduser("~")
-    state = os.environ.get("XDG_STATE_HOME") or os.path.join(home, ".local", "state")
+    temporary = pathlib.Path(tempfile.gettempdir(), f"nocturne-{os.getuid()}")
+    try:
+        state = os.environ.get("XDG_STATE_HOME") or pathlib.Path.home() / ".local" / "state"
+    except RuntimeError:  # there is no HOME, and no user of this number
+        return temporary
     folder = pathlib.Path(state, "nocturne")
-    if os.path.isabs(state) and _can_write(folder):
-        return folder
-    return pathlib.Path(tempfile.gettempdir(), f"nocturne-{os.getuid()}")
+    return folder if _can_write(folder) else temporary
 
 
 def _can_write(folder: pathlib.Path) -> bool:
     """Returns whether files can be made in a folder, which need not exist yet."""
-    existing = next(path for path in (folder, *folder.parents) if os.path.exists(path))
-    return os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK)
+    for path in (folder, *folder.parents):
+        with contextlib.suppress(PermissionError):
+            if path.exists():
+                return path.is_dir() and os.access(path, os.W_OK | os.X_OK)
+    return False
 
 
 def _beam() -> Any:

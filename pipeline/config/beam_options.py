@@ -32,10 +32,7 @@ def check_beam_args(args: Sequence[str], key: str) -> None:
         for arg in parser.parse_known_args(list(args))[1]:
             name = arg.partition("=")[0]
             close = difflib.get_close_matches(
-                f"--{name.lstrip('-')}",
-                parser._option_string_actions,  # noqa: SLF001
-                n=1,
-                cutoff=0.7,
+                f"--{name.lstrip('-')}", parser._option_string_actions, n=1, cutoff=0.7
             )
             if close:
                 refuse(f"unknown option {name}; did you mean {close[0]}?")

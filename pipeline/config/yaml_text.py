@@ -45,7 +45,9 @@ def read_yaml(text: str) -> tuple[Any, dict[str, int]]:
         return loader.construct_document(root), {key: mark.line + 1 for key, mark in marks.items()}
     except _RefusedError as error:
         before = [
-            (mark.index, key) for key, mark in marks.items() if mark.index <= error.problem_mark.index
+            (mark.index, key)
+            for key, mark in marks.items()
+            if mark.index <= error.problem_mark.index
         ]
         error.key = error.key or max(before, default=(0, ""))[1]
         raise

@@ -56,9 +56,7 @@ def lossy_writer(descriptor: int, *, copy: bool = True) -> TextIO:
       copy: Whether to write to a copy, which keeps its file when the descriptor is given another.
     """
     file = _LossyFile(os.dup(descriptor) if copy else descriptor, "w", closefd=copy)
-    return io.TextIOWrapper(
-        io.BufferedWriter(file), errors="backslashreplace", line_buffering=True
-    )
+    return io.TextIOWrapper(io.BufferedWriter(file), errors="backslashreplace", line_buffering=True)
 
 
 def protect_standard_streams() -> None:

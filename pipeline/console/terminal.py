@@ -199,7 +199,7 @@ def library_output_to(path: pathlib.Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         log = path.open("ab")
     except OSError:
-        log = open(os.devnull, "ab")  # noqa: SIM115
+        log = pathlib.Path(os.devnull).open("ab")  # noqa: SIM115
     # TensorFlow reads this while it is imported.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     handler = logging.StreamHandler(lossy_writer(log.fileno()))

@@ -32,7 +32,7 @@ from trainer.data.normaliser import Normaliser
 from trainer.data.passages import cut_passages, passage_frames
 from trainer.data.windows import Dataset, cut_primers
 from trainer.export.roll_out import roll_out
-from trainer.export.warm_start import WEIGHTS, BaseModel
+from trainer.export.warm_start import BaseModel
 from trainer.model.head import Sampling
 from trainer.model.next_frame import NextFrameModel
 from trainer.settings import N_PRIMERS, TrainSettings
@@ -52,7 +52,7 @@ class ServingModule(tf.Module):
         super().__init__()
         self.model = model
         # A list of our own: the objects that Keras tracks have another order, and leave some out.
-        setattr(self, WEIGHTS, list(model.weights))
+        setattr(self, contract.WEIGHTS, list(model.weights))
         with files.plain_path(transform_graph) as folder:
             self.transform = tft.TFTransformOutput(folder).transform_features_layer()
         self._floor = settings.model_floor

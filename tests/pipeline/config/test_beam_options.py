@@ -12,7 +12,10 @@ from tests.support.command import nocturne
     ("args", "said"),
     [
         (["--runer=FnApiRunner"], r"beam\.args: unknown option --runer; did you mean --runner\?"),
-        (["--runner=FnApiRunner", "--num_worker", "4"], r"--num_worker; did you mean --num_workers"),
+        (
+            ["--runner=FnApiRunner", "--num_worker", "4"],
+            r"--num_worker; did you mean --num_workers",
+        ),
         (["runner=FnApiRunner"], r"unknown option runner; did you mean --runner\?"),
         (["-runner=FnApiRunner"], r"unknown option -runner; did you mean --runner\?"),
         (["--qwxz=1"], r"unknown option --qwxz; Beam has none of that name"),
@@ -45,4 +48,6 @@ def test_a_command_refuses_an_unknown_option_before_any_work(tmp_path) -> None:
         done = nocturne(*command.split(), "--set", "beam.args=[--runer=X]", cwd=tmp_path)
         assert done.returncode == 2
         assert "beam.args: unknown option --runer; did you mean --runner?" in done.stderr
-        assert {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()} <= {"log.txt"}
+        assert {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()} <= {
+            "log.txt"
+        }
