@@ -39,7 +39,7 @@ def check_path(path: str, name: str, *, local: bool = False, pattern: bool = Fal
       path: A local path or a URL.
       name: Name of the option or setting that it was given for.
       local: Whether only a path on this machine is wanted.
-      pattern: Whether a gs:// path may be a pattern.
+      pattern: Whether it is the path of recordings, which may be a pattern and in any encoding.
 
     Raises:
       UsageError: It is on a file system that Nocturne does not use, or is not a path.
@@ -54,7 +54,13 @@ def check_path(path: str, name: str, *, local: bool = False, pattern: bool = Fal
         )
     if scheme and not re.match(r"gs://[^/]", path):
         raise UsageError(f"{name}: wanted gs://BUCKET/PATH, got {path}", key=name)
-    if scheme and not pattern and has_pattern(path):
+    if not pattern and not _is_utf8(path):
+        raise UsageError(
+            f"{name}: wanted a name in UTF-8, because TensorFlow reads no other, got {path!r}. "
+            "Rename it.",
+            key=name,
+        )
+    if scheme and not pattern and not is_plain(path):
         raise UsageError(
             f"{name}: the characters * ? [ \\ in a gs:// path have another meaning for TensorFlow "
             f"and Beam, got {path}. Choose another name.",
@@ -65,9 +71,13 @@ def check_path(path: str, name: str, *, local: bool = False, pattern: bool = Fal
     return path
 
 
-def has_pattern(path: str) -> bool:
-    """Returns whether TensorFlow or Beam would take a path for a pattern."""
-    return not _PATTERN_CHARACTERS.isdisjoint(path)
+def is_plain(path: str) -> bool:
+    """Returns whether TensorFlow and Beam take a path for the name that it is."""
+    return _PATTERN_CHARACTERS.isdisjoint(path) and _is_utf8(path)
+
+
+def _is_utf8(path: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in path)
 
 
 @contextlib.contextmanager
@@ -83,7 +93,7 @@ def plain_path(folder: str) -> Iterator[str]:
     Args:
       folder: A local folder, or a path on gs://, where names are checked before (check_path).
     """
-    if is_remote(folder) or not has_pattern(folder):
+    if is_remote(folder) or is_plain(folder):
         yield folder
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

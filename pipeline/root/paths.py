@@ -100,10 +100,10 @@ class Layout:
         settings = settings or MetadataSettings()
         if not files.is_remote(root):
             absolute = str(pathlib.Path(root).resolve())
-            if files.has_pattern(absolute):
+            if not files.is_plain(absolute):
                 raise UsageError(
-                    "--root: TFX finds its files by patterns, so the path must not contain * ? [ "
-                    f"or \\, got {absolute}. Choose a folder with another name."
+                    "--root: TFX finds its files by patterns, so the path must be UTF-8 without "
+                    f"* ? [ and \\, got {absolute}. Choose a folder with another name."
                 )
             return cls(absolute, settings)
         if not re.fullmatch(r"gs://[^/]+(/[^/]+)*/?", root):

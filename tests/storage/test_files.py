@@ -88,7 +88,7 @@ def test_a_plain_path_leads_to_the_same_folder(tmp_path, name: str) -> None:
     folder = tmp_path / name
     folder.mkdir()
     with files.plain_path(str(folder)) as path:
-        assert not files.has_pattern(path)
+        assert files.is_plain(path)
         pathlib.Path(path, "a").write_text("x")
         assert pathlib.Path(path).samefile(folder)
     assert (folder / "a").read_text() == "x"
@@ -128,6 +128,7 @@ def test_local_paths_and_buckets_are_paths(path: str) -> None:
         ("gs:///x", {}, "wanted gs://BUCKET/PATH"),
         ("gs://b/x", {"local": True}, "wanted a path on this machine, got gs://b/x"),
         ("gs://b/[x]", {}, r"the characters \* \? \[ \\ in a gs:// path"),
+        ("caf\udce9", {}, r"wanted a name in UTF-8, .* got 'caf\\udce9'"),
         ("a\0b", {}, r"wanted a path, got 'a\\x00b'"),
     ],
 )
@@ -136,8 +137,9 @@ def test_other_paths_are_refused_by_name(path: str, checks: dict[str, bool], sai
         files.check_path(path, "--output", **checks)
 
 
-def test_a_pattern_may_be_in_a_bucket_where_patterns_are_wanted() -> None:
-    assert files.check_path("gs://b/*.wav", "--input", pattern=True) == "gs://b/*.wav"
+def test_recordings_may_be_named_by_a_pattern_and_in_any_encoding() -> None:
+    for path in ("gs://b/*.wav", "caf\udce9"):
+        assert files.check_path(path, "--input", pattern=True) == path
 
 
 def test_a_user_without_a_home_has_a_folder_for_temporary_files(monkeypatch, tmp_path) -> None:
