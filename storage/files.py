@@ -265,13 +265,17 @@ def state_folder() -> pathlib.Path:
 
     A user without a home that can be written gets a folder for temporary files.
     """
-    temporary = pathlib.Path(tempfile.gettempdir(), f"nocturne-{os.getuid()}")
     try:
         state = os.environ.get("XDG_STATE_HOME") or pathlib.Path.home() / ".local" / "state"
     except RuntimeError:  # there is no HOME, and no user of this number
-        return temporary
+        return temporary_state_folder()
     folder = pathlib.Path(state, "nocturne")
-    return folder if _can_write(folder) else temporary
+    return folder if _can_write(folder) else temporary_state_folder()
+
+
+def temporary_state_folder() -> pathlib.Path:
+    """Returns the folder of a user who has no home; it is the same for all processes."""
+    return pathlib.Path(tempfile.gettempdir(), f"nocturne-{os.getuid()}")
 
 
 def _can_write(folder: pathlib.Path) -> bool:

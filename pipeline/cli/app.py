@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from audio import contract
 from audio.errors import UsageError
+from pipeline.cli.home import provide_home
 from pipeline.cli.options import (
     INPUT,
     AcceptUnjudged,
@@ -377,4 +378,5 @@ add_command(app, "metadata")(prune)
 def main() -> None:
     """Run the `nocturne` command."""
     protect_standard_streams()
+    provide_home()
     app()
