@@ -21,6 +21,11 @@ from storage import files
 _Id = Annotated[str, pydantic.Field(pattern="^[0-9a-f]{12}$")]
 # Text that may contain bytes of file names that are not UTF-8, which pydantic's str refuses.
 _Text = pydantic.InstanceOf[str]
+# What libraries raise while they read damaged JSON and arrays.
+_DAMAGE: tuple[type[Exception], ...] = (
+    *(OSError, ValueError, TypeError, LookupError, EOFError, zipfile.BadZipFile),
+    *(RecursionError, MemoryError, UsageError),
+)
 
 
 class _Part(pydantic.BaseModel):
@@ -129,10 +134,7 @@ def explain_damage(path: str, part: str, *others: type[Exception]) -> Iterator[N
     """
     try:
         yield
-    except (
-        *(OSError, ValueError, TypeError, LookupError, EOFError, zipfile.BadZipFile),
-        *(RecursionError, MemoryError, UsageError, *others),
-    ) as error:
+    except (*_DAMAGE, *others) as error:
         reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
         if isinstance(error, pydantic.ValidationError):
             first = error.errors()[0]

@@ -51,8 +51,10 @@ def read_yaml(text: str) -> tuple[Any, dict[str, int]]:
         ]
         error.key = error.key or max(before, default=(0, ""))[1]
         raise
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        raise yaml.YAMLError(f"a value does not fit its tag ({error})") from error
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
 
 
 def explain(error: yaml.YAMLError) -> str:
@@ -95,7 +97,7 @@ class _Loader(yaml.SafeLoader):
         self._around.pop()
         return node
 
-    def construct_yaml_map(self, node: Any) -> dict[Any, Any]:
+    def read_map(self, node: Any) -> dict[Any, Any]:
         """Returns a mapping; PyYAML alone would keep the last of equal keys."""
         first: dict[str, yaml.Node] = {}
         for key, _ in node.value:
@@ -107,15 +109,15 @@ class _Loader(yaml.SafeLoader):
                 )
         return self.construct_mapping(node, deep=True)
 
-    def construct_yaml_seq(self, node: Any) -> list[Any]:
+    def read_seq(self, node: Any) -> list[Any]:
         """Returns a sequence."""
         return self.construct_sequence(node, deep=True)
 
-    def construct_yaml_int(self, node: Any) -> int:
+    def read_int(self, node: Any) -> int:
         """Returns a whole number that has one meaning only."""
         text = str(node.value)
         if _OCTAL.fullmatch(text):
-            plain = text.lstrip("+-0_") or "0"
+            plain = ("-" if text[0] == "-" else "") + (text.lstrip("+-0_") or "0")
             raise _RefusedError(
                 f"{text} is ambiguous: with a zero in front, YAML reads it as an octal number. "
                 f"Write {plain}.",
@@ -126,7 +128,7 @@ class _Loader(yaml.SafeLoader):
             raise _RefusedError(f"wanted a number, got one of {len(text)} digits", node.start_mark)
         return int(super().construct_yaml_int(node))
 
-    def construct_yaml_float(self, node: Any) -> float:
+    def read_float(self, node: Any) -> float:
         """Returns a number; 1e3, which has no point, is the whole number 1000."""
         _refuse_sexagesimal(node)
         text = str(node.value).replace("_", "")
@@ -137,7 +139,7 @@ class _Loader(yaml.SafeLoader):
             raise _RefusedError(f"{text} is larger than any number here", node.start_mark)
         return int(number) if "." not in text and number.is_integer() else number
 
-    def construct_yaml_timestamp(self, node: Any) -> str:
+    def read_timestamp(self, node: Any) -> str:
         """Returns a date as the text that it is written as; no setting is a date for YAML."""
         try:
             super().construct_yaml_timestamp(node)
@@ -145,16 +147,14 @@ class _Loader(yaml.SafeLoader):
             raise _RefusedError(f"{node.value} is not a date: {error}", node.start_mark) from error
         return str(node.value)
 
-    def construct_yaml_binary(self, node: Any) -> Any:
+    def read_binary(self, node: Any) -> Any:
         """Refuses bytes, which no setting takes."""
         raise _RefusedError("wanted text, got !!binary", node.start_mark)
 
 
 for _name in ("map", "seq", "int", "float", "timestamp", "binary"):
-    _Loader.add_constructor(
-        f"tag:yaml.org,2002:{_name}", getattr(_Loader, f"construct_yaml_{_name}")
-    )
-_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_name}", getattr(_Loader, f"read_{_name}"))
+_Loader.add_implicit_resolver(
     _FLOAT, re.compile(rf"^(?:{_WITH_EXPONENT.pattern})$"), list("-+.0123456789")
 )
 

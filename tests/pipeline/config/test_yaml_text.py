@@ -41,7 +41,10 @@ def load(tmp_path: pathlib.Path, content: str | bytes) -> Any:
             r"line 2: audio\.hop_length: 0512 is ambiguous.*Write 512",
         ),
         ("audio:\n  sample_rate: 022050\n", r"line 2: audio\.sample_rate: 022050 .*Write 22050"),
-        ("audio: {n_mels: 8,\n hop_length: -012}\n", r"line 2: audio\.hop_length: -012 is ambig"),
+        (
+            "audio: {n_mels: 8,\n hop_length: -012}\n",
+            r"line 2: audio\.hop_length: -012 is ambiguous.*Write -12",
+        ),
         ("audio:\n  sample_rate: 22:50\n", r"line 2: audio\.sample_rate: 22:50 is ambiguous"),
         ("audio:\n  fmin: 1:30.5\n", r"line 2: audio\.fmin: 1:30\.5 is ambiguous"),
         ("prepare:\n  chunk_frames: yes\n", r"line 2: prepare\.chunk_frames: wanted a whole num"),
@@ -73,6 +76,10 @@ def load(tmp_path: pathlib.Path, content: str | bytes) -> Any:
         (BOMB, r"line \d: .: stands for more than 10000 values"),
         ("audio:\n  n_mels: !!binary aGk=\n", r"line 2: audio\.n_mels: wanted text, got !!binary"),
         ("audio: !!python/object/apply:os.system ['true']\n", r"line 1: not YAML: could not"),
+        *(
+            (f"audio:\n  n_mels: !!{tag}\n", "not YAML: a value does not fit its tag")
+            for tag in ("int abc", "int ''", "float x", "bool maybe", "timestamp x")
+        ),
         ("audio:\n\tn_mels: 64\n", r"line 2: not YAML"),
         (
             "audio:\n  n_mels: 64\n---\naudio:\n  n_mels: 32\n",
