@@ -50,7 +50,7 @@ class _Info(_Part):
     audio: dict[str, Any]
     train: _Training
     dataset: _Dataset
-    anchor_frames: int = pydantic.Field(ge=0)
+    anchor_frames: int = pydantic.Field(default=0, ge=0)
     natural_temperature: float = pydantic.Field(ge=0)
     tonality: dict[str, float] = {}
 

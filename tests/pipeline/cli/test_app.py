@@ -217,6 +217,37 @@ def test_bad_input_is_one_clear_line(tmp_path, start, args: str, code: int, said
     assert not (tmp_path / "out" / "saved_model.pb").exists()
 
 
+@pytest.mark.slow
+def test_every_stage_works_in_a_folder_whose_name_looks_like_a_pattern(
+    tmp_path, recordings, model
+) -> None:
+    odd = tmp_path / "set [v1] * ? 100% #2 é"
+    shutil.copytree(recordings, odd / "in [x]")
+    shutil.copytree(model, odd / "mo[d]el")
+    data, clips = f"{odd}/data [1]*", f"{odd}/cl?ips"
+    small = ["--set", "audio.n_mels=32", "--set", "prepare.chunk_frames=200", "--set",
+             "prepare.eval_share=0.34"]  # fmt: skip
+    for code, *command in (
+        (0, "prepare", "--input", odd / "in [x]", "--output", data, "--pictures", 1, *small),
+        (0, "card", data),
+        (0, "prepare", "--input", odd / "in [x]", "--output", f"{odd}/[2]", "--previous", data,
+         *small),
+        (0, "prepare", "--retry-rejected", data, "--output", f"{odd}/[3]", *small),
+        (0, "generate", "--model", odd / "mo[d]el", "--output", clips, "--clips", 1,
+         "--seconds", 1, "--primer", f"{odd}/in [x]/0.wav"),
+        (6, "generate", "--model", odd / "mo[d]el", "--output", clips),
+        (0, "trace", f"{clips}/clip-0000.wav"),
+        (13, "evaluate", "--model", odd / "mo[d]el", "--dataset", data, "--output", f"{odd}/[e]"),
+    ):  # fmt: skip
+        done = nocturne(*command, cwd=tmp_path)
+        assert done.returncode == code, (command, done.stderr)
+    infos = [
+        json.loads(pathlib.Path(odd, name, contract.DATASET_INFO).read_text())["dataset_id"]
+        for name in ("data [1]*", "[2]", "[3]")
+    ]
+    assert len(set(infos)) == 1
+
+
 def path_options() -> list[tuple[str, str]]:
     """Every option and argument of every command that takes a path."""
     found = []
