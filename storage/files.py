@@ -32,7 +32,9 @@ def is_remote(path: str) -> bool:
     return _SCHEME.match(path) is not None
 
 
-def check_path(path: str, name: str, *, local: bool = False, pattern: bool = False) -> str:
+def check_path(
+    path: str, name: str, *, local: bool = False, pattern: bool = False, plain: bool = False
+) -> str:
     """Returns a path that a user gave, after a check that Nocturne can use it.
 
     Args:
@@ -40,6 +42,7 @@ def check_path(path: str, name: str, *, local: bool = False, pattern: bool = Fal
       name: Name of the option or setting that it was given for.
       local: Whether only a path on this machine is wanted.
       pattern: Whether it is the path of recordings, which may be a pattern and in any encoding.
+      plain: Whether it is for TFX, which finds its files by patterns.
 
     Raises:
       UsageError: It is on a file system that Nocturne does not use, or is not a path.
@@ -54,16 +57,22 @@ def check_path(path: str, name: str, *, local: bool = False, pattern: bool = Fal
         )
     if scheme and not re.match(r"gs://[^/]", path):
         raise UsageError(f"{name}: wanted gs://BUCKET/PATH, got {path}", key=name)
-    if not pattern and not _is_utf8(path):
+    if plain and not scheme and not is_plain(str(pathlib.Path(path).resolve())):
         raise UsageError(
-            f"{name}: wanted a name in UTF-8, because TensorFlow reads no other, got {path!r}. "
-            "Rename it.",
+            f"{name}: TFX finds its files by patterns, so the path must be UTF-8 without * ? [ and "
+            f"\\, got {pathlib.Path(path).resolve()}. Choose a folder with another name.",
             key=name,
         )
     if scheme and not pattern and not is_plain(path):
         raise UsageError(
             f"{name}: the characters * ? [ \\ in a gs:// path have another meaning for TensorFlow "
             f"and Beam, got {path}. Choose another name.",
+            key=name,
+        )
+    if not pattern and not _is_utf8(path):
+        raise UsageError(
+            f"{name}: wanted a name in UTF-8, because TensorFlow reads no other, got {path!r}. "
+            "Rename it.",
             key=name,
         )
     if "\0" in path:

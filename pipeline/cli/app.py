@@ -97,7 +97,9 @@ def nocturne(
     app, "audio", "prepare", "train", "tune", "evaluate", "generate", "report", "beam", "metadata"
 )
 def demo(
-    root: Annotated[str, path("A folder for everything that the demo makes.", local=True)] = "demo",
+    root: Annotated[
+        str, path("A folder for everything that the demo makes.", local=True, plain=True)
+    ] = "demo",
     inputs: Annotated[
         list[str] | None,
         path(

@@ -71,7 +71,9 @@ Overrides = Annotated[
         "--set",
     ),
 ]
-Root = Annotated[str, path("The pipeline root: folder of all artifacts, models and metadata.")]
+Root = Annotated[
+    str, path("The pipeline root: folder of all artifacts, models and metadata.", plain=True)
+]
 RunId = Annotated[
     str | None, option("ID", "Name of the run. Nodes that this run has finished are skipped.")
 ]

@@ -48,15 +48,26 @@ class _LossyFile(io.FileIO):
         return memoryview(data).nbytes if written is None else written
 
 
-def lossy_writer(descriptor: int, *, copy: bool = True) -> TextIO:
-    """Returns a text file that loses what cannot be written.
+def lossy_writer(descriptor: int) -> TextIO:
+    """Returns a text file on a copy of a descriptor that loses what cannot be written."""
+    file = io.BufferedWriter(_LossyFile(os.dup(descriptor), "w"))
+    return io.TextIOWrapper(file, errors="backslashreplace", line_buffering=True)
 
-    Args:
-      descriptor: An open descriptor.
-      copy: Whether to write to a copy, which keeps its file when the descriptor is given another.
+
+class _StandardStream(io.TextIOWrapper):
+    """Standard output or error, which loses what cannot be written and escapes what is hidden.
+
+    It belongs to the number of the descriptor, whatever file that stands for at the moment.
     """
-    file = _LossyFile(os.dup(descriptor) if copy else descriptor, "w", closefd=copy)
-    return io.TextIOWrapper(io.BufferedWriter(file), errors="backslashreplace", line_buffering=True)
+
+    def __init__(self, descriptor: int) -> None:
+        file = io.BufferedWriter(_LossyFile(descriptor, "w", closefd=False))
+        super().__init__(file, errors="backslashreplace", line_buffering=True)
+
+    def write(self, text: str) -> int:
+        """Writes a text, of which line breaks and tabs are kept."""
+        super().write(re.sub(r"[^\n\t]+", lambda match: printable(match[0]), text))
+        return len(text)
 
 
 def protect_standard_streams() -> None:
@@ -70,7 +81,7 @@ def protect_standard_streams() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
-    sys.stdout, sys.stderr = lossy_writer(1, copy=False), lossy_writer(2, copy=False)
+    sys.stdout, sys.stderr = _StandardStream(1), _StandardStream(2)
 
 
 def print_result(text: str) -> None:

@@ -99,13 +99,8 @@ class Layout:
         """
         settings = settings or MetadataSettings()
         if not files.is_remote(root):
-            absolute = str(pathlib.Path(root).resolve())
-            if not files.is_plain(absolute):
-                raise UsageError(
-                    "--root: TFX finds its files by patterns, so the path must be UTF-8 without "
-                    f"* ? [ and \\, got {absolute}. Choose a folder with another name."
-                )
-            return cls(absolute, settings)
+            files.check_path(root, "--root", plain=True)
+            return cls(str(pathlib.Path(root).resolve()), settings)
         if not re.fullmatch(r"gs://[^/]+(/[^/]+)*/?", root):
             raise UsageError(f"--root: wanted a folder or gs://BUCKET/PREFIX, got {root!r}")
         if not settings.on_server and settings.path is None:

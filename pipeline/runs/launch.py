@@ -13,6 +13,7 @@ from pipeline.config.beam_options import check_beam_args
 from pipeline.config.load import Config
 from pipeline.console.terminal import Console
 from pipeline.root.paths import Layout
+from storage import files
 
 if TYPE_CHECKING:
     from pipeline.runs.results import TrainingResult
@@ -96,7 +97,9 @@ def _run_training_nodes(
         from pipeline.components.training_pipeline import training_pipeline
         from pipeline.runs.runner import StagedDagRunner
     runner = StagedDagRunner(console=console, layout=layout, run_id=run_id, only=only)
-    absolute = [path if "://" in path else str(pathlib.Path(path).absolute()) for path in inputs]
+    absolute = [
+        path if files.is_remote(path) else str(pathlib.Path(path).absolute()) for path in inputs
+    ]
     try:
         runner.run(training_pipeline(inputs=absolute, layout=layout, config=config))
     finally:
@@ -225,7 +228,7 @@ def run_generation(
       BusyError: The node is running in another process.
     """
     layout = Layout.at(root, config.metadata)
-    output = output if "://" in output else str(pathlib.Path(output).absolute())
+    output = output if files.is_remote(output) else str(pathlib.Path(output).absolute())
     if not config.metadata.on_server and not pathlib.Path(layout.metadata_file).exists():
         raise NotBlessedError(
             f"no blessed model below {root}: nothing was trained there yet. Run "

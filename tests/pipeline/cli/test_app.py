@@ -278,6 +278,18 @@ def test_a_path_on_an_unknown_file_system_is_refused_before_any_work(
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["demo", "run training --input in", "run generation --output out", "report", "prune"],
+)
+def test_a_root_that_tfx_takes_for_a_pattern_is_refused_before_any_work(
+    tmp_path, command: str
+) -> None:
+    done = nocturne(*command.split(), "--root", "songs [2026]", cwd=tmp_path)
+    assert_one_line(done, 2, r"--root: TFX finds its files by patterns.*songs \[2026\]")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("key", ["generate.primer", "train.warm_start"])
 def test_a_setting_on_an_unknown_file_system_is_refused(tmp_path, key: str) -> None:
     command = "generate --model m --output o" if key[0] == "g" else "train --dataset d --model m"

@@ -109,6 +109,14 @@ def test_a_command_works_without_its_streams(tmp_path, line: str, code: int) -> 
     assert json.loads(written["config.schema.json"])
 
 
+def test_what_others_print_is_escaped_too(tmp_path) -> None:
+    """Such as the names that a shell puts in place of a pattern."""
+    done = start("{nocturne} card one $'\\e[31mtwo\\r'", tmp_path)
+    assert done.returncode == 2
+    assert r"\x1b[31mtwo\x0d" in done.stderr or r"\x1b[31mtwo\r" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
