@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field
 
 from audio.errors import UsageError
-from audio.settings import Wanted, settings, wrong_value
+from audio.settings import Wanted, settings
 from storage import files
 
 HeadName = Literal["mse", "mse_frame", "mixture"]
@@ -185,7 +185,9 @@ def _check_choices(name: str, values: Sequence[int | float]) -> None:
             key="tune.space",
         )
     if not values:
-        raise wrong_value("tune.space", f"values of {name} to choose from", values)
+        raise UsageError(
+            f"tune.space.{name}: wanted values to choose from, got none", key="tune.space"
+        )
     for value in values:
         try:
             TrainSettings(**{name: value})  # type: ignore[arg-type]
