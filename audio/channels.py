@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from audio.compiled import compiled
 
 Float32 = npt.NDArray[np.float32]
 
@@ -66,7 +67,7 @@ def _to_mono(block: Float32, channel: int | None) -> Float32:
     return np.ascontiguousarray(block[:, channel or 0])
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc"})  # type: ignore[untyped-decorator]
+@compiled(nogil=True, fastmath={"reassoc"})
 def _mix_stereo(block: Float32, mono: Float32, energies: npt.NDArray[np.float64]) -> None:
     """Writes mono [n] and energies [3] of a block [n, 2].
 

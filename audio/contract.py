@@ -71,6 +71,8 @@ EFFECTIVE_CONFIG: Final = "effective_config.yaml"
 MANIFEST: Final = "manifest.json"
 MODEL_INFO: Final = "assets.extra/model_info.json"
 HISTORY: Final = "assets.extra/history.json"
+# Name of the list of weights in the exported module.
+WEIGHTS: Final = "all_weights"
 PRIMERS: Final = "assets.extra/primers.npz"
 TENSORBOARD: Final = "assets.extra/tensorboard"
 TRANSFORM_GRAPH: Final = "assets.extra/transform_graph"

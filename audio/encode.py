@@ -7,12 +7,12 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import BinaryIO
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import soundfile
 
 from audio.codec import to_pcm16
+from audio.compiled import compiled
 from audio.errors import UsageError
 
 Float32 = npt.NDArray[np.float32]
@@ -136,7 +136,7 @@ def _set_serial_number(file: BinaryIO) -> None:
         file.seek(at)
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _checksum(page: npt.NDArray[np.uint8]) -> np.uint32:
     """Returns the CRC-32 with polynomial 04c11db7, not reflected, initial value 0.
 

@@ -11,9 +11,17 @@ class NocturneError(Exception):
 
 
 class UsageError(NocturneError):
-    """An option or a key of the configuration is unknown or out of range."""
+    """An option or a key of the configuration is unknown or out of range.
+
+    Attributes:
+      key: The key, such as train.steps; empty if the error is about something else.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str, *, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class AudioError(NocturneError, ValueError):

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import functools
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from audio.compiled import compiled
 from audio.config import AudioConfig
 from audio.mel import mel_bands, mel_filterbank, mel_spectra
 from audio.stft import (
@@ -126,7 +126,7 @@ def _bin_shares(config: AudioConfig) -> tuple[npt.NDArray[np.uint32], Float32]:
     return first.astype(np.uint32), shares.astype(np.float32)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled(nogil=True)
 def _overlap_add(frames: Float32, window: Float32, hop: int, count: int, total: Float32) -> None:
     """Adds the first `count` frames, windowed again, to the signal `total`."""
     for row in range(count):
@@ -135,7 +135,7 @@ def _overlap_add(frames: Float32, window: Float32, hop: int, count: int, total: 
             piece[k] += frame[k] * window[k]
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled(nogil=True)
 def _step(
     total: Float32,
     inverse_weight: Float32,
@@ -150,7 +150,7 @@ def _step(
         previous[k] = current
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled(nogil=True)
 def _divide(target: Float32, ratio: Float32) -> None:
     """Replaces mel power in `ratio` by the limited ratio of the target to it."""
     for row in range(len(target)):
@@ -158,7 +158,7 @@ def _divide(target: Float32, ratio: Float32) -> None:
             ratio[row, k] = min(target[row, k] / max(ratio[row, k], _TINY), _MAX_RATIO)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled(nogil=True)
 def _scale(
     spectra: Float32, ratio: Float32, first_band: npt.NDArray[np.uint32], shares: Float32
 ) -> None:

@@ -12,9 +12,10 @@ from __future__ import annotations
 import functools
 import math
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from audio.compiled import compiled
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -103,7 +104,7 @@ def _k_weighting(sample_rate: int) -> Float64:
     return np.ascontiguousarray(rows, np.float64)
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract"})  # type: ignore[untyped-decorator]
+@compiled(nogil=True, fastmath={"contract"})
 def _weighted_energy(samples: Float32, sections: Float64, state: Float64) -> float:
     """Returns the energy of samples [n] after both filter sections.
 

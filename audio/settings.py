@@ -114,12 +114,12 @@ def unknown_key(key: str, known: Iterable[str], *, prefix: str = "") -> UsageErr
     known = list(known)
     close = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {prefix}{close[0]}?" if close else f"known: {', '.join(known)}"
-    return UsageError(f"unknown key {prefix}{key}; {hint}")
+    return UsageError(f"unknown key {prefix}{key}; {hint}", key=f"{prefix}{key}")
 
 
 def wrong_value(key: str, text: str, value: object) -> UsageError:
     """Returns the error for a value that a key does not take."""
-    return UsageError(f"{key}: wanted {text}, got {value!r}")
+    return UsageError(f"{key}: wanted {text}, got {value!r}", key=key)
 
 
 def _usage_error(section: str, cls: Any, error: pydantic.ValidationError) -> UsageError:

@@ -10,11 +10,11 @@ spectrum of one frame, with n = n_fft / 2, is:
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import scipy.fftpack
 
+from audio.compiled import compiled
 from audio.config import AudioConfig
 
 Floating = npt.NDArray[np.floating]
@@ -41,7 +41,7 @@ def to_frames(spectra: Floating) -> Floating:
     return frames
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled(nogil=True)
 def cut_frames(signal: Floating, window: Floating, hop: int, count: int, frames: Floating) -> None:
     """Writes windowed frames of a signal.
 
@@ -59,7 +59,7 @@ def cut_frames(signal: Floating, window: Floating, hop: int, count: int, frames:
     frames[count:] = 0
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled(nogil=True)
 def power_spectra(spectra: Floating, power: Floating) -> None:
     """Writes squared magnitudes of spectra [n_rows, n_fft] to power [n_rows, n_fft // 2 + 1]."""
     last = power.shape[1] - 1

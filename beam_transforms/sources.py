@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import pathlib
+import re
 import stat
 from collections.abc import Iterable, Iterator
 
@@ -19,6 +20,8 @@ _NAMES = "wav wave flac ogg oga opus mp3 aif aiff aifc au snd caf w64 rf64 m4a m
 EXTENSIONS = frozenset(f".{name}" for name in _NAMES.split())
 # First bytes of audio files.
 _MAGIC = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff", b"riff")
+# Byte order marks of UTF-16, as files.read_text returns them.
+_UTF16_MARKS = ("\udcff\udcfe", "\udcfe\udcff")
 
 
 def find_sources(inputs: Iterable[str]) -> list[Source]:
@@ -50,14 +53,20 @@ def find_sources(inputs: Iterable[str]) -> list[Source]:
 def read_list(path: str) -> list[str]:
     """Returns the inputs that a file lists: one per line, or separated by NUL characters.
 
+    Lines may end as on Windows, and a byte order mark is skipped. Names need not be UTF-8.
+
     Raises:
-      InputError: The file cannot be read, or lists nothing.
+      InputError: The file cannot be read, is UTF-16, or lists nothing.
     """
     try:
         text = files.read_text(path)
     except OSError as error:
         raise InputError(f"list {path}: {error.strerror or error}") from error
-    inputs = [line for line in text.split("\0" if "\0" in text else "\n") if line.strip()]
+    if text.startswith(_UTF16_MARKS):
+        raise InputError(f"list {path}: not UTF-8 text, but UTF-16. Save it as UTF-8.")
+    text = text.removeprefix("\ufeff")
+    lines = text.split("\0") if "\0" in text else re.split("\r?\n", text)
+    inputs = [line for line in lines if line.strip()]
     if not inputs:
         raise InputError(f"list {path}: it names no input. Wanted one path per line.")
     return inputs

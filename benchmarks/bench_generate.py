@@ -6,6 +6,7 @@ one core. Loading the model and compiling its rollout happen once per process an
 
 from __future__ import annotations
 
+import json
 import pathlib
 import tempfile
 import time
@@ -109,13 +110,14 @@ def _model(folder: pathlib.Path) -> pathlib.Path:
     model.head.calibrate(tf.fill([bench_rollout.N_MELS], 0.05))
     rng = np.random.default_rng(0)
     frames = rng.normal(-3, 2, (4, 64, bench_rollout.N_MELS)).astype(np.float32)
+    source = json.dumps({"recording_id": "0" * 64, "first_frame": 0, "uri": ""})
     saved_model.cut_primers = lambda *_, **__: [
-        Primer(log_mel=primer, source="{}") for primer in frames
+        Primer(log_mel=primer, source=source) for primer in frames
     ]
     saved_model.export_model(
         model,
         path=str(folder / "model"),
-        dataset=Dataset(path="", audio=AudioConfig(), info={"dataset_id": "none"}),
+        dataset=Dataset(path="", audio=AudioConfig(), info={"dataset_id": "0" * 12}),
         transform_graph=bench_rollout._transform_graph(str(folder)),
         settings=settings,
         history={"epochs": [], "best": {}},

@@ -27,6 +27,7 @@ from audio import contract
 from audio.errors import InputError, UsageError
 from benchmarks.experiment_table import Result, table
 from pipeline.config.load import Config, from_dict
+from pipeline.config.yaml_text import explain, read_yaml
 from pipeline.console.terminal import Console
 from storage import files
 from storage.source_code import code_fingerprint
@@ -98,13 +99,15 @@ def read_experiment(path: str) -> Experiment:
       UsageError: The file cannot be read, or has an unknown key or a value out of range.
     """
     try:
-        values = yaml.safe_load(pathlib.Path(path).read_text())
+        values, _ = read_yaml(pathlib.Path(path).read_text(encoding="utf-8-sig"))
         _refuse_unknown(values)
         experiment = pydantic.TypeAdapter(Experiment).validate_python(values)
     except OSError as error:
         raise UsageError(f"experiment {path}: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise UsageError(f"experiment {path}: not YAML: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"experiment {path}, {explain(error)}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"experiment {path}: not UTF-8 text. Save the file as UTF-8.") from error
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

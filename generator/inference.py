@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
-import zipfile
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from google.protobuf import message
+from google.protobuf.message import DecodeError
 
 from audio import contract
 from audio.config import AudioConfig
 from audio.errors import ConfigMismatchError, IncompleteError
 from storage import files
+from storage.model_files import explain_damage, read_model_info, read_primers
 
 # Rows of every rollout, of which some may be repetitions: the last bit of a matrix product depends
 # on its shape, and a clip must not depend on the others in its batch.
@@ -55,7 +54,8 @@ def load_model(path: str) -> Model:
 
     Raises:
       IncompleteError: A part of the model is missing or damaged.
-      ConfigMismatchError: The model is not Nocturne's, or is of another version.
+      ConfigMismatchError: The model is not Nocturne's, is of another version, or has parts of two
+        models.
     """
     path = path.rstrip("/")
     for name in ("saved_model.pb", contract.MODEL_INFO, contract.PRIMERS):
@@ -64,56 +64,53 @@ def load_model(path: str) -> Model:
                 f"{path} is not a finished model: {name} is missing. Give the folder that "
                 "`nocturne train --model` wrote."
             )
-    with _explain_damage(path, contract.MODEL_INFO):
-        info = files.read_json(f"{path}/{contract.MODEL_INFO}")
-        audio = AudioConfig.from_json(json.dumps(info["audio"]))
-        model_id = info["model_id"]
-    if info["fingerprint"] != audio.fingerprint:
-        raise ConfigMismatchError(
-            f"{path}: its {contract.MODEL_INFO} names front end {info['fingerprint']}, but "
-            f"describes {audio.fingerprint}. It was changed, or is of another version. Train again."
-        )
-    with _explain_damage(path, contract.PRIMERS):
-        with files.open_local(f"{path}/{contract.PRIMERS}") as file:
-            primers = dict(np.load(file, allow_pickle=False))
-        log_mel, sources = primers["log_mel"].astype(np.float32), primers["source"]
-    with _explain_damage(path, "saved_model.pb or variables/"):
-        signatures = tf.saved_model.load(path).signatures
-    _check_signatures(path, model_id, signatures)
+    info, audio = read_model_info(path)
+    primers = read_primers(path, info, audio)
+    with (
+        explain_damage(path, "saved_model.pb or variables/", tf.errors.OpError, DecodeError),
+        files.plain_path(path) as folder,
+    ):
+        loaded = tf.saved_model.load(folder)
+    _check_signatures(path, info, audio, loaded.signatures)
+    _check_weights(path, info, loaded)
     return Model(
         path=path,
         info=info,
         audio=audio,
-        primers=log_mel,
-        primer_sources=tuple(str(source) for source in sources),
-        signatures=signatures,
+        primers=primers.log_mel,
+        primer_sources=primers.sources,
+        signatures=loaded.signatures,
     )
 
 
-@contextlib.contextmanager
-def _explain_damage(path: str, part: str) -> Iterator[None]:
-    """Turns any library's error while it reads a part of a model into one of ours."""
-    try:
-        yield
-    except (
-        *(OSError, ValueError, TypeError, LookupError, EOFError, zipfile.BadZipFile),
-        *(tf.errors.OpError, message.DecodeError),
-    ) as error:
-        reason = (str(error).strip().splitlines() or [""])[0][:200]
-        raise IncompleteError(
-            f"{path}: {part} is damaged ({type(error).__name__}: {reason}). Copy the model again "
-            "from an intact one, or train again."
-        ) from error
-
-
-def _check_signatures(path: str, model_id: str, signatures: Any) -> None:
+def _check_signatures(path: str, info: dict[str, Any], audio: AudioConfig, signatures: Any) -> None:
     rollout = signatures.get(contract.ROLLOUT)
-    inputs = set(rollout.structured_input_signature[1]) if rollout else set()
-    if inputs != _INPUTS:
+    inputs = rollout.structured_input_signature[1] if rollout else {}
+    if set(inputs) != _INPUTS:
         raise ConfigMismatchError(
-            f"{path}: wanted a rollout with inputs {', '.join(sorted(_INPUTS))}; model {model_id} "
-            f"has {', '.join(sorted(inputs)) or 'none'}. It is not Nocturne's, or is of another "
-            "version: train again, or use the version that exported it."
+            f"{path}: wanted a rollout with inputs {', '.join(sorted(_INPUTS))}; model "
+            f"{info['model_id']} has {', '.join(sorted(inputs)) or 'none'}. It is not Nocturne's, "
+            "or is of another version: train again, or use the version that exported it."
+        )
+    n_mels = inputs["primer"].shape[-1]
+    if n_mels != audio.n_mels:
+        raise ConfigMismatchError(
+            f"{path}: saved_model.pb has {n_mels} mel bands, and {contract.MODEL_INFO} "
+            f"{audio.n_mels}. They are of two models. Copy the model again, or train again."
+        )
+
+
+def _check_weights(path: str, info: dict[str, Any], loaded: Any) -> None:
+    """Checks that the model's id is the hash of its weights; see trainer/export/saved_model.py."""
+    if not hasattr(loaded, contract.WEIGHTS):
+        return  # a model of an earlier version
+    digest = hashlib.sha256(info["fingerprint"].encode())
+    for weight in getattr(loaded, contract.WEIGHTS):
+        digest.update(weight.numpy().tobytes())
+    if digest.hexdigest()[:12] != info["model_id"]:
+        raise ConfigMismatchError(
+            f"{path}: {contract.MODEL_INFO} is of model {info['model_id']}, and the weights are of "
+            f"{digest.hexdigest()[:12]}. Copy the model again, or train again."
         )
 
 

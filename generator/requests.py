@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from audio.settings import Wanted, settings, wrong_value
+from storage import files
 
 # Value of primer that stands for no primer: clips start from the average frame.
 NO_PRIMER = "none"
@@ -85,6 +86,7 @@ class GenerateSettings:
             raise wrong_value("generate.sample_rate", "0, or 8000 to 192000", self.sample_rate)
         if not self.date.isprintable():
             raise wrong_value("generate.date", "text on one line", self.date)
+        files.check_path(self.primer, "generate.primer")
 
     def recorded(self) -> dict[str, Any]:
         """Returns the settings and the fixed parts of generation, for manifest.json."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
@@ -16,7 +15,7 @@ from audio.config import AudioConfig
 from audio.mel import LogMelStream
 from beam_transforms.examples import read_log_mel
 from storage import files
-from storage.dataset_files import RecordingRow, read_info, read_recordings
+from storage.dataset_files import RecordingRow, read_front_end, read_recordings
 
 # Largest width of a picture, pixels. A page shows no more.
 _MAX_COLUMNS = 960
@@ -106,7 +105,7 @@ def draw_recordings(dataset: str, count: int) -> list[str]:
     Returns:
       The paths of the pictures.
     """
-    audio = AudioConfig.from_json(json.dumps(read_info(dataset)["audio"]))
+    audio = read_front_end(dataset)
     rows = list(read_recordings(dataset))
     held_out = [row for row in rows if row["split"] == contract.EVAL][: count // 2]
     training = [row for row in rows if row["split"] == contract.TRAIN][: count - len(held_out)]

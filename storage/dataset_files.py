@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any, NotRequired, TypedDict
 
 from audio import contract
-from audio.errors import IncompleteError
+from audio.config import AudioConfig
+from audio.errors import IncompleteError, UsageError
 from storage import files
 
 
@@ -70,6 +71,21 @@ def read_info(dataset: str) -> dict[str, Any]:
     """Returns the content of a dataset's dataset_info.json."""
     info: dict[str, Any] = files.read_json(files.join(dataset, contract.DATASET_INFO))
     return info
+
+
+def read_front_end(dataset: str) -> AudioConfig:
+    """Returns the front end that a dataset's dataset_info.json names.
+
+    Raises:
+      IncompleteError: The file is damaged. The configuration of this run is not to blame.
+    """
+    try:
+        return AudioConfig(**read_info(dataset)["audio"])
+    except (ValueError, TypeError, LookupError, RecursionError, UsageError) as error:
+        raise IncompleteError(
+            f"{dataset}: {contract.DATASET_INFO} is damaged ({type(error).__name__}: {error}). "
+            "Copy the dataset again from an intact one, or prepare it again."
+        ) from error
 
 
 def read_recordings(dataset: str, split: str | None = None) -> Iterator[RecordingRow]:

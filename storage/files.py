@@ -11,19 +11,105 @@ import glob
 import json
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from audio.errors import UsageError
+
 # Names of unfinished files start with this.
 PARTIAL_PREFIX = ".partial-"
+# What TensorFlow and Beam take for a part of a pattern, with no way to quote it.
+_PATTERN_CHARACTERS = frozenset("*?[\\")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 def is_remote(path: str) -> bool:
     """Returns whether a path is on another file system than the local one, such as gs://."""
-    return "://" in path
+    return _SCHEME.match(path) is not None
+
+
+def check_path(
+    path: str, name: str, *, local: bool = False, pattern: bool = False, plain: bool = False
+) -> str:
+    """Returns a path that a user gave, after a check that Nocturne can use it.
+
+    Args:
+      path: A local path or a URL.
+      name: Name of the option or setting that it was given for.
+      local: Whether only a path on this machine is wanted.
+      pattern: Whether it is the path of recordings, which may be a pattern and in any encoding.
+      plain: Whether it is for TFX, which finds its files by patterns.
+
+    Raises:
+      UsageError: It is on a file system that Nocturne does not use, or is not a path.
+    """
+    scheme = _SCHEME.match(path)
+    if scheme and (local or scheme[1] != "gs"):
+        wanted = "a path on this machine" if local else "a path on this machine or gs://BUCKET/PATH"
+        raise UsageError(
+            f"{name}: wanted {wanted}, got {path}. Copy the files there, or mount {scheme[0]} as "
+            "a folder.",
+            key=name,
+        )
+    if scheme and not re.match(r"gs://[^/]", path):
+        raise UsageError(f"{name}: wanted gs://BUCKET/PATH, got {path}", key=name)
+    if plain and not scheme and not is_plain(str(pathlib.Path(path).resolve())):
+        raise UsageError(
+            f"{name}: TFX finds its files by patterns, so the path must be UTF-8 without * ? [ and "
+            f"\\, got {pathlib.Path(path).resolve()}. Choose a folder with another name.",
+            key=name,
+        )
+    if scheme and not pattern and not is_plain(path):
+        raise UsageError(
+            f"{name}: the characters * ? [ \\ in a gs:// path have another meaning for TensorFlow "
+            f"and Beam, got {path}. Choose another name.",
+            key=name,
+        )
+    if not pattern and not _is_utf8(path):
+        raise UsageError(
+            f"{name}: wanted a name in UTF-8, because TensorFlow reads no other, got {path!r}. "
+            "Rename it.",
+            key=name,
+        )
+    if "\0" in path:
+        raise UsageError(f"{name}: wanted a path, got {path!r}", key=name)
+    return path
+
+
+def is_plain(path: str) -> bool:
+    """Returns whether TensorFlow and Beam take a path for the name that it is."""
+    return _PATTERN_CHARACTERS.isdisjoint(path) and _is_utf8(path)
+
+
+def _is_utf8(path: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in path)
+
+
+@contextlib.contextmanager
+def plain_path(folder: str) -> Iterator[str]:
+    """Yields a path of an existing folder that TensorFlow and Beam cannot take for a pattern.
+
+    TensorFlow looks for checkpoints, and Beam for records, by pattern. For a local folder such as
+    `album [disc 1]` that finds nothing. Therefore the folder is opened, and the path is that of the
+    descriptor, which this process can use while the block runs:
+
+        /music/album [disc 1]/model  ->  /proc/self/fd/7
+
+    Args:
+      folder: A local folder, or a path on gs://, where names are checked before (check_path).
+    """
+    if is_remote(folder) or is_plain(folder):
+        yield folder
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
 
 
 def join(*parts: str) -> str:
@@ -162,6 +248,17 @@ def match(pattern: str) -> list[str]:
     return sorted(glob.glob(pattern))
 
 
+def list_names(folder: str) -> list[str]:
+    """Returns the names of the files and folders in a folder, sorted; none if it does not exist.
+
+    In a bucket only the files right below the prefix are found.
+    """
+    if is_remote(folder):
+        return [path.rsplit("/", 1)[-1] for path in match(join(folder, "*"))]
+    local = pathlib.Path(folder)
+    return sorted(path.name for path in local.iterdir()) if local.is_dir() else []
+
+
 def remove_tree(path: str) -> None:
     """Removes a folder and all files below it, if it exists."""
     if not is_remote(path):
@@ -173,9 +270,30 @@ def remove_tree(path: str) -> None:
 
 
 def state_folder() -> pathlib.Path:
-    """Returns the folder for this user's logs and locks, by the XDG base directory convention."""
-    state = os.environ.get("XDG_STATE_HOME") or pathlib.Path.home() / ".local" / "state"
-    return pathlib.Path(state, "nocturne")
+    """Returns the folder for this user's logs and locks, by the XDG base directory convention.
+
+    A user without a home that can be written gets a folder for temporary files.
+    """
+    try:
+        state = os.environ.get("XDG_STATE_HOME") or pathlib.Path.home() / ".local" / "state"
+    except RuntimeError:  # there is no HOME, and no user of this number
+        return temporary_state_folder()
+    folder = pathlib.Path(state, "nocturne")
+    return folder if _can_write(folder) else temporary_state_folder()
+
+
+def temporary_state_folder() -> pathlib.Path:
+    """Returns the folder of a user who has no home; it is the same for all processes."""
+    return pathlib.Path(tempfile.gettempdir(), f"nocturne-{os.getuid()}")
+
+
+def _can_write(folder: pathlib.Path) -> bool:
+    """Returns whether files can be made in a folder, which need not exist yet."""
+    for path in (folder, *folder.parents):
+        with contextlib.suppress(PermissionError):
+            if path.exists():
+                return path.is_dir() and os.access(path, os.W_OK | os.X_OK)
+    return False
 
 
 def _beam() -> Any:

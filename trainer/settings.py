@@ -10,6 +10,7 @@ from pydantic import Field
 
 from audio.errors import UsageError
 from audio.settings import Wanted, settings
+from storage import files
 
 HeadName = Literal["mse", "mse_frame", "mixture"]
 HEADS: tuple[HeadName, ...] = get_args(HeadName)
@@ -89,11 +90,11 @@ class TrainSettings:
     """Frames in one training window. The model reads all but the last."""
     batch_windows: int = Field(default=16, ge=1, le=65536)
     """Windows in one step, over all devices."""
-    steps: int = Field(default=320, ge=1)
+    steps: int = Field(default=320, ge=1, lt=2**31)
     """Number of optimiser steps."""
-    eval_every: int = Field(default=80, ge=1)
+    eval_every: int = Field(default=80, ge=1, lt=2**31)
     """Steps between two evaluations on the eval split."""
-    patience: int = Field(default=0, ge=0)
+    patience: int = Field(default=0, ge=0, lt=2**31)
     """Training stops after this many evaluations without an improvement. 0 never stops it early."""
     checkpoint_seconds: float = Field(default=300.0, gt=0)
     """Time between two saved states of a running training, in seconds. The state is also saved at
@@ -122,6 +123,9 @@ class TrainSettings:
     """
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seed of the initial weights, the windows and their order, and the trials of a search."""
+
+    def __post_init__(self) -> None:
+        files.check_path(self.warm_start, "train.warm_start")
 
     @property
     def anchor(self) -> int:
@@ -158,7 +162,7 @@ class TuneSettings:
 
     trials: int = Field(default=0, ge=0, le=10_000)
     """Number of short trainings that are compared. 0 skips the search."""
-    steps: int = Field(default=150, ge=1)
+    steps: int = Field(default=150, ge=1, lt=2**31)
     """Optimiser steps of each trial."""
     space: Annotated[
         dict[str, Sequence[int | float]], Wanted("one train setting or more, with lists of numbers")
@@ -177,12 +181,16 @@ def _check_choices(name: str, values: Sequence[int | float]) -> None:
     if name not in TUNABLE:
         raise UsageError(
             f"tune.space.{name}: wanted one of {', '.join(TUNABLE)}; losses of trials that differ "
-            "in anything else do not compare"
+            "in anything else do not compare",
+            key="tune.space",
         )
     if not values:
-        raise UsageError(f"tune.space.{name}: wanted values to choose from, got none")
+        raise UsageError(
+            f"tune.space.{name}: wanted values to choose from, got none", key="tune.space"
+        )
     for value in values:
         try:
             TrainSettings(**{name: value})  # type: ignore[arg-type]
         except UsageError as error:
-            raise UsageError(str(error).replace("train.", "tune.space.", 1)) from None
+            message = str(error).replace("train.", "tune.space.", 1)
+            raise UsageError(message, key="tune.space") from None

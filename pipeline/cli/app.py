@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from audio import contract
 from audio.errors import UsageError
+from pipeline.cli.home import provide_home
 from pipeline.cli.options import (
     INPUT,
     AcceptUnjudged,
@@ -27,13 +28,16 @@ from pipeline.cli.options import (
     one_line_errors,
     option,
     path,
+    path_argument,
     print_json,
+    print_text,
     running,
     with_generation_options,
 )
 from pipeline.cli.prune import prune
 from pipeline.cli.run import run_app
 from pipeline.console import json_lines
+from pipeline.console.streams import printable, protect_standard_streams
 
 Model = Annotated[str, path("A model folder that `nocturne train` wrote.")]
 Dataset = Annotated[str, path("A dataset folder that `nocturne prepare` wrote.")]
@@ -93,12 +97,15 @@ def nocturne(
     app, "audio", "prepare", "train", "tune", "evaluate", "generate", "report", "beam", "metadata"
 )
 def demo(
-    root: Annotated[str, path("A folder for everything that the demo makes.")] = "demo",
+    root: Annotated[
+        str, path("A folder for everything that the demo makes.", local=True, plain=True)
+    ] = "demo",
     inputs: Annotated[
         list[str] | None,
         path(
             "Your own recordings, instead of a small corpus. Can be given several times.",
             "--input",
+            pattern=True,
         ),
     ] = None,
     config: ConfigFiles = None,
@@ -123,7 +130,7 @@ def demo(
 
 @add_command(app)
 def init(
-    folder: Annotated[str, typer.Argument(metavar="PATH", help="A folder, local or gs://.")] = ".",
+    folder: Annotated[str, path_argument("A folder, local or gs://.")] = ".",
 ) -> None:
     """Write a configuration file with all settings.
 
@@ -154,7 +161,7 @@ def doctor(as_json: AsJson = False) -> None:
     if as_json:
         print_json([dataclasses.asdict(finding) for finding in findings])
     else:
-        print("\n".join(render(findings)))
+        print_text("\n".join(render(findings)))
     if any(finding.missing for finding in findings):
         raise typer.Exit(1)
 
@@ -215,9 +222,7 @@ def prepare(
 
 @add_command(app)
 def card(
-    dataset: Annotated[
-        str, typer.Argument(metavar="PATH", help="A dataset folder that `nocturne prepare` wrote.")
-    ],
+    dataset: Annotated[str, path_argument("A dataset folder that `nocturne prepare` wrote.")],
     as_json: AsJson = False,
 ) -> None:
     """Show statistics of a dataset, and what changed.
@@ -265,7 +270,9 @@ def train(
 def evaluate(
     model: Model,
     dataset: Dataset,
-    output: Annotated[str | None, path("A new folder for evaluation.json and pictures.")] = None,
+    output: Annotated[
+        str | None, path("A new folder for evaluation.json and pictures.", local=True)
+    ] = None,
     against: Annotated[
         str | None,
         path("The evaluation.json of another model. A model that is clearly worse fails."),
@@ -287,7 +294,7 @@ def evaluate(
 
         verdict = stages.evaluate(console, model, dataset, settings, output=output, against=against)
     if as_json:
-        print(verdict.to_json())
+        print_text(verdict.to_json())
     with one_line_errors():
         verdict.require_blessed(model)
 
@@ -317,10 +324,7 @@ def generate(
 
 @add_command(app, "metadata")
 def trace(
-    clip: Annotated[
-        str,
-        typer.Argument(metavar="PATH", help="A generated clip, in the folder it was written to."),
-    ],
+    clip: Annotated[str, path_argument("A generated clip, in the folder it was written to.")],
     as_json: AsJson = False,
     config: ConfigFiles = None,
     overrides: Overrides = None,
@@ -339,7 +343,7 @@ def trace(
     if as_json:
         print_json(result)
     else:
-        print("\n".join(trace.trace_lines(result)))
+        print_text("\n".join(map(printable, trace.trace_lines(result))))
 
 
 @add_command(app, "report")
@@ -375,4 +379,6 @@ add_command(app, "metadata")(prune)
 
 def main() -> None:
     """Run the `nocturne` command."""
+    protect_standard_streams()
+    provide_home()
     app()

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from audio.errors import NocturneError, UsageError
+from storage import files
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,10 +38,11 @@ def launch(argv: Sequence[str]) -> None:
     parameters, beam_args = parser().parse_known_args(argv)
     inputs = [path.strip() for path in parameters.input.split(",") if path.strip()]
     for path in [*inputs, parameters.output, *filter(None, [parameters.previous])]:
-        if "://" not in path:
+        if not files.is_remote(path):
             raise UsageError(
                 f"{path}: wanted a gs:// path, because the workers cannot read local files"
             )
+        files.check_path(path, "the template", pattern=path in inputs)
     from beam_transforms import prepare
     from beam_transforms.sources import find_sources
     from pipeline.config.load import load_config

@@ -10,9 +10,8 @@ import json
 import os
 import pathlib
 import sys
-import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,6 +19,7 @@ from typer.core import TyperCommand
 
 from audio.errors import NocturneError
 from pipeline.console import json_lines
+from pipeline.console.streams import print_result, printable
 from pipeline.root import paths
 from storage import files
 
@@ -33,14 +33,31 @@ def option(metavar: str, text: str, *flags: str, **more: Any) -> Any:
     return typer.Option(*flags, metavar=metavar, help=text, **more)
 
 
-def path(text: str, *flags: str) -> Any:
-    """Returns an option whose value is a path."""
-    return option("PATH", text, *flags)
+def path(text: str, *flags: str, **checks: bool) -> Any:
+    """Returns an option whose value is a path, or several; **checks are those of check_path."""
+    return option("PATH", text, *flags, callback=_path_check(checks))
+
+
+def path_argument(text: str) -> Any:
+    """Returns an argument whose value is a path."""
+    return typer.Argument(metavar="PATH", help=text, callback=_path_check({}))
+
+
+def _path_check(checks: Mapping[str, bool]) -> Callable[[typer.CallbackParam, Any], Any]:
+    def check(parameter: typer.CallbackParam, value: Any) -> Any:
+        name = next((each for each in parameter.opts if each.startswith("--")), "PATH")
+        with one_line_errors():
+            for each in [value] if isinstance(value, str) else value or ():
+                files.check_path(each, name, **checks)
+        return value
+
+    return check
 
 
 INPUT = path(
     "An audio file, a folder, a glob pattern or a gs:// path. Can be given several times.",
     "--input",
+    pattern=True,
 )
 ConfigFiles = Annotated[
     list[str] | None,
@@ -54,7 +71,9 @@ Overrides = Annotated[
         "--set",
     ),
 ]
-Root = Annotated[str, path("The pipeline root: folder of all artifacts, models and metadata.")]
+Root = Annotated[
+    str, path("The pipeline root: folder of all artifacts, models and metadata.", plain=True)
+]
 RunId = Annotated[
     str | None, option("ID", "Name of the run. Nodes that this run has finished are skipped.")
 ]
@@ -214,7 +233,13 @@ def configuration(files: list[str] | None, overrides: list[str] | None) -> Confi
 
 def print_json(value: object) -> None:
     """Prints the result of a command that was asked for --json."""
-    print(json.dumps(value, indent=2, default=str))
+    print_text(json.dumps(value, indent=2, default=str))
+
+
+def print_text(text: str) -> None:
+    """Prints the result of a command, line by line; control characters in it are escaped."""
+    with one_line_errors():
+        print_result("\n".join(printable(line) for line in text.split("\n")))
 
 
 @contextlib.contextmanager
@@ -271,14 +296,9 @@ def one_line_errors(log: pathlib.Path | None = None) -> Iterator[None]:
             fields = {"error": type(cause).__name__, "exit_code": code}
             json_lines.write(sys.stderr, "ERROR", message, **fields)
         else:
-            print(f"nocturne: {message}", file=sys.stderr)
+            print(f"nocturne: {printable(message)}", file=sys.stderr)
         raise typer.Exit(code) from None
 
 
 def _default_log(name: str) -> pathlib.Path:
-    folder = files.state_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        folder = pathlib.Path(tempfile.gettempdir())
-    return folder / f"{name}-{os.getpid()}.log"
+    return files.state_folder() / f"{name}-{os.getpid()}.log"

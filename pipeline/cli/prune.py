@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import options
+from pipeline.console.streams import printable
 
 
 def prune(
@@ -45,6 +46,6 @@ def prune(
     if as_json:
         options.print_json({"root": root, "deleted": delete, "folders": sizes})
         return
-    for path, size in sizes.items():
-        print(f"{size / 1e6:10.3f} MB  {path}")
-    print(f"{sum(sizes.values()) / 1e6:10.3f} MB  {'deleted' if delete else 'to delete'}")
+    lines = [f"{size / 1e6:10.3f} MB  {printable(path)}" for path, size in sizes.items()]
+    total = f"{sum(sizes.values()) / 1e6:10.3f} MB  {'deleted' if delete else 'to delete'}"
+    options.print_text("\n".join([*lines, total]))

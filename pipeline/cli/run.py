@@ -21,6 +21,7 @@ from pipeline.cli.options import (
     configuration,
     option,
     print_json,
+    print_text,
     run_id_for,
     running,
     with_generation_options,
@@ -129,4 +130,4 @@ def run_nodes(
     if as_json:
         print_json(nodes)
     else:
-        print(node_list.format_nodes(nodes))
+        print_text(node_list.format_nodes(nodes))

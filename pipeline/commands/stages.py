@@ -5,13 +5,13 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-import glob
 import pathlib
 import time
 from typing import TYPE_CHECKING, Any
 
 from audio import contract
 from audio.errors import OutputExistsError, UsageError
+from pipeline.config.beam_options import check_beam_args
 from pipeline.config.load import Config
 from pipeline.console.terminal import Console, PollingThread, StepRate
 from storage import files
@@ -50,6 +50,8 @@ class InputChoice:
         if self.retry_rejected:
             return find_dataset_sources(self.retry_rejected)
         listed = read_list(self.input_list) if self.input_list else ()
+        for path in listed:
+            files.check_path(path, f"--input-list {self.input_list}", pattern=True)
         return find_sources([*self.inputs, *listed])
 
 
@@ -78,6 +80,7 @@ def prepare(
     from beam_transforms import prepare as job
     from beam_transforms import staging
 
+    check_beam_args(config.beam.prepare, "beam.args")
     started = time.monotonic()
     with console.stage("find files") as stage:
         sources = choice.find()
@@ -86,8 +89,7 @@ def prepare(
         with console.stage("prepare") as stage:
 
             def poll() -> None:
-                done = len(glob.glob(f"{glob.escape(output)}/{staging.FOLDER}/*.json"))
-                stage.update(done, len(sources), "files")
+                stage.update(_count_json(f"{output}/{staging.FOLDER}"), len(sources), "files")
 
             with PollingThread(poll):
                 info = job.run(
@@ -136,6 +138,12 @@ def print_rejected(console: Console, output: str) -> None:
         console.line(f"    {row['uri']}: {row['message']}")
     if rows:
         console.line(f"  all rejected files: {pathlib.Path(output, contract.REJECTED)}")
+
+
+def _count_json(folder: str) -> int:
+    """Returns the number of JSON files in a local folder; a bucket is not asked every second."""
+    names = () if files.is_remote(folder) else files.list_names(folder)
+    return sum(name.endswith(".json") for name in names)
 
 
 def _count(number: int, noun: str) -> str:
@@ -250,13 +258,13 @@ def generate(console: Console, model: str, output: str, config: Config) -> dict[
         raise OutputExistsError(
             f"{output} already holds a finished run. Choose another --output, or delete it."
         )
+    check_beam_args(config.beam.generate, "beam.args")
     with console.stage("load TensorFlow"):
         from generator import generate as job
     with console.stage("generate") as stage:
 
         def poll() -> None:
-            done = len(glob.glob(f"{glob.escape(output)}/{job.STAGING}/*.json"))
-            stage.update(done, config.generate.clips, "clips")
+            stage.update(_count_json(f"{output}/{job.STAGING}"), config.generate.clips, "clips")
 
         with PollingThread(poll):
             manifest = job.run(

@@ -26,6 +26,7 @@ from pipeline.config.sections import (
     MetadataSettings,
     ReportSettings,
 )
+from pipeline.config.yaml_text import explain, read_yaml
 from storage import files
 from trainer import settings as trainer_settings
 from trainer.settings import TrainSettings, TuneSettings
@@ -114,11 +115,17 @@ def load_config(paths: str | Sequence[str] | None = None, overrides: Sequence[st
         wrong kind or is out of range. The message names the key.
     """
     values: dict[str, Any] = {}
+    places: dict[str, str] = {}  # file and line of each key
     for path in [paths] if isinstance(paths, str) else paths or ():
-        _lay_over(values, _expanded(_read(path), os.environ, path))
+        read, lines = _read(path)
+        _lay_over(values, _expanded(read, os.environ, path))
+        places.update({key: f"config {path}, line {line}: " for key, line in lines.items()})
     for override in overrides:
-        _apply(values, override)
-    return from_dict(values)
+        places.pop(_apply(values, override), None)
+    try:
+        return from_dict(values)
+    except UsageError as error:
+        raise UsageError(f"{places.get(error.key, '')}{error}", key=error.key) from None
 
 
 def _lay_over(values: dict[str, Any], later: dict[str, Any]) -> None:
@@ -180,7 +187,8 @@ def _without_retired(section: str, values: Mapping[Any, Any]) -> dict[str, Any]:
             remedy = next((_REPLACED[start] for start in _REPLACED if name.startswith(start)), "")
             raise UsageError(
                 f"{name}: this setting was removed; its value is always {_RETIRED[name]!r}, got "
-                f"{value!r}. {remedy or 'Remove it'}."
+                f"{value!r}. {remedy or 'Remove it'}.",
+                key=name,
             )
         kept[str(key)] = value
     return kept
@@ -228,31 +236,41 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": dialect, **schema, "properties": properties, "additionalProperties": False}
 
 
-def _read(path: str) -> dict[str, Any]:
+def _read(path: str) -> tuple[dict[str, Any], dict[str, int]]:
+    """Returns the sections of a file, and the lines of its keys."""
     try:
-        values = yaml.safe_load(files.read_text(path))
+        with files.open_read(path) as file:
+            content = file.read()
+        values, lines = read_yaml(content.decode("utf-8-sig"))
     except OSError as error:
-        raise UsageError(f"config {path}: {error.strerror}") from error
+        raise UsageError(f"config {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UsageError(
+            f"config {path}, line {line}: not UTF-8 text. Save the file as UTF-8."
+        ) from error
     except yaml.YAMLError as error:
-        raise UsageError(f"config {path}: not YAML: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"config {path}, {explain(error)}") from error
     if values is None:
-        return {}
+        return {}, {}
     if not isinstance(values, dict):
         raise UsageError(f"config {path}: wanted sections with keys, got {type(values).__name__}")
     # A section all of whose keys are commented out.
-    return {name: section for name, section in values.items() if section is not None}
+    return {name: section for name, section in values.items() if section is not None}, lines
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def _apply(values: dict[str, Any], override: str) -> str:
+    """Changes one value, and returns its key."""
     name, equals, text = override.partition("=")
     section, dot, key = name.partition(".")
     if not (equals and dot and section and key):
         raise UsageError(f"--set {override}: wanted section.key=value, as in train.steps=500")
     try:
-        value = yaml.safe_load(text)
+        value, _ = read_yaml(text)
     except yaml.YAMLError as error:
-        raise UsageError(f"--set {override}: the value is not YAML") from error
+        raise UsageError(f"--set {override}: the value is {explain(error)}") from error
     inner = values.setdefault(section, {})
     if not isinstance(inner, dict):
         raise wrong_value(section, "keys with values", inner)
     inner[key] = value
+    return name

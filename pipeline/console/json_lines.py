@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 from typing import Any, TextIO
+
+from pipeline.console.streams import json_printable, lossy_writer
 
 TEXT, JSON = "text", "json"
 FORMATS = (TEXT, JSON)
@@ -34,7 +35,7 @@ def set_run_id(run_id: str | None) -> None:
 
 def open_stderr() -> TextIO:
     """Returns a file on the present stderr, which stays valid while stderr points to a log file."""
-    return os.fdopen(os.dup(2), "w", buffering=1)
+    return lossy_writer(2)
 
 
 def write(file: TextIO, level: str, message: str, **fields: Any) -> None:
@@ -49,4 +50,4 @@ def write(file: TextIO, level: str, message: str, **fields: Any) -> None:
     time = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     row = {"time": time, "level": level, "run_id": _run_id, **fields, "message": message}
     present = {name: value for name, value in row.items() if value is not None}
-    print(json.dumps(present, ensure_ascii=False), file=file, flush=True)
+    print(json_printable(json.dumps(present, ensure_ascii=False)), file=file, flush=True)

@@ -28,6 +28,7 @@ from rich.progress import (
 )
 
 from pipeline.console import json_lines
+from pipeline.console.streams import lossy_writer, printable
 
 _PLAIN_INTERVAL_SECONDS = 15.0  # between progress lines where there is no terminal for a bar
 
@@ -109,8 +110,11 @@ class Console:
         self._json = (
             json_lines.open_stderr() if json_lines.current_format() == json_lines.JSON else None
         )
-        self._file = os.fdopen(os.dup(2 if aside else 1), "w", buffering=1)
-        self._rich = RichConsole(file=self._file, highlight=False, soft_wrap=True)
+        self._file = lossy_writer(2 if aside else 1)
+        # File names can look like markup or emoji.
+        self._rich = RichConsole(
+            file=self._file, highlight=False, soft_wrap=True, markup=False, emoji=False
+        )
         self.progress: Progress | None = None
 
     def __enter__(self) -> Console:
@@ -122,11 +126,14 @@ class Console:
                 file.close()
 
     def line(self, text: str = "", **fields: Any) -> None:
-        """Prints a line; the fields, such as node and clip, only appear in JSON logs."""
+        """Prints a line; the fields, such as node and clip, only appear in JSON logs.
+
+        Control characters, such as those in file names, are escaped.
+        """
         if self._json:
             json_lines.write(self._json, "INFO", " ".join(text.split()), **fields)
             return
-        self._rich.print(text, markup=False)  # file names can look like markup
+        self._rich.print(printable(text))
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
@@ -184,16 +191,23 @@ class PollingThread:
 
 @contextlib.contextmanager
 def library_output_to(path: pathlib.Path) -> Iterator[None]:
-    """Sends what libraries print, log and warn to a file while the block runs."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Sends what libraries print, log and warn to a file while the block runs.
+
+    Where no such file can be made, that is lost, and the work goes on.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        log = path.open("ab")
+    except OSError:
+        log = pathlib.Path(os.devnull).open("ab")  # noqa: SIM115
     # TensorFlow reads this while it is imported.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = logging.StreamHandler(lossy_writer(log.fileno()))
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     old_handlers, old_level = root.handlers[:], root.level
     saved = os.dup(1), os.dup(2)
-    with path.open("ab") as log, warnings.catch_warnings():
+    with log, handler.stream, warnings.catch_warnings():
         logging.captureWarnings(True)
         root.handlers, root.level = [handler], logging.INFO
         sys.stdout.flush()

@@ -94,11 +94,12 @@ class Layout:
         """Returns the layout below a folder. A local path is made absolute, because TFX stores it.
 
         Raises:
-          UsageError: The root is neither local nor on gs://, or it is on gs:// and ML Metadata is
-            neither on a local disk nor on a server.
+          UsageError: The root is neither local nor on gs://, TFX would take it for a pattern, or it
+            is on gs:// and ML Metadata is neither on a local disk nor on a server.
         """
         settings = settings or MetadataSettings()
         if not files.is_remote(root):
+            files.check_path(root, "--root", plain=True)
             return cls(str(pathlib.Path(root).resolve()), settings)
         if not re.fullmatch(r"gs://[^/]+(/[^/]+)*/?", root):
             raise UsageError(f"--root: wanted a folder or gs://BUCKET/PREFIX, got {root!r}")

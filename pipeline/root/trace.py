@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import pathlib
+import json
 from typing import Any
 
 from audio import contract
 from audio.errors import LineageError
+from generator.manifest import Manifest
 from pipeline.config.sections import MetadataSettings
 from pipeline.root.history import history_of_artifact, open_metadata
 from storage import files
 from storage.dataset_files import RecordingRow, read_recordings
+from storage.outputs import Output, open_output
 
 Row = dict[str, Any]
 
@@ -20,7 +22,7 @@ def trace_clip(clip: str, settings: MetadataSettings | None = None) -> Row:
     """Returns the history of a generated clip.
 
     Args:
-      clip: Path of a clip in the output folder of a finished run.
+      clip: Path of a clip in the output folder of a finished run, local or gs://.
       settings: ML Metadata's server, if the pipelines use one.
 
     Returns:
@@ -30,31 +32,54 @@ def trace_clip(clip: str, settings: MetadataSettings | None = None) -> Row:
     Raises:
       LineageError: There is no manifest, it does not list the clip, or the clip was modified.
     """
-    path = pathlib.Path(clip)
-    if not path.is_file():
+    folder, _, name = clip.rpartition("/")
+    if not name or not files.exists(clip):
         raise LineageError(f"{clip}: no such file. Give a clip that Nocturne generated.")
-    manifest_path = path.parent / contract.MANIFEST
-    if not manifest_path.exists():
-        raise LineageError(
-            f"{clip}: no {contract.MANIFEST} beside it. Give a clip in the folder that "
-            "`nocturne generate` or a generation run wrote."
-        )
-    manifest = files.read_json(str(manifest_path))
-    entry = next((entry for entry in manifest["clips"] if entry["file"] == path.name), None)
-    if entry is None:
-        raise LineageError(f"{clip}: {manifest_path} does not list it.")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
+    place = open_output(folder or ("/" if clip.startswith("/") else "."))
+    manifest, entry = _read_entry(place, name, clip)
+    traced = from_manifest(manifest, entry)
+    if _sha256(clip) != entry["sha256"]:
         raise LineageError(
             f"{clip}: the file was modified after it was generated (its checksum does not match "
-            f"{manifest_path})."
+            f"{place.path}/{contract.MANIFEST})."
         )
-    traced = from_manifest(manifest, entry)
     lineage = manifest["lineage"]
     if lineage:
         traced.update(_from_metadata(lineage, settings or MetadataSettings()))
     dataset = manifest["model"]["dataset"]
     traced["dataset"] = {**dataset, "recordings": _recordings(dataset["path"])}
     return traced
+
+
+def _read_entry(place: Output, name: str, clip: str) -> tuple[Row, Row]:
+    """Returns the manifest beside a clip, and the clip's entry in it."""
+    content = place.read(contract.MANIFEST)
+    if content is None:
+        raise LineageError(
+            f"{clip}: no {contract.MANIFEST} beside it. Give a clip in the folder that "
+            "`nocturne generate` or a generation run wrote."
+        )
+    path = f"{place.path}/{contract.MANIFEST}"
+    try:
+        manifest = json.loads(content)
+        Manifest.model_validate(manifest)
+    except (ValueError, RecursionError) as error:
+        raise LineageError(
+            f"{clip}: {path} is damaged, or of another version ({type(error).__name__}). Copy the "
+            "folder again, or use the version that wrote it."
+        ) from error
+    for entry in manifest["clips"]:
+        if entry["file"] == name:
+            return manifest, entry
+    raise LineageError(f"{clip}: {path} does not list it.")
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with files.open_read(path) as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def from_manifest(manifest: Row, entry: Row) -> Row:

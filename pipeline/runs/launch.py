@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from audio import contract
 from audio.errors import NotBlessedError, OutputExistsError, UsageError
+from pipeline.config.beam_options import check_beam_args
 from pipeline.config.load import Config
 from pipeline.console.terminal import Console
 from pipeline.root.paths import Layout
+from storage import files
 
 if TYPE_CHECKING:
     from pipeline.runs.results import TrainingResult
@@ -95,7 +97,9 @@ def _run_training_nodes(
         from pipeline.components.training_pipeline import training_pipeline
         from pipeline.runs.runner import StagedDagRunner
     runner = StagedDagRunner(console=console, layout=layout, run_id=run_id, only=only)
-    absolute = [path if "://" in path else str(pathlib.Path(path).absolute()) for path in inputs]
+    absolute = [
+        path if files.is_remote(path) else str(pathlib.Path(path).absolute()) for path in inputs
+    ]
     try:
         runner.run(training_pipeline(inputs=absolute, layout=layout, config=config))
     finally:
@@ -146,10 +150,11 @@ def _begin(layout: Layout, run_id: str, config: Config) -> None:
     """Stores the configuration of a run, unless an earlier command of the run has done so.
 
     Raises:
-      UsageError: The run has another configuration.
+      UsageError: The run has another configuration, or one with an unknown Beam option.
     """
     from storage.outputs import open_output
 
+    check_beam_args(config.beam.args, "beam.args")
     folder = layout.run_folder(run_id)
     try:  # fails if the file is there with other content, even if two nodes begin at once
         open_output(folder).publish(contract.EFFECTIVE_CONFIG, config.to_yaml().encode())
@@ -223,7 +228,7 @@ def run_generation(
       BusyError: The node is running in another process.
     """
     layout = Layout.at(root, config.metadata)
-    output = output if "://" in output else str(pathlib.Path(output).absolute())
+    output = output if files.is_remote(output) else str(pathlib.Path(output).absolute())
     if not config.metadata.on_server and not pathlib.Path(layout.metadata_file).exists():
         raise NotBlessedError(
             f"no blessed model below {root}: nothing was trained there yet. Run "

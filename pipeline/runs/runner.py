@@ -201,13 +201,13 @@ def _showing_progress(stage: Stage, layout: Layout) -> Iterator[None]:
     def show_steps(done: int, total: int, loss: float) -> None:
         stage.update(done, total, f"loss {loss:.4f}  {rate.describe(done)}")
 
-    pattern = f"{layout.artifacts}/{stage.name}/*/*/{staging.FOLDER}"
+    pattern = f"{glob.escape(layout.artifacts)}/{stage.name}/*/*/{staging.FOLDER}"
 
     def count_files() -> None:
         if files.is_remote(pattern):
             return  # a request each second is not worth it
         for folder in sorted(glob.glob(pattern))[-1:]:
-            done = len(glob.glob(f"{folder}/*.json"))
+            done = sum(name.endswith(".json") for name in files.list_names(folder))
             listing = pathlib.Path(folder, "sources.jsonl")
             total = listing.read_bytes().count(b"\n") if listing.exists() else None
             stage.update(done, total, "files")

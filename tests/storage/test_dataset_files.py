@@ -4,8 +4,15 @@ import pathlib
 import pytest
 
 from audio import contract
+from audio.config import AudioConfig
 from audio.errors import IncompleteError
-from storage.dataset_files import read_info, read_recordings, read_rejected, require_dataset
+from storage.dataset_files import (
+    read_front_end,
+    read_info,
+    read_recordings,
+    read_rejected,
+    require_dataset,
+)
 
 
 @pytest.fixture
@@ -43,3 +50,17 @@ def test_require_dataset_wants_the_marker(dataset) -> None:
         require_dataset(dataset)
     pathlib.Path(dataset, contract.COMPLETED).touch()
     require_dataset(dataset)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"audio": 5}', '{"audio": {"n_mels": 0}}', '{"audio": {"x": 1}}']
+)
+def test_a_damaged_dataset_info_is_not_blamed_on_the_configuration(dataset, content: str) -> None:
+    pathlib.Path(dataset, contract.DATASET_INFO).write_text(content)
+    with pytest.raises(IncompleteError, match=r"dataset_info\.json is damaged"):
+        read_front_end(dataset)
+
+
+def test_read_front_end_gives_the_front_end_of_dataset_info(dataset) -> None:
+    pathlib.Path(dataset, contract.DATASET_INFO).write_text('{"audio": {"n_mels": 32}}')
+    assert read_front_end(dataset) == AudioConfig(n_mels=32)

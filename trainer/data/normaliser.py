@@ -9,6 +9,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from audio import contract
+from storage import files
 from trainer.tf_function import graph_function
 
 
@@ -42,7 +43,8 @@ class Normaliser:
     @classmethod
     def from_graph(cls, transform_graph: str, *, floor: float) -> Normaliser:
         """Returns the normaliser of a fitted Transform graph's folder, with constant vectors."""
-        layer = tft.TFTransformOutput(transform_graph).transform_features_layer()
+        with files.plain_path(transform_graph) as folder:
+            layer = tft.TFTransformOutput(folder).transform_features_layer()
 
         @graph_function
         def read_vectors() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -75,7 +75,7 @@ def fit_transform_graph(
     """Fits the Transform graph without TFX, as TFX's Transform component would.
 
     Args:
-      records: Glob of the training split's TFRecord files.
+      records: Pattern of the training split's TFRecord files (see files.plain_path).
       output: Folder for the graph, which tft.TFTransformOutput reads.
       custom_config: `n_mels` and `model_floor`, as for preprocessing_fn.
       temporary: Folder for Beam's temporary files.
@@ -91,7 +91,7 @@ def fit_transform_graph(
     traced = functools.partial(preprocessing_fn, custom_config=custom_config)
     with (
         beam.Pipeline(runner="FnApiRunner") as pipeline,
-        tft_beam.Context(temp_dir=str(pathlib.Path(temporary).resolve())),
+        tft_beam.Context(temp_dir=str(pathlib.Path(temporary).absolute())),
     ):
         data = pipeline | source.BeamSource(_BATCH_RECORDS)
         graph = (data, source.TensorAdapterConfig()) | tft_beam.AnalyzeDataset(traced)

@@ -16,7 +16,7 @@ import tensorflow as tf
 from audio import contract
 from audio.config import AudioConfig
 from audio.errors import ConfigMismatchError, InputError
-from storage.dataset_files import read_info, require_dataset
+from storage.dataset_files import read_front_end, read_info, require_dataset
 from trainer.data.transform_graph import RAW_FEATURES, decode_frames
 
 # Chunks in the shuffle buffer: 64 MB, at 1024 frames of 128 mel bands in float16.
@@ -41,22 +41,22 @@ class Dataset:
 
     def shards(self, split: str) -> list[str]:
         """Returns the paths of the TFRecord files of a split, sorted."""
-        pattern = f"{self.path}/{contract.split_folder(split)}/*.tfrecord"
-        return sorted(tf.io.gfile.glob(pattern))
+        folder = f"{self.path}/{contract.split_folder(split)}"
+        names = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
+        return sorted(f"{folder}/{name}" for name in names if name.endswith(".tfrecord"))
 
 
 def open_dataset(path: str) -> Dataset:
     """Opens a dataset and checks that it is complete and made by one front end.
 
     Raises:
-      IncompleteError: The COMPLETED marker is missing.
+      IncompleteError: The COMPLETED marker is missing, or dataset_info.json is damaged.
       ConfigMismatchError: The records were made by another front end than dataset_info.json names.
     """
     path = path.rstrip("/")
     require_dataset(path)
-    info = read_info(path)
-    audio = AudioConfig.from_json(json.dumps(info["audio"]))
-    dataset = Dataset(path=path, audio=audio, info=info)
+    audio = read_front_end(path)
+    dataset = Dataset(path=path, audio=audio, info=read_info(path))
     for record in _read_features(dataset, contract.TRAIN, {contract.FINGERPRINT: tf.string}).take(
         1
     ):

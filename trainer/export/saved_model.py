@@ -32,7 +32,7 @@ from trainer.data.normaliser import Normaliser
 from trainer.data.passages import cut_passages, passage_frames
 from trainer.data.windows import Dataset, cut_primers
 from trainer.export.roll_out import roll_out
-from trainer.export.warm_start import WEIGHTS, BaseModel
+from trainer.export.warm_start import BaseModel
 from trainer.model.head import Sampling
 from trainer.model.next_frame import NextFrameModel
 from trainer.settings import N_PRIMERS, TrainSettings
@@ -52,8 +52,9 @@ class ServingModule(tf.Module):
         super().__init__()
         self.model = model
         # A list of our own: the objects that Keras tracks have another order, and leave some out.
-        setattr(self, WEIGHTS, list(model.weights))
-        self.transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
+        setattr(self, contract.WEIGHTS, list(model.weights))
+        with files.plain_path(transform_graph) as folder:
+            self.transform = tft.TFTransformOutput(folder).transform_features_layer()
         self._floor = settings.model_floor
         frames = [None, None, model.n_mels]
         self.rollout = graph_function(
@@ -174,7 +175,8 @@ def export_model(
         contract.MODEL_INFO: json.dumps(info, indent=2, sort_keys=True).encode(),
     }
     with files.atomic_folder(path, last="saved_model.pb") as partial:
-        tf.saved_model.save(module, partial, signatures=signatures)
+        with files.plain_path(partial) as folder:
+            tf.saved_model.save(module, folder, signatures=signatures)
         for name, content in assets.items():
             with files.atomic_file(f"{partial}/{name}") as file:
                 file.write(content)

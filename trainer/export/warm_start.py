@@ -16,6 +16,7 @@ from audio import contract
 from audio.errors import ConfigMismatchError, IncompleteError
 from storage import files
 from storage.dataset_files import read_recordings
+from storage.model_files import read_model_info
 from trainer.data.windows import Dataset
 from trainer.model.next_frame import NextFrameModel
 from trainer.settings import TrainSettings
@@ -31,8 +32,6 @@ _ARCHITECTURE = (
     "onset_classes",
     "model_floor",
 )
-# Name of the list of weights in the exported module (saved_model.py).
-WEIGHTS = "all_weights"
 _REMEDY = "Train without a warm start (train.warm_start='')"
 
 
@@ -62,9 +61,10 @@ class BaseModel:
         Raises:
           ConfigMismatchError: The model has other weights.
         """
-        weights = tf.train.Checkpoint(**{WEIGHTS: list(model.weights)})
+        weights = tf.train.Checkpoint(**{contract.WEIGHTS: list(model.weights)})
         try:
-            status = weights.read(f"{self.path}/variables/variables")
+            with files.plain_path(self.path) as folder:
+                status = weights.read(f"{folder}/variables/variables")
             status.assert_existing_objects_matched().expect_partial()
         except (AssertionError, ValueError, tf.errors.NotFoundError) as error:
             raise ConfigMismatchError(
@@ -93,7 +93,7 @@ def open_base_model(path: str, dataset: Dataset, settings: TrainSettings) -> Bas
                 f"train.warm_start: {path} is not a finished model: {name} is missing. Give the "
                 "folder that `nocturne train --model` wrote."
             )
-    info = files.read_json(f"{path}/{contract.MODEL_INFO}")
+    info, _ = read_model_info(path)
     if info["fingerprint"] != dataset.audio.fingerprint:
         raise ConfigMismatchError(
             f"train.warm_start: the front end of {path} is {info['fingerprint']}, the dataset's is "

@@ -18,6 +18,7 @@ from typing import Any
 import tensorflow as tf
 
 from audio.errors import ConfigMismatchError, UnwritableError
+from storage import files
 from storage.outputs import open_output
 
 _STATE = "state.json"
@@ -73,7 +74,8 @@ class Checkpoints:
             return RunState()
         state = RunState(**json.loads(content))
         try:
-            self._all.read(self._path("step", state.step)).assert_consumed()
+            with files.plain_path(self.folder) as folder:
+                self._all.read(_path(folder, "step", state.step)).assert_consumed()
         except (AssertionError, ValueError) as error:
             raise ConfigMismatchError(
                 f"the state in {self.folder} was written by another version of Nocturne, whose "
@@ -86,7 +88,8 @@ class Checkpoints:
         """Writes weights and optimiser, then the state, which replaces the one before."""
         with _write_errors(self.folder):
             tf.io.gfile.makedirs(self.folder)
-            self._all.write(self._path("step", state.step))
+            with files.plain_path(self.folder) as folder:
+                self._all.write(_path(folder, "step", state.step))
             self._write_state(state)
             self._remove_others("step", state.step)
 
@@ -94,27 +97,32 @@ class Checkpoints:
         """Writes the weights as the best so far; they count after `save` has named them."""
         with _write_errors(self.folder):
             tf.io.gfile.makedirs(self.folder)
-            self._weights.write(self._path("best", step))
+            with files.plain_path(self.folder) as folder:
+                self._weights.write(_path(folder, "best", step))
 
     def restore_best(self, state: RunState) -> None:
         """Gives the model the weights of the best evaluation."""
-        self._weights.read(self._path("best", int(state.best["step"]))).assert_consumed()
+        with files.plain_path(self.folder) as folder:
+            self._weights.read(_path(folder, "best", int(state.best["step"]))).assert_consumed()
 
     def _write_state(self, state: RunState) -> None:
         self._output.replace(_STATE, json.dumps(dataclasses.asdict(state)).encode())
         if state.best:
             self._remove_others("best", int(state.best["step"]))
 
-    def _path(self, kind: str, step: int) -> str:
-        return f"{self.folder}/{kind}-{step:08d}"
-
     def _remove_others(self, kind: str, step: int) -> None:
-        for path in tf.io.gfile.glob(f"{self.folder}/{kind}-*"):
-            if path.startswith(self._path(kind, step)):
+        kept = _path("", kind, step).removeprefix("/")
+        for name in tf.io.gfile.listdir(self.folder):
+            if not name.startswith(f"{kind}-") or name.startswith(kept):
                 continue
+            path = f"{self.folder}/{name}"
             # A kill during a write leaves a folder, step-..._temp.
             remove = tf.io.gfile.rmtree if tf.io.gfile.isdir(path) else tf.io.gfile.remove
             remove(path)
+
+
+def _path(folder: str, kind: str, step: int) -> str:
+    return f"{folder}/{kind}-{step:08d}"
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from audio import contract
 from audio.errors import OutputExistsError
+from storage import files
 from trainer.data.normaliser import Normaliser
 from trainer.data.transform_graph import fit_transform_graph
 from trainer.data.windows import (
@@ -89,21 +90,25 @@ def train(
     base = open_base_model(settings.warm_start, dataset, settings) if settings.warm_start else None
     if base:
         transform_graph = base.transform_graph
-    with tempfile.TemporaryDirectory() as temporary:
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        files.plain_path(temporary) as folder,
+        files.plain_path(dataset.path) as records,
+    ):
         if transform_graph is None:
-            transform_graph = f"{temporary}/transform"
+            transform_graph = f"{folder}/transform"
             fit_transform_graph(
-                f"{dataset.path}/{contract.split_folder(contract.TRAIN)}/*",
+                f"{records}/{contract.split_folder(contract.TRAIN)}/*",
                 transform_graph,
                 custom_config={
                     "n_mels": dataset.audio.n_mels,
                     "model_floor": settings.model_floor,
                 },
-                temporary=f"{temporary}/beam",
+                temporary=f"{folder}/beam",
             )
         normaliser = Normaliser.from_graph(transform_graph, floor=settings.model_floor)
-        folder = (work_path or f"{model_path}.training").rstrip("/")
-        work = f"{folder}/{run_key(dataset, normaliser, settings, base)}"
+        states = (work_path or f"{model_path}.training").rstrip("/")
+        work = f"{states}/{run_key(dataset, normaliser, settings, base)}"
         model, history = fit(
             dataset, normaliser, settings, folder=work, base=base, progress=progress
         )

@@ -219,6 +219,103 @@ def test_bad_input_is_one_clear_line(tmp_path, start, args: str, code: int, said
 
 
 @pytest.mark.slow
+def test_every_stage_works_in_a_folder_whose_name_looks_like_a_pattern(
+    tmp_path, recordings, model
+) -> None:
+    odd = tmp_path / "set [v1] * ? 100% #2 é"
+    shutil.copytree(recordings, odd / "in [x]")
+    shutil.copytree(model, odd / "mo[d]el")
+    data, clips = f"{odd}/data [1]*", f"{odd}/cl?ips"
+    small = ["--set", "audio.n_mels=32", "--set", "prepare.chunk_frames=200", "--set",
+             "prepare.eval_share=0.34"]  # fmt: skip
+    for code, *command in (
+        (0, "prepare", "--input", odd / "in [x]", "--output", data, "--pictures", 1, *small),
+        (0, "card", data),
+        (0, "prepare", "--input", odd / "in [x]", "--output", f"{odd}/[2]", "--previous", data,
+         *small),
+        (0, "prepare", "--retry-rejected", data, "--output", f"{odd}/[3]", *small),
+        (0, "generate", "--model", odd / "mo[d]el", "--output", clips, "--clips", 1,
+         "--seconds", 1, "--primer", f"{odd}/in [x]/0.wav"),
+        (6, "generate", "--model", odd / "mo[d]el", "--output", clips),
+        (0, "trace", f"{clips}/clip-0000.wav"),
+        (13, "evaluate", "--model", odd / "mo[d]el", "--dataset", data, "--output", f"{odd}/[e]"),
+    ):  # fmt: skip
+        done = nocturne(*command, cwd=tmp_path)
+        assert done.returncode == code, (command, done.stderr)
+    infos = [
+        json.loads(pathlib.Path(odd, name, contract.DATASET_INFO).read_text())["dataset_id"]
+        for name in ("data [1]*", "[2]", "[3]")
+    ]
+    assert len(set(infos)) == 1
+
+
+def path_options() -> list[tuple[str, str]]:
+    """Every option and argument of every command that takes a path."""
+    found = []
+    for name in LEAVES:
+        command: Any = get_command(app)
+        for part in name.split():
+            command = command.commands[part]
+        found += [(name, one.opts[0]) for one in command.params if one.metavar == "PATH"]
+    return found
+
+
+@pytest.mark.parametrize(("command", "option"), path_options())
+def test_a_path_on_an_unknown_file_system_is_refused_before_any_work(
+    tmp_path, command: str, option: str
+) -> None:
+    for url in ("s3://bucket/x", "hdfs://host/x"):
+        arguments = [option, url] if option.startswith("--") else [url]
+        needed = [
+            part
+            for name, each in path_options()
+            if name == command and each != option
+            for part in ([each, "x"] if each.startswith("--") else ["x"])
+        ]
+        if command in ("run blessed", "run nodes"):
+            needed += ["--run-id", "x"] if command == "run blessed" else ["training"]
+        done = nocturne(*command.split(), *needed, *arguments, cwd=tmp_path)
+        assert_one_line(done, 2, rf"wanted a path on this machine.*got {url}\. Copy the files")
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["demo", "run training --input in", "run generation --output out", "report", "prune"],
+)
+def test_a_root_that_tfx_takes_for_a_pattern_is_refused_before_any_work(
+    tmp_path, command: str
+) -> None:
+    done = nocturne(*command.split(), "--root", "songs [2026]", cwd=tmp_path)
+    assert_one_line(done, 2, r"--root: TFX finds its files by patterns.*songs \[2026\]")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("key", ["generate.primer", "train.warm_start"])
+def test_a_setting_on_an_unknown_file_system_is_refused(tmp_path, key: str) -> None:
+    command = "generate --model m --output o" if key[0] == "g" else "train --dataset d --model m"
+    done = nocturne(*command.split(), "--set", f"{key}=s3://bucket/x", cwd=tmp_path)
+    assert_one_line(done, 2, rf"{key}: wanted a path on this machine or gs://")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_list_may_come_from_windows(tmp_path) -> None:
+    for index in range(2):
+        signals.write(tmp_path / "in" / f"é {index}.wav", signals.tune(seconds=3, seed=index))
+    names = "\r\n".join(f"{tmp_path}/in/é {index}.wav" for index in range(2)) + "\r\n"
+    command = ("prepare", "--output", "out", "--dry-run", "--input-list", "list.txt")
+    for content in (names.encode(), b"\xef\xbb\xbf" + names.encode()):
+        (tmp_path / "list.txt").write_bytes(content)
+        done = nocturne(*command, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "would read 2 files" in done.stdout
+    (tmp_path / "list.txt").write_bytes(names.encode("utf-16"))
+    assert_one_line(nocturne(*command, cwd=tmp_path), 3, "list list.txt: not UTF-8 text")
+    (tmp_path / "list.txt").write_text("s3://bucket/a.wav\n")
+    assert_one_line(nocturne(*command, cwd=tmp_path), 2, "--input-list list.txt: wanted a path")
+
+
+@pytest.mark.slow
 def test_a_clip_that_was_altered_is_not_traced(tmp_path, model) -> None:
     from generator import generate
     from generator.requests import GenerateSettings

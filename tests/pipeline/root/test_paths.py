@@ -1,7 +1,7 @@
 import pytest
 
 from audio.errors import UsageError
-from pipeline.root.paths import run_id_for
+from pipeline.root.paths import Layout, run_id_for
 
 
 def test_airflows_run_ids_name_runs() -> None:
@@ -20,3 +20,19 @@ def test_what_cannot_name_a_folder_names_no_run(given) -> None:
 def test_one_node_needs_a_run_and_a_name(given, only) -> None:
     with pytest.raises(UsageError, match="--only: wanted"):
         run_id_for("training", given, only)
+
+
+@pytest.mark.parametrize("name", ["songs [2026]", "a*b", "what?", "back\\slash", "caf\udce9"])
+def test_a_root_that_tfx_takes_for_a_pattern_is_refused_by_name(
+    tmp_path, monkeypatch, name
+) -> None:
+    with pytest.raises(UsageError, match=r"--root: TFX finds its files by patterns"):
+        Layout.at(f"{tmp_path}/{name}/root")
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
+    with pytest.raises(UsageError, match=r"--root: TFX finds its files by patterns"):
+        Layout.at("root")
+
+
+def test_a_root_may_have_any_other_name(tmp_path) -> None:
+    assert Layout.at(f"{tmp_path}/100% #1 {{a}} é").root == f"{tmp_path}/100% #1 {{a}} é"

@@ -122,9 +122,15 @@ def test_open_base_model_refuses_another_architecture(model, opened, changes, me
 
 
 def test_open_base_model_refuses_another_front_end(model, opened, tmp_path) -> None:
-    path = copy_with_info(model, tmp_path / "model", fingerprint="0123456789ab")
+    other = AudioConfig(n_mels=opened.audio.n_mels, hop_length=256)
+    path = copy_with_info(
+        model,
+        tmp_path / "model",
+        audio=json.loads(other.to_json()),
+        fingerprint=other.fingerprint,
+    )
     with pytest.raises(
-        ConfigMismatchError, match=r"front end of .* is 0123456789ab, the dataset's"
+        ConfigMismatchError, match=rf"front end of .* is {other.fingerprint}, the dataset's"
     ):
         open_base_model(str(path), opened, TINY)
 
@@ -152,7 +158,7 @@ def test_open_base_model_refuses_one_trained_on_held_out_recordings(
     opened.info["dataset_id"] = "another"
     with pytest.raises(ConfigMismatchError, match=r"learnt from \d+ of the recordings that"):
         open_base_model(str(model), opened, TINY)
-    missing = {"path": "/nowhere", "dataset_id": "gone"}
+    missing = {"path": "/nowhere", "dataset_id": "0" * 12}
     path = copy_with_info(model, tmp_path / "model", dataset=missing)
     assert not open_base_model(str(path), opened, TINY).splits_compared
 

@@ -78,3 +78,24 @@ def test_save_into_a_folder_that_cannot_be_written(tmp_path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(UnwritableError, match="cannot keep the training"):
         make_checkpoints(tmp_path / "file" / "state").save(RunState(step=4))
+
+
+@pytest.mark.parametrize("name", ["album [disc 1]", "a*b?", "back\\slash", "100% #1 é"])
+def test_a_run_resumes_in_a_folder_of_any_name(tmp_path, name: str) -> None:
+    """TensorFlow takes some characters for a pattern, and would start again without a word."""
+    layer = keras.layers.Dense(1)
+    layer.build((None, 1))
+    folder = tmp_path / name
+    for step in (2, 4):
+        checkpoints = Checkpoints(str(folder), model=layer, optimizer=keras.optimizers.SGD())
+        layer.bias.assign([float(step)])
+        checkpoints.save_best(step)
+        checkpoints.save(RunState(step=step, best={"step": step}))
+    layer.bias.assign([9.0])
+    state = checkpoints.restore()
+    assert (state.step, layer.bias.numpy()) == (4, 4)
+    layer.bias.assign([9.0])
+    checkpoints.restore_best(state)
+    assert layer.bias.numpy() == 4
+    names = {path.name.partition(".")[0] for path in folder.iterdir()}
+    assert names == {"step-00000004", "best-00000004", "state"}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import shutil
+import tempfile
 from typing import Any
 
 import numpy as np
@@ -111,3 +113,16 @@ def test_train_that_fails_leaves_no_model(
             transform_graph=str(model / contract.TRANSFORM_GRAPH),
         )
     assert not (tmp_path / "model").exists()
+
+
+def test_train_works_in_folders_of_any_name(dataset, model, tmp_path, monkeypatch) -> None:
+    """With a dataset, a model, a base model and temporary files that look like patterns."""
+    odd = tmp_path / "set [v1] * ? \\ 100% #2 é"
+    shutil.copytree(dataset, odd / "data")
+    (odd / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(odd / "temporary"))
+    info = train.train(dataset_path=str(odd / "data"), model_path=f"{odd}/a", settings=TINY)
+    assert info["model_id"] == json.loads((model / contract.MODEL_INFO).read_text())["model_id"]
+    settings = dataclasses.replace(TINY, steps=1, warm_start=f"{odd}/a")
+    train.train(dataset_path=str(odd / "data"), model_path=f"{odd}/b", settings=settings)
+    assert sorted(path.name for path in odd.iterdir()) == ["a", "b", "data", "temporary"]
