@@ -21,10 +21,10 @@ import dataclasses
 import math
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import BinaryIO, NamedTuple, cast
 
-from audio import mpeg, ogg
+from audio import flac, mpeg, ogg
 from audio.errors import AudioError
 from audio.formats import Format
 from audio.spliced_file import Piece, SplicedFile
@@ -36,6 +36,8 @@ _NEAR = 1 << 17
 # Samples that a complete file may lack of what its header promises. MP3 headers count frames that
 # decoders skip: the three files of Debian's asc-music are complete, and short by 5 to 8 frames.
 _MP3_FRAMES = 12
+# Bytes that libFLAC may have read ahead of what it decodes.
+_FLAC_AHEAD = 1 << 14
 # Samples that an encoder may cut from the end of an Ogg stream, or its decoder from the start.
 _OGG_TOLERANCE = 8192
 
@@ -49,6 +51,9 @@ class Part(NamedTuple):
       tolerance: How many of these may be missing.
       rate: Sample rate of `expected`, Hz; 0 is that of the decoder.
       limit: Samples per channel after which reading stops; None is where the decoder stops.
+      rest_after: Given the number of samples that were decoded of this part when the decoder came
+        to its end or gave up, returns the part that follows, and how many samples are missing
+        before it; None if nothing follows.
     """
 
     file: BinaryIO
@@ -56,6 +61,7 @@ class Part(NamedTuple):
     tolerance: float = 0.0
     rate: int = 0
     limit: int | None = None
+    rest_after: Callable[[int], tuple[Part, int] | None] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,7 +131,7 @@ class _Size(NamedTuple):
     field: int
     form: str
     extra: int = 0
-    chunks: bool = False
+    chunks: bool = True
     order: str = "<"
 
 
@@ -141,7 +147,7 @@ def _find_size(file: BinaryIO, found: Format, n_bytes: int) -> _Size | None:
     if found is Format.AU and len(head) == 16:
         order = ">" if head[:1] == b"." else "<"
         start, size = struct.unpack(order + "II", head[4:12])
-        return _Size(start, size, 8, order + "I")
+        return _Size(start, size, 8, order + "I", chunks=False)
     if found is Format.CAF:
         return _caf_size(file, n_bytes)
     if found is Format.W64:
@@ -164,9 +170,9 @@ def _chunk_size(file: BinaryIO, n_bytes: int, *, order: str, data: bytes) -> _Si
         if name == data and size == 0xFFFFFFFF and long_at:
             file.seek(long_at)
             (size,) = struct.unpack("<Q", file.read(8))
-            return _Size(at + 8, size, long_at, "<Q", chunks=True)
+            return _Size(at + 8, size, long_at, "<Q")
         if name == data:
-            return _Size(at + 8, size, at + 4, order + "I", chunks=True, order=order)
+            return _Size(at + 8, size, at + 4, order + "I", order=order)
         at += 8 + size + size % 2
     return None
 
@@ -204,7 +210,9 @@ def _sized_layout(file: BinaryIO, size: _Size, n_bytes: int) -> Layout:
     """Returns the file, with the true size of its samples in the header."""
     available = max(0, n_bytes - size.start)
     declared = size.declared
-    if declared == 0 and available and not (size.chunks and _only_chunks(file, size, n_bytes)):
+    if not size.chunks and declared < available:
+        declared = available  # nothing else can follow
+    elif declared == 0 and available and not _only_chunks(file, size, n_bytes):
         declared = available
     elif declared <= available:
         return Layout(parts=(Part(file),))
@@ -236,15 +244,56 @@ def _only_chunks(file: BinaryIO, size: _Size, n_bytes: int) -> bool:
 def _flac_layout(file: BinaryIO, start: int, n_bytes: int) -> Layout:
     """Returns a FLAC file whose header declares no length, because libsndfile would stop there.
 
-    The number of samples is in 36 bits, the last of which are at byte 26.
+    The number of samples is in 36 bits, which end with byte 25.
     """
     file.seek(start)
-    head = file.read(26)
-    if len(head) < 26:
+    head = file.read(42)
+    if len(head) < 42:
         return Layout(parts=(Part(file),))
     declared = (head[21] & 15) << 32 | int.from_bytes(head[22:26], "big")
-    pieces = [head[:21] + bytes([head[21] & 0xF0]) + bytes(4), (start + 26, n_bytes)]
-    return Layout(parts=(Part(_splice(file, pieces), expected=declared),))
+    head = head[:21] + bytes([head[21] & 0xF0]) + bytes(4) + head[26:]
+    part = _flac_part(file, head, begin=start + len(head), end=n_bytes)
+    return Layout(parts=(part._replace(expected=declared),))
+
+
+def _flac_part(
+    file: BinaryIO, head: bytes, *, begin: int, end: int, first: flac.Frame | None = None
+) -> Part:
+    """Returns a FLAC file, from a frame on, as a part that libsndfile may give up within.
+
+    | head | frames that are decoded | damage   | frames that are decoded next | end
+           begin                        given up                                end
+
+    Args:
+      file: The whole file.
+      head: The header of the part.
+      begin: Position of what follows it.
+      end: Position past the last byte.
+      first: The frame at `begin`; None at the start of the file.
+    """
+    spliced = _splice(file, [head, (begin, end)])
+
+    def rest_after(n_samples: int) -> tuple[Part, int] | None:
+        sample = (first.first_sample if first else 0) + n_samples
+        read_to = begin + spliced.tell() - len(head)
+        smallest, largest = struct.unpack(">HH", head[8:12])
+        at, before = begin + bool(first), 0
+        if n_samples:
+            at = max(at, read_to - _FLAC_AHEAD)
+        while frame := flac.find_frame(file, at, largest if smallest == largest else 0):
+            # In files that were joined, numbers begin again.
+            begins_again = frame.first_sample < before
+            if frame.first_sample >= sample or begins_again or frame.at >= min(read_to, end):
+                break
+            at, before = frame.at + 1, frame.first_sample
+        if not frame or frame.at >= end:
+            return None
+        # The flag says that no more metadata follow.
+        only = head[:4] + bytes([head[4] | 0x80]) + head[5:42]
+        rest = _flac_part(file, only, begin=frame.at, end=end, first=frame)
+        return rest, max(0, frame.first_sample - sample)
+
+    return Part(spliced, rest_after=rest_after)
 
 
 def _mpeg_layout(file: BinaryIO, start: int) -> Layout | None:
@@ -287,7 +336,10 @@ def _ogg_layout(file: BinaryIO, n_bytes: int) -> Layout:
             "no stream of Vorbis, Opus, FLAC or Speex in it",
             remedy="Copy or download the file again, or remove it.",
         )
-    lost, total = sum(link.lost for link in links), sum(link.granule for link in links)
+    # Of other links, the decoder's number of samples tells what is missing. That of FLAC does not,
+    # because libFLAC puts silence in place of missing frames.
+    told = [link for link in links if link.joined_late or link.is_flac]
+    lost, total = sum(link.lost for link in told), sum(link.granule for link in links)
     n_missing = sum(link.n_missing for link in links)
     faults = [f"damaged: {n_missing} of its pages are lost"] if n_missing else []
     lost_share = lost / max(1, total)
@@ -297,26 +349,20 @@ def _ogg_layout(file: BinaryIO, n_bytes: int) -> Layout:
     file.seek(0)
     whole = len(links) == 1 and links[0].pages == [(0, n_bytes)]
     return Layout(
-        parts=tuple(
-            Part(
-                file if whole and not link.is_flac else _stream_file(file, link),
-                expected=link.n_samples,
-                tolerance=_OGG_TOLERANCE,
-                rate=link.rate,
-            )
-            for link in links
-        ),
+        parts=tuple(_link_part(file, link, whole=whole) for link in links),
         lost_share=lost_share,
         fault="".join(faults),
     )
 
 
-def _stream_file(file: BinaryIO, link: ogg.Link) -> BinaryIO:
-    """Returns a file with one stream alone; FLAC as a file of its own kind, as libsndfile wants."""
-    if not link.is_flac:
-        return _splice(file, link.pages)
-    flac = _splice(file, link.flac_pieces())
-    return _flac_layout(flac, 0, flac.seek(0, os.SEEK_END)).parts[0].file
+def _link_part(file: BinaryIO, link: ogg.Link, *, whole: bool) -> Part:
+    """Returns one stream alone; FLAC as a file of its own kind, as libsndfile wants."""
+    part = Part(file if whole else _splice(file, link.pages))
+    if link.is_flac:
+        alone = _splice(file, link.flac_pieces())
+        part = _flac_layout(alone, 0, alone.seek(0, os.SEEK_END)).parts[0]
+    tolerance = 0 if link.n_missing else _OGG_TOLERANCE
+    return part._replace(expected=link.n_samples, tolerance=tolerance, rate=link.rate)
 
 
 def _splice(file: BinaryIO, pieces: Iterable[Piece]) -> BinaryIO:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import itertools
 import math
 import os
 import re
@@ -29,6 +28,8 @@ Float32 = npt.NDArray[np.float32]
 # The edit list of an MP4 file counts AAC frames that decoders leave out at the start and the end,
 # and the clocks of Matroska files have milliseconds.
 _PYAV_TOLERANCE = 4 * 1024
+# Channels that PyAV can give as planes; it crashes if a damaged frame has more.
+_PLANES = 8
 # Formats of FFmpeg in which frames follow each other without a container, and the size of tags that
 # may be at the end, bytes.
 _FRAMES_ONLY = ("aac", "ac3", "eac3")
@@ -97,14 +98,14 @@ class _SndfileDecoder:
     def __init__(self, layout: Layout, found: Format | None) -> None:
         self._layout, self._format = layout, found
         self.lost_samples, self.fault = 0.0, ""
-        with self._open(layout.parts[0]) as sound:
+        with self._open(layout.parts[0].file) as sound:
             self.sample_rate = int(sound.samplerate)
             self.n_channels = int(sound.channels)
 
-    def _open(self, part: Part) -> Any:
-        part.file.seek(0)
+    def _open(self, file: BinaryIO) -> Any:
+        file.seek(0)
         try:
-            return soundfile.SoundFile(part.file)
+            return soundfile.SoundFile(file)
         except soundfile.LibsndfileError as error:
             kind = f"{self._format.value} " if self._format else ""
             raise AudioError(
@@ -117,48 +118,59 @@ class _SndfileDecoder:
         self.lost_samples, self.fault = 0.0, self._layout.fault
         total = 0
         for part in self._layout.parts:
-            with self._open(part) as sound:
-                read = self._read_part(sound, part, n_samples)
-                for block in self._as_first(read, int(sound.samplerate)):
-                    total += len(block)
-                    yield block
-        self.lost_samples = max(self.lost_samples, self._layout.lost_samples(total))
+            read = self._read_part(part, n_samples)
+            for block in _as_first(read, self.sample_rate, self.n_channels):
+                total += len(block)
+                yield block
+        found = 1.0 if self._layout.fault else 0.0
+        self.lost_samples = max(self.lost_samples, self._layout.lost_samples(total), found)
 
-    def _read_part(self, sound: Any, part: Part, n_samples: int) -> Iterator[Float32]:
-        """Yields one part's samples, and counts those that it lacks."""
+    def _read_part(self, part: Part, n_samples: int) -> Iterator[tuple[int, Float32]]:
+        """Yields the sample rate and a block of one part's samples, and counts those it lacks."""
         limit = part.limit or math.inf
-        total, damaged = 0, 0
-        while total < limit:
-            block = np.empty((int(min(n_samples, limit - total)), sound.channels), np.float32)
-            n_read, n_damaged, error = _read(sound, block)
-            total, damaged = total + n_read, damaged + n_damaged
-            if error and not n_read and not total:
-                raise AudioError(f"decoding failed: {error}", remedy=_COPY_AGAIN)
-            if error:
-                self.fault = self.fault or f"damaged, decoding failed: {error}"
-            if not n_read:
-                break
-            yield block[:n_read]
-        expected = part.expected * (sound.samplerate / part.rate if part.rate else 1)
+        total, damaged, sample_rate = 0, 0, self.sample_rate
+        piece: Part | None = part
+        while piece:
+            begin = total
+            with self._open(piece.file) as sound:
+                sample_rate = int(sound.samplerate)
+                while total < limit:
+                    block = np.empty((int(min(n_samples, limit - total)), sound.channels), "f4")
+                    n_read, n_damaged, error = _read(sound, block)
+                    total, damaged = total + n_read, damaged + n_damaged
+                    if error:
+                        self.fault = self.fault or f"damaged, decoding failed: {error}"
+                    if not n_read:
+                        break
+                    yield sample_rate, block[:n_read]
+            rest = piece.rest_after(total - begin) if piece.rest_after else None
+            piece, n_missing = rest or (None, 0)
+            damaged += n_missing
+        expected = part.expected * (sample_rate / part.rate if part.rate else 1)
         if expected - total > part.tolerance:
-            damaged += round(expected - total)
+            damaged = max(damaged, round(expected - total))
             self.fault = self._layout.fault or _truncated(expected, total)
-        self.lost_samples += damaged * self.sample_rate / sound.samplerate
+        self.lost_samples += damaged * self.sample_rate / sample_rate
 
-    def _as_first(self, blocks: Iterator[Float32], sample_rate: int) -> Iterator[Float32]:
-        """Yields the blocks of a part with the sample rate and the channels of the first part."""
-        stream = None
-        if sample_rate != self.sample_rate:
-            stream = soxr.ResampleStream(
-                sample_rate, self.sample_rate, self.n_channels, dtype="float32"
-            )
-        for block in blocks:
-            if block.shape[1] != self.n_channels:
-                mono = block.mean(axis=1, keepdims=True)
-                block = np.repeat(mono, self.n_channels, axis=1)
-            yield stream.resample_chunk(block) if stream else block
-        if stream:
-            yield stream.resample_chunk(np.empty((0, self.n_channels), np.float32), last=True)
+
+def _as_first(
+    blocks: Iterator[tuple[int, Float32]], sample_rate: int, n_channels: int
+) -> Iterator[Float32]:
+    """Yields blocks, each given with its sample rate, with the rate and channels of the first."""
+    stream, stream_rate = None, sample_rate
+    end = np.empty((0, n_channels), np.float32)
+    for rate, block in blocks:
+        if block.shape[1] != n_channels:
+            block = np.repeat(block.mean(axis=1, keepdims=True), n_channels, axis=1)
+        if rate != stream_rate:
+            if stream:
+                yield stream.resample_chunk(end, last=True)
+            stream, stream_rate = None, rate
+            if rate != sample_rate:
+                stream = soxr.ResampleStream(rate, sample_rate, n_channels, dtype="float32")
+        yield stream.resample_chunk(block) if stream else block
+    if stream:
+        yield stream.resample_chunk(end, last=True)
 
 
 def _read(sound: Any, block: Float32) -> tuple[int, int, str]:
@@ -220,7 +232,10 @@ class _PyAvDecoder:
     def _stream(self, container: Any) -> Any:
         if not container.streams.audio:
             raise AudioError("no audio in it", remedy="Remove it from the input.")
-        return container.streams.audio[0]
+        stream = container.streams.audio[0]
+        if stream.codec_context is None:
+            raise AudioError("FFmpeg does not know its codec", remedy="Convert it, or remove it.")
+        return stream
 
     def _declared_samples(self, container: Any, stream: Any) -> float:
         """Returns the number of samples that the container declares; 0 if FFmpeg only guesses."""
@@ -237,7 +252,7 @@ class _PyAvDecoder:
     def blocks(self, n_samples: int) -> Iterator[Float32]:
         self.lost_samples, self.fault = 0.0, self._layout.fault
         total, pieces = 0, [np.empty((0, self.n_channels), np.float32)]
-        for piece in self._pieces():
+        for piece in _as_first(self._pieces(), self.sample_rate, self.n_channels):
             total += len(piece)
             pieces.append(piece)
             if sum(map(len, pieces)) >= n_samples:
@@ -254,19 +269,21 @@ class _PyAvDecoder:
             self.lost_samples = self._declared - total
             self.fault = self._layout.fault or _truncated(self._declared, total)
 
-    def _pieces(self) -> Iterator[Float32]:
-        """Yields what each packet gives, float32 [n, n_channels]."""
+    def _pieces(self) -> Iterator[tuple[int, Float32]]:
+        """Yields the sample rate and samples of each packet, float32 [n, its channels]."""
         with self._open() as container:
             stream = self._stream(container)
             # Otherwise, wrong checksums are only written to a log.
             stream.codec_context.options = {"err_detect": "crccheck+explode"}
-            # Samples of codecs that do not give planar floats are converted to them.
-            layout, rate = stream.layout, stream.rate
-            resampler = self._av.AudioResampler(format="fltp", layout=layout, rate=rate)
             try:
-                for frame in itertools.chain(self._frames(container, stream), (None,)):
-                    for piece in resampler.resample(frame):
-                        yield piece.to_ndarray().T
+                for frame in self._frames(container, stream):
+                    n_channels = frame.layout.nb_channels
+                    if frame.format.name == "fltp" and n_channels <= _PLANES:
+                        yield frame.sample_rate, frame.to_ndarray().T
+                        continue
+                    resampler = self._av.AudioResampler(format="flt")
+                    for piece in (*resampler.resample(frame), *resampler.resample(None)):
+                        yield frame.sample_rate, piece.to_ndarray().reshape(-1, n_channels)
             except (self._av.FFmpegError, ValueError) as error:
                 reason = _reason(error)
                 raise AudioError(f"decoding failed: {reason}", remedy=_COPY_AGAIN) from error

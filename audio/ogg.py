@@ -67,7 +67,8 @@ class Link:
       contents: The same for the contents of its pages.
       first_granule: Number of samples up to the first page of sound; -1 before it.
       granule: Number of samples up to the last page so far.
-      lost: About how many samples are missing in the middle.
+      joined_late: Whether it is a broadcast that was recorded from some moment on.
+      lost: About how many samples are missing in the middle, by the pages that are missing.
       n_missing: Number of pages that are missing in the middle.
     """
 
@@ -77,6 +78,7 @@ class Link:
     contents: list[tuple[int, int]]
     first_granule: int = -1
     granule: int = 0
+    joined_late: bool = False
     lost: float = 0.0
     n_missing: int = 0
     # Since the last page with a number of samples: pages that are there, and that are missing.
@@ -88,7 +90,7 @@ class Link:
         missing = max(0, page.number - self.last.number - 1)
         contiguous = page.at == self.pages[-1][1]
         if self.first_granule < 0 and contiguous and missing > _JOINED_LATE:
-            missing = 0
+            missing, self.joined_late = 0, True
         self.n_missing += missing
         self._present, self._absent = self._present + 1, self._absent + missing
         if page.granule > 0:
@@ -125,7 +127,9 @@ class Link:
         A broadcast may begin at any number. So what is before the first page that tells a number
         is only counted if pages are known to be missing.
         """
-        return self.granule if self.n_missing else max(0, self.granule - self.first_granule)
+        if self.n_missing and not self.joined_late:
+            return self.granule
+        return max(0, self.granule - self.first_granule)
 
     def flac_pieces(self) -> list[tuple[int, int]]:
         """Returns the pieces of a FLAC file with the sound of a stream of FLAC.

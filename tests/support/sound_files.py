@@ -143,17 +143,31 @@ def make(kind: str, samples: Float32, *, rate: int = RATE, pipe: bool = False) -
     )
 
 
-def ffmpeg_seconds(content: bytes) -> float:
-    """Returns the length of a file as FFmpeg decodes it, without damaged packets, seconds."""
-    seconds = 0.0
+def ffmpeg_length(content: bytes) -> tuple[int, int]:
+    """Returns how many samples FFmpeg decodes of a file, without damaged packets, and their rate.
+
+    Samples of another rate count as if they were resampled to the first one.
+    """
+    n_samples, rate = 0.0, 0
     try:
         with av.open(io.BytesIO(content)) as container:
-            for packet in container.demux(audio=0):
+            packets = container.demux(audio=0)
+            while True:
                 try:
-                    frames = packet.decode()
-                except av.FFmpegError:
+                    frames = next(packets).decode()
+                except StopIteration:
+                    break
+                except av.InvalidDataError:
                     continue
-                seconds += sum(frame.samples / frame.sample_rate for frame in frames)
+                for frame in frames:
+                    rate = rate or frame.sample_rate
+                    n_samples += frame.samples * rate / frame.sample_rate
     except (av.FFmpegError, IndexError, ValueError):
         pass
-    return seconds
+    return round(n_samples), rate or 1
+
+
+def ffmpeg_seconds(content: bytes) -> float:
+    """Returns the length of a file as FFmpeg decodes it, seconds."""
+    n_samples, rate = ffmpeg_length(content)
+    return n_samples / rate
