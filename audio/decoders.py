@@ -122,8 +122,10 @@ class _SndfileDecoder:
             for block in _as_first(read, self.sample_rate, self.n_channels):
                 total += len(block)
                 yield block
-        found = 1.0 if self._layout.fault else 0.0
-        self.lost_samples = max(self.lost_samples, self._layout.lost_samples(total), found)
+        if self.fault and not total:
+            raise AudioError(self.fault, remedy=_COPY_AGAIN)
+        known = 1.0 if self._layout.fault else 0.0
+        self.lost_samples = max(self.lost_samples, self._layout.lost_samples(total), known)
 
     def _read_part(self, part: Part, n_samples: int) -> Iterator[tuple[int, Float32]]:
         """Yields the sample rate and a block of one part's samples, and counts those it lacks."""
@@ -266,7 +268,7 @@ class _PyAvDecoder:
             yield rest
         self.lost_samples = max(self.lost_samples, self._layout.lost_samples(total))
         if self._declared - total > _PYAV_TOLERANCE:
-            self.lost_samples = self._declared - total
+            self.lost_samples = max(self.lost_samples, self._declared - total)
             self.fault = self._layout.fault or _truncated(self._declared, total)
 
     def _pieces(self) -> Iterator[tuple[int, Float32]]:

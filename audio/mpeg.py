@@ -47,6 +47,8 @@ _LAME_DELAYS = 141
 # Where Fraunhofer's header begins in its frame.
 _VBRI = 36
 _ID3V1_BYTES = 128
+# Bytes in which the first frames must begin.
+_SEARCH = 1 << 20
 # Frames in a row that are taken for MPEG audio, and not for other bytes that look like a header.
 _CONVINCING = 3
 
@@ -290,17 +292,19 @@ class _Headers:
 
         Two frames in a row are enough if they are of the last frame's kind.
         """
-        while at < self.n_bytes:
-            offset = self.read(at, _BLOCK).find(b"\xff")
-            if offset < 0:
-                at += _BLOCK
-                continue
-            at += offset
-            frame = self.frame(at)
-            enough = 2 if last and frame and frame.kind == last.kind else _CONVINCING
-            if frame and self.count_frames(at, frame) >= enough:
-                return at
-            at += 1
+        end = self.n_bytes if last else min(self.n_bytes, at + _SEARCH)
+        while at < end:
+            block = self.read(at, _BLOCK)
+            offset = block.find(b"\xff")
+            while offset >= 0:
+                # A header at the end of the block is read from the file.
+                header = block[offset : offset + 4]
+                frame = parse_frame(header) if len(header) == 4 else self.frame(at + offset)
+                enough = 2 if last and frame and frame.kind == last.kind else _CONVINCING
+                if frame and self.count_frames(at + offset, frame) >= enough:
+                    return at + offset
+                offset = block.find(b"\xff", offset + 1)
+            at += _BLOCK
         return self.n_bytes
 
     def tag_bytes(self, at: int) -> int:

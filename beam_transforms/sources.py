@@ -159,11 +159,11 @@ def _find_below(folder: pathlib.Path, passed: dict[str, str]) -> Iterator[Source
     # os.walk does not follow links to folders, so it ends even if they form a loop.
     for parent, folders, names in os.walk(folder, onerror=note_unreadable):
         for name in folders:
-            path = os.path.abspath(pathlib.Path(parent, name))
+            path = pathlib.Path(parent, name)
             if _is_system_folder(name):
-                passed[path] = _SYSTEM_FOLDER
-            elif os.path.islink(path):  # noqa: PTH114
-                passed[path] = _LINKED_FOLDER
+                passed[os.path.abspath(path)] = _SYSTEM_FOLDER
+            elif path.is_symlink():
+                passed[os.path.abspath(path)] = _LINKED_FOLDER
         folders[:] = sorted(name for name in folders if not _is_system_folder(name))
         for name in sorted(names):
             path = pathlib.Path(parent, name)

@@ -128,6 +128,8 @@ def test_a_file_cut_short_is_refused_and_is_used_if_that_is_wanted(kind: str, sh
     assert caught.value.remedy
     if kind in ("m4a", "alac"):
         return  # their index is at the end
+    if not ffmpeg_seconds(cut):
+        return  # nothing is left but headers
     seconds, lost = read(cut, max_lost_share=1)
     assert seconds == pytest.approx(ffmpeg_seconds(cut), abs=0.1)
     if kind not in ("vorbis", "opus", "oggflac"):  # where nobody knows the length

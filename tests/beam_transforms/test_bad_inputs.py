@@ -176,7 +176,7 @@ def test_the_sound_that_a_used_file_lacks_is_recorded_and_shown(tmp_path) -> Non
     (tmp_path / "in" / "truncated.wav").write_bytes(encoded(TUNE)[:100_000])
     (tmp_path / "in" / "truncated.ogg").write_bytes(encoded(TUNE, "OGG", "VORBIS")[:-100])
 
-    def run(name: str, **settings: float) -> dict[str, float | None]:
+    def run(name: str, **settings: Any) -> dict[str, float | None]:
         prepare.run(
             sources=find_sources([str(tmp_path / "in")]),
             output=str(tmp_path / name),
@@ -211,7 +211,7 @@ def test_files_found_by_content_alone_do_not_fail_the_job(tmp_path) -> None:
         (tmp_path / "in" / f"sound{index}.bin").write_bytes(wav(channels=0))
     found = scan_inputs([str(tmp_path / "in")])
 
-    def run(output: str, **settings: float) -> dict[str, Any]:
+    def run(output: str, **settings: Any) -> dict[str, Any]:
         return prepare.run(
             sources=found.sources,
             output=str(tmp_path / output),
