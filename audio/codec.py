@@ -48,19 +48,24 @@ class AudioReader:
       peak: Largest magnitude so far, over all channels.
       n_clipped: Number of samples so far at or above full scale, over all channels.
       gain: Factor applied to the mono samples; 1 unless a loudness was requested.
+      lost_seconds: About how much sound is missing from a file that was read to its end, because
+        it is damaged or truncated; infinity if it is unknown how much.
     """
 
-    def __init__(self, file: BinaryIO, *, max_seconds: float = math.inf) -> None:
+    def __init__(
+        self, file: BinaryIO, *, max_seconds: float = math.inf, max_lost_share: float = 0.01
+    ) -> None:
         """Opens a recording.
 
         Args:
           file: Seekable binary file of any format that audio/decoders.py supports.
           max_seconds: Time limit for reading the file to its end, seconds.
+          max_lost_share: Share of the sound that may be missing.
 
         Raises:
-          AudioError: The file is not audio, its header makes no sense, or it is truncated.
+          AudioError: The file is not audio, or its header makes no sense.
         """
-        self._max_seconds = max_seconds
+        self._max_seconds, self._max_lost_share = max_seconds, max_lost_share
         self._opened = time.monotonic()
         self._decoder = open_decoder(file)
         self.sample_rate = self._decoder.sample_rate
@@ -69,6 +74,7 @@ class AudioReader:
         self.lowest, self.highest = np.inf, -np.inf
         self.peak = 0.0
         self.gain = 1.0
+        self.lost_seconds = 0.0
         self._hash = blake3.blake3()
         if not _MIN_RATE <= self.sample_rate <= _MAX_RATE:
             raise AudioError(
@@ -89,8 +95,8 @@ class AudioReader:
           loudness_lufs: See AudioConfig.loudness_lufs. A value decodes the recording twice.
 
         Raises:
-          AudioError: A sample is not finite or far above full scale, decoding stops early or takes
-            too long, or the channels cancel in the mix.
+          AudioError: A sample is not finite or far above full scale, too much of the sound is
+            missing, decoding takes too long, or the channels cancel in the mix.
         """
         channel = self._choose(channels)
         if loudness_lufs is not None:
@@ -103,17 +109,27 @@ class AudioReader:
             self._measure(block, mixdown)
             energies += mixdown.energies
             yield mixdown.mono if self.gain == 1 else mixdown.mono * np.float32(self.gain)
-        declared = self._decoder.declared_samples
-        if declared - self.n_samples > self._decoder.tolerance:
-            raise AudioError(
-                f"truncated: the header promises {declared} samples, {self.n_samples} "
-                "could be decoded",
-                remedy="Copy or download the file again.",
-            )
+        self._check_lost()
         if channel is None and energies[-1] < _CANCELLED * energies[:-1].max():
             raise AudioError(
                 "antiphase: its channels cancel each other in the mix",
                 remedy="Set audio.channels to left, right or loudest, or repair the file.",
+            )
+
+    def _check_lost(self) -> None:
+        """Notes how much of the sound is missing.
+
+        Raises:
+          AudioError: It is more than allowed.
+        """
+        lost = self._decoder.lost_samples
+        self.lost_seconds = lost / self.sample_rate
+        share = 1.0 if math.isinf(lost) else lost / max(1.0, lost + self.n_samples)
+        if share > self._max_lost_share:
+            raise AudioError(
+                f"{self._decoder.fault}; missing: {format_lost(self.lost_seconds)}",
+                remedy="Copy or download the file again, or use what is left of it: raise "
+                "prepare.max_lost_share.",
             )
 
     def _measure(self, block: Float32, mixdown: Mixdown) -> None:
@@ -163,6 +179,11 @@ class AudioReader:
     def recording_id(self) -> str:
         """Returns 64 hex digits: BLAKE3 of rate, channels and the float32 PCM decoded so far."""
         return self._hash.hexdigest()
+
+
+def format_lost(seconds: float) -> str:
+    """Returns how much sound is missing, for people; infinity is an unknown length."""
+    return "nobody knows how much" if math.isinf(seconds) else f"about {seconds:.2f} s"
 
 
 def resample_blocks(

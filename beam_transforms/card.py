@@ -41,7 +41,7 @@ def summarize_chunks(recording: ExtractedRecording) -> dict[str, list[float]]:
 def data_card(
     recordings: Iterable[Row], *, previous: Iterable[Row] | None = None
 ) -> dict[str, Any]:
-    """Returns the figures of each split, and the drift since an earlier version.
+    """Returns the figures of each split, what is missing, and the drift since an earlier version.
 
     Args:
       recordings: Rows of recordings.jsonl. They are read once and not kept in memory.
@@ -60,7 +60,14 @@ def data_card(
         for split, split_statistics in statistics.items()
     }
     drift = None if previous is None else _drift(previous, list(statistics.values()))
-    return {"splits": splits, "drift": drift}
+    lost = [seconds for each in statistics.values() for seconds in each.lost_seconds]
+    known = [seconds for seconds in lost if seconds is not None]
+    damaged = {
+        "recordings": len(lost),
+        "lost_seconds": round(sum(known), 3),
+        "of_unknown_length": len(lost) - len(known),
+    }
+    return {"splits": splits, "damaged": damaged, "drift": drift}
 
 
 class _Statistics:
@@ -69,12 +76,15 @@ class _Statistics:
     def __init__(self) -> None:
         self.ids: set[bytes] = set()
         self.n_records = 0
+        self.lost_seconds: list[float | None] = []  # of damaged recordings
         self._columns = {name: _Column() for name in contract.FIGURES}
 
     def add(self, row: Row) -> None:
         """Adds a recording, as a row of recordings.jsonl."""
         self.ids.add(bytes.fromhex(row["recording_id"]))
         self.n_records += row["n_records"]
+        if row.get("lost_seconds", 0.0) != 0:
+            self.lost_seconds.append(row["lost_seconds"])
         for name, column in self._columns.items():
             if name in STRETCH_FIGURES and "stretches" in row:
                 column.add(row["n_records"], *row["stretches"][name])
@@ -165,7 +175,19 @@ def format_card(card: Mapping[str, Any]) -> list[str]:
         cells = [split["figures"][name] for split in card["splits"].values()]
         if any(cell is not None for cell in cells):
             lines.append(f"  {name:<18}" + "".join(_format_cell(cell) for cell in cells))
+    if card.get("damaged", {}).get("recordings"):
+        lines.append(_format_damaged(card["damaged"]))
     return lines + (_format_drift(card["drift"]) if card["drift"] else [])
+
+
+def _format_damaged(damaged: Mapping[str, Any]) -> str:
+    unknown = damaged["of_unknown_length"]
+    return (
+        f"  damaged: {damaged['recordings']} of the recordings, without about "
+        f"{damaged['lost_seconds']:.2f} s of their sound"
+        + (f"; of {unknown} of them, nobody knows how much is missing" if unknown else "")
+        + f" (lost_seconds in {contract.RECORDINGS})"
+    )
 
 
 def _format_cell(cell: Mapping[str, float] | None) -> str:

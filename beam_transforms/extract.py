@@ -21,6 +21,8 @@ from beam_transforms.settings import PrepareSettings
 Float16 = npt.NDArray[np.float16]
 Float32 = npt.NDArray[np.float32]
 
+# Recordings whose loudest frame is below this level, dB re. full scale, are rejected as silent.
+_MIN_LEVEL_DB = -60.0
 # Samples that differ by less than this are a constant with rounding errors, and so no sound.
 _MIN_RANGE = 1e-4
 
@@ -50,6 +52,8 @@ class ExtractedRecording:
         contract.RECORDING_FIGURES. A figure that is not defined, such as the loudness of silence,
         is absent.
       chunks: Chunks in order; all but the last have chunk_frames frames.
+      lost_seconds: About how much sound the file lacks, because it is damaged or truncated;
+        infinity if it is unknown how much.
     """
 
     recording_id: str
@@ -57,6 +61,7 @@ class ExtractedRecording:
     n_channels: int
     figures: dict[str, float]
     chunks: tuple[Chunk, ...]
+    lost_seconds: float = 0.0
 
     @property
     def n_frames(self) -> int:
@@ -72,7 +77,11 @@ def extract_recording(
     Raises:
       AudioError: It cannot be decoded, or is too short or too quiet for training.
     """
-    reader = AudioReader(file, max_seconds=settings.max_seconds_per_file)
+    reader = AudioReader(
+        file,
+        max_seconds=settings.max_seconds_per_file,
+        max_lost_share=settings.max_lost_share,
+    )
     frames = _trim_silence(_frame_blocks(reader, audio), audio)
     chunks = tuple(
         Chunk(log_mel=log_mel, figures=measure_frames(log_mel.astype(np.float32), audio))
@@ -84,6 +93,7 @@ def extract_recording(
         sample_rate=reader.sample_rate,
         n_channels=reader.n_channels,
         figures=_recording_figures(reader, chunks, audio),
+        lost_seconds=reader.lost_seconds,
         chunks=chunks,
     )
 
@@ -101,11 +111,11 @@ def _check_usable(
         raise AudioError("silent: all its samples are equal", remedy="Remove it.")
     loudest = max((chunk.figures.peak_db for chunk in chunks), default=-np.inf)
     loudest -= 20 * math.log10(reader.gain)
-    if loudest < settings.min_level_db:
+    if loudest < _MIN_LEVEL_DB:
         raise AudioError(
             f"silent: its loudest frame is {loudest:.1f} dB re. full scale, wanted at least "
-            f"{settings.min_level_db:g} dB",
-            remedy="Remove it, raise its level, or lower prepare.min_level_db.",
+            f"{_MIN_LEVEL_DB:g} dB",
+            remedy="Remove it, or raise its level.",
         )
     kept = sum(len(chunk.log_mel) for chunk in chunks) / audio.frames_per_second
     if kept < settings.min_seconds:

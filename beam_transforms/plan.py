@@ -31,6 +31,7 @@ class Outcome(NamedTuple):
       recording_id: Id of the recording; None if the source was rejected.
       n_bytes: Size of its records.
       rejection: Row of rejected.jsonl; None if the source was prepared.
+      by_content: Whether only its content, and not its name, says that it is audio.
     """
 
     uri: str
@@ -39,6 +40,7 @@ class Outcome(NamedTuple):
     recording_id: str | None
     n_bytes: int
     rejection: dict[str, Any] | None
+    by_content: bool = False
 
     @classmethod
     def of(cls, staged: Staged) -> Outcome:
@@ -51,6 +53,7 @@ class Outcome(NamedTuple):
             recording_id=recording["recording_id"],
             n_bytes=recording["n_bytes"],
             rejection=staged.rejection,
+            by_content=staged.source.by_content,
         )
 
 
@@ -78,11 +81,14 @@ class Plan(NamedTuple):
       shards: Shards of all splits. Within a split, recordings are in the order of their ids.
       rejected: Rows of rejected.jsonl, sorted by uri.
       n_sources: Number of sources, rejected ones included.
+      n_mistaken: Number of rejected files that only their content made sources. They may never have
+        been audio, so they do not count as failures.
     """
 
     shards: tuple[Shard, ...]
     rejected: tuple[dict[str, Any], ...]
     n_sources: int
+    n_mistaken: int = 0
 
     @property
     def n_recordings(self) -> int:
@@ -139,6 +145,7 @@ def plan_dataset(
         ),
         rejected=tuple(sorted(rejected, key=lambda row: row["uri"])),
         n_sources=len(ordered),
+        n_mistaken=sum(bool(outcome.rejection) and outcome.by_content for outcome in ordered),
     )
 
 

@@ -32,6 +32,7 @@ from storage import files
 from storage.dataset_files import read_info, read_recordings, require_dataset
 
 _SOURCES = "sources.jsonl"
+_PASSED_OVER = "passed_over.json"
 _FAILED = "failed.json"
 
 
@@ -114,7 +115,8 @@ def _plan(outcomes: Iterable[Outcome], *, settings: PrepareSettings, previous: s
 
 def _is_acceptable(plan: Plan, settings: PrepareSettings) -> bool:
     """Returns whether enough files could be used for a dataset."""
-    return bool(plan.n_recordings) and plan.n_failed <= settings.max_rejected_share * plan.n_sources
+    n_failed, n_sources = plan.n_failed - plan.n_mistaken, plan.n_sources - plan.n_mistaken
+    return bool(plan.n_recordings) and n_failed <= settings.max_rejected_share * n_sources
 
 
 def finish_dataset(
@@ -135,8 +137,11 @@ def finish_dataset(
     files.write_text(files.join(output, contract.REJECTED), _json_lines(plan.rejected))
     shards = sorted(shards, key=lambda shard: (contract.SPLITS.index(shard.split), shard.name))
     info = _dataset_info(plan, shards, audio=audio, settings=settings)
+    if files.exists(files.join(staging_folder, _PASSED_OVER)):
+        info["passed_over"] = files.read_json(files.join(staging_folder, _PASSED_OVER))
     if not _is_acceptable(plan, settings):
-        files.write_text(files.join(staging_folder, _FAILED), json.dumps(info))
+        failed = {**info, "mistaken": plan.n_mistaken}
+        files.write_text(files.join(staging_folder, _FAILED), json.dumps(failed))
         return 0
     _check_shards(plan, shards, output)
     with files.atomic_file(files.join(output, contract.RECORDINGS)) as target:
@@ -243,6 +248,7 @@ def start_dataset(
     effective_config: str,
     previous: str | None = None,
     staging_folder: str | None = None,
+    passed_over: Mapping[str, int] | None = None,
 ) -> None:
     """Checks an output, removes the shards of a killed attempt, and lists the sources in it.
 
@@ -275,6 +281,10 @@ def start_dataset(
         files.join(staging_folder or files.join(output, staging.FOLDER), _SOURCES),
         _json_lines(list(_source_rows(previous, sources, audio, settings))),
     )
+    files.write_text(
+        files.join(staging_folder or files.join(output, staging.FOLDER), _PASSED_OVER),
+        json.dumps(dict(passed_over or {})),
+    )
     files.write_text(files.join(output, contract.EFFECTIVE_CONFIG), effective_config)
 
 
@@ -292,10 +302,13 @@ def check_finished(
         files.remove_tree(folder)
         return read_info(output)
     info = files.read_json(files.join(folder, _FAILED))
-    n_rejected, n_sources = info["rejected"], info["sources"]
+    n_rejected = info["rejected"] - info["mistaken"]
+    n_sources = info["sources"] - info["mistaken"]
     table = files.join(output, contract.REJECTED)
     if not any(split["recordings"] for split in info["splits"].values()):
-        raise InputError(f"none of {n_sources} files could be used; the reasons are in {table}.")
+        raise InputError(
+            f"none of {info['sources']} files could be used; the reasons are in {table}."
+        )
     raise TooManyRejectedError(
         f"{n_rejected} of {n_sources} files were rejected, more than prepare.max_rejected_share="
         f"{settings.max_rejected_share:g} allows; the reasons are in {table}. Repair or remove "
@@ -311,6 +324,7 @@ def submit(
     settings: PrepareSettings,
     effective_config: str = "",
     previous: str | None = None,
+    passed_over: Mapping[str, int] | None = None,
     beam_args: Sequence[str] = ("--runner=FnApiRunner",),
 ) -> Any:
     """Starts a preparation without waiting for it, as the launcher of a Flex Template must.
@@ -323,6 +337,7 @@ def submit(
       effective_config: Whole configuration as YAML, which is stored in the dataset.
       previous: Path of an earlier version of the dataset. Its recordings stay in their splits, and
         records of unchanged files are copied from it.
+      passed_over: What the inputs have beside the sources, by kind, for dataset_info.json.
       beam_args: Options of the Beam pipeline.
 
     Returns:
@@ -338,6 +353,7 @@ def submit(
         settings=settings,
         effective_config=effective_config,
         previous=previous,
+        passed_over=passed_over,
     )
     options = beam.options.pipeline_options.PipelineOptions(list(beam_args))
     pipeline = beam.Pipeline(options=options)

@@ -31,12 +31,16 @@ class PrepareSettings:
     """
     min_seconds: float = Field(default=1.0, ge=0)
     """Recordings shorter than this, in seconds, are rejected."""
-    min_level_db: float = Field(default=-60.0, le=0)
-    """Recordings whose loudest frame is below this level, in dB re. full scale, are rejected."""
+    max_lost_share: float = Field(default=0.01, ge=0, le=1)
+    """Damaged or truncated recordings are rejected if more than this share of their sound is
+    missing. 1 takes what is left of any recording.
+    """
     max_seconds_per_file: float = Field(default=600.0, gt=0)
     """Files that take longer than this to prepare, in seconds, are rejected."""
     max_rejected_share: float = Field(default=0.2, ge=0, le=1)
-    """Preparation fails if more than this share of all files is rejected."""
+    """Preparation fails if more than this share of all files is rejected. Files that a folder has
+    under other names than those of audio, and that were found by their content, do not count.
+    """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,11 +51,18 @@ class Source:
       uri: where it is.
       n_bytes: its size.
       version: changes when its content does: modification time, or a bucket's generation.
+      by_content: Whether only its content, and not its name, says that it is audio.
     """
 
     uri: str
     n_bytes: int
     version: str
+    by_content: bool = False
+
+    @property
+    def identity(self) -> tuple[str, int, str]:
+        """What distinguishes it from other files, and from earlier content of this one."""
+        return self.uri, self.n_bytes, self.version
 
     def staging_key(self, audio: AudioConfig, settings: PrepareSettings) -> str:
         """Returns a name for the result of preparing this file this way: 32 hex digits."""
@@ -59,15 +70,15 @@ class Source:
             contract.FORMAT_VERSION,
             settings.chunk_frames,
             settings.min_seconds,
-            settings.min_level_db,
+            settings.max_lost_share,
         ]
-        text = json.dumps([dataclasses.astuple(self), audio.fingerprint, relevant])
+        text = json.dumps([self.identity, audio.fingerprint, relevant])
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def inputs_fingerprint(sources: list[Source]) -> str:
     """Returns 12 hex digits that change when a file is added, removed or altered."""
-    text = json.dumps(sorted(dataclasses.astuple(source) for source in sources))
+    text = json.dumps(sorted(source.identity for source in sources))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import pathlib
 import stat
 from collections.abc import Iterator
@@ -85,6 +86,7 @@ def _write_records(
         for record in serialize_recording(recording, source_uri=source.uri, audio=audio):
             n_bytes += write_tfrecord(target, record)
             n_records += 1
+    lost_is_known = math.isfinite(recording.lost_seconds)
     return {
         "recording_id": recording.recording_id,
         "sample_rate": recording.sample_rate,
@@ -92,6 +94,7 @@ def _write_records(
         "n_frames": recording.n_frames,
         "n_records": n_records,
         "n_bytes": n_bytes,
+        "lost_seconds": round(recording.lost_seconds, 3) if lost_is_known else None,
         "stretches": summarize_chunks(recording),
         **{name: recording.figures.get(name) for name in contract.RECORDING_FIGURES},
     }

@@ -19,6 +19,8 @@ class RecordingRow(TypedDict):
     result of preparing the source, `shard` is a file of the split's folder, and `offset` and
     `n_bytes` are where the recording's n_records records are in it. `stretches` has for each other
     figure the sum, the sum of squares, the least and the largest value over these records.
+    `lost_seconds` is about how much sound the source lacks because it is damaged; None if it is
+    unknown how much. Datasets of earlier versions do not have it.
     """
 
     recording_id: str
@@ -40,6 +42,7 @@ class RecordingRow(TypedDict):
     bandwidth_hz: float | None
     centroid_hz: float | None
     stretches: NotRequired[dict[str, list[float]]]
+    lost_seconds: NotRequired[float | None]
 
 
 class RejectedRow(TypedDict):

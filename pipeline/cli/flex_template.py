@@ -44,13 +44,15 @@ def launch(argv: Sequence[str]) -> None:
             )
         files.check_path(path, "the template", pattern=path in inputs)
     from beam_transforms import prepare
-    from beam_transforms.sources import find_sources
+    from beam_transforms.sources import scan_inputs
     from pipeline.config.load import load_config
 
     overrides = [text.strip() for text in parameters.settings.split(";") if text.strip()]
     config = load_config(None, overrides)
+    sources, passed_over = scan_inputs(inputs)
     prepare.submit(
-        sources=find_sources(inputs),
+        sources=sources,
+        passed_over=passed_over,
         output=parameters.output,
         audio=config.audio,
         settings=config.prepare,

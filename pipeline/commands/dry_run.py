@@ -10,27 +10,31 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from audio import contract
+from pipeline.commands.stages import print_passed_over
 from pipeline.config.load import Config
 from pipeline.console.terminal import Console
 from storage import files
 
 if TYPE_CHECKING:
-    from beam_transforms.settings import Source
+    from beam_transforms.sources import FoundSources
 
 _SHOWN = 10  # lines of a list that are printed
 
 
-def plan_preparation(console: Console, sources: Sequence[Source], output: str) -> dict[str, Any]:
+def plan_preparation(console: Console, found: FoundSources, output: str) -> dict[str, Any]:
     """Prints and returns which files a preparation would read, and whether its output is free."""
+    sources = found.sources
     suffixes = (pathlib.Path(source.uri).suffix.lower() or "?" for source in sources)
     plan: dict[str, Any] = {
         "files": len(sources),
         "bytes": sum(source.n_bytes for source in sources),
         "kinds": dict(sorted(collections.Counter(suffixes).items())),
+        "passed_over": found.passed_over,
         **_output(output),
     }
     kinds = ", ".join(f"{count} {kind}" for kind, count in plan["kinds"].items())
     console.line(f"  would read {plan['files']} files, {plan['bytes'] / 1e6:.1f} MB: {kinds}")
+    print_passed_over(console, found.passed_over)
     _print_list(console, [source.uri for source in sources], plan)
     return plan
 

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import pathlib
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from audio import contract
@@ -18,6 +19,7 @@ from storage import files
 from storage.dataset_files import read_rejected, require_dataset
 
 if TYPE_CHECKING:
+    from beam_transforms.sources import FoundSources
     from pipeline.evaluation.verdict import Verdict
 
 
@@ -43,16 +45,16 @@ class InputChoice:
                 + ("both" if self.retry_rejected else "neither")
             )
 
-    def find(self) -> list[Any]:
-        """Returns the audio files, as beam_transforms.settings.Source."""
-        from beam_transforms.sources import find_dataset_sources, find_sources, read_list
+    def find(self) -> FoundSources:
+        """Returns the audio files, and what was passed over."""
+        from beam_transforms import sources
 
         if self.retry_rejected:
-            return find_dataset_sources(self.retry_rejected)
-        listed = read_list(self.input_list) if self.input_list else ()
+            return sources.FoundSources(sources.find_dataset_sources(self.retry_rejected), {})
+        listed = sources.read_list(self.input_list) if self.input_list else ()
         for path in listed:
             files.check_path(path, f"--input-list {self.input_list}", pattern=True)
-        return find_sources([*self.inputs, *listed])
+        return sources.scan_inputs([*self.inputs, *listed])
 
 
 def prepare(
@@ -83,8 +85,9 @@ def prepare(
     check_beam_args(config.beam.prepare, "beam.args")
     started = time.monotonic()
     with console.stage("find files") as stage:
-        sources = choice.find()
+        sources, passed_over = choice.find()
         stage.outcome = _count(len(sources), "file")
+    print_passed_over(console, passed_over)
     try:
         with console.stage("prepare") as stage:
 
@@ -99,6 +102,7 @@ def prepare(
                     settings=config.prepare,
                     effective_config=config.to_yaml(),
                     previous=previous,
+                    passed_over=passed_over,
                     beam_args=config.beam.prepare,
                 )
     finally:
@@ -127,6 +131,14 @@ def show_card(console: Console, dataset: str) -> dict[str, Any]:
     for line in format_card(card):
         console.line(line)
     return card
+
+
+def print_passed_over(console: Console, passed_over: Mapping[str, int]) -> None:
+    """Prints what the inputs have beside audio files, by kind."""
+    from beam_transforms.sources import format_passed_over
+
+    if passed_over:
+        console.line(f"  passed over: {format_passed_over(passed_over)}")
 
 
 def print_rejected(console: Console, output: str) -> None:

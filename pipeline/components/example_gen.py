@@ -21,7 +21,7 @@ from audio.config import AudioConfig
 from audio.errors import InputError
 from beam_transforms.prepare import PrepareDataset, check_finished, start_dataset
 from beam_transforms.settings import PrepareSettings, inputs_fingerprint
-from beam_transforms.sources import find_sources
+from beam_transforms.sources import scan_inputs
 from beam_transforms.staging import FOLDER
 from storage import files
 
@@ -53,7 +53,7 @@ class AudioExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         """Runs the Beam job. TFX calls this method."""
         del input_dict
         examples = artifact_utils.get_single_instance(output_dict["examples"])
-        sources = find_sources(json.loads(exec_properties["inputs"]))
+        sources, passed_over = scan_inputs(json.loads(exec_properties["inputs"]))
         if inputs_fingerprint(sources) != exec_properties["inputs_fingerprint"]:
             raise InputError("the input files changed while the pipeline was starting. Run again.")
         audio = AudioConfig.from_json(exec_properties["audio"])
@@ -71,6 +71,7 @@ class AudioExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
             effective_config=exec_properties["config_yaml"],
             previous=previous,
             staging_folder=folder,
+            passed_over=passed_over,
         )
         with self._make_beam_pipeline() as pipeline:
             pipeline | PrepareDataset(

@@ -35,6 +35,7 @@ from trainer.settings import TrainSettings, TuneSettings
 # were removed, the value that is used now. Files with these values are still accepted.
 _RETIRED = {
     "metadata.port": None,
+    "prepare.min_level_db": -60.0,
     "prepare.shard_bytes": 64_000_000,
     "report.currency": "",
     "report.max_clips": 300,

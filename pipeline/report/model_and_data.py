@@ -14,6 +14,7 @@ import numpy as np
 from audio import contract
 from audio.config import AudioConfig
 from beam_transforms.examples import read_log_mel
+from beam_transforms.sources import format_passed_over
 from pipeline.evaluation.figure_table import FIGURES
 from pipeline.evaluation.verdict import FIGURES_VERSION, PICTURES, REPORT, fails
 from pipeline.report.clips import PAGE_FILES
@@ -118,6 +119,7 @@ def data_view(place: Output, history: History, manifest: Row | None) -> Row | No
     validated = history.last_uri("ExampleAnomalies")
     return {
         "info": info,
+        "passed_over": format_passed_over(info.get("passed_over", {})),
         "card": _read_json(path, contract.DATA_CARD),
         "learned": len(learned),
         "minutes": sum(row["duration_seconds"] for row in learned) / 60,

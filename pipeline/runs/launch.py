@@ -88,10 +88,11 @@ def _run_training_nodes(
     run_id: str,
     only: str | None = None,
 ) -> list[NodeRun]:
-    from beam_transforms.sources import find_sources
+    from beam_transforms.sources import scan_inputs
+    from pipeline.commands.stages import print_passed_over
 
-    if only in (None, INPUT_NODE):
-        find_sources(inputs)  # reports a missing input before TensorFlow is loaded
+    if only in (None, INPUT_NODE):  # reports a missing input before TensorFlow is loaded
+        print_passed_over(console, scan_inputs(inputs).passed_over)
     _begin(layout, run_id, config)
     with console.stage("load TFX"):
         from pipeline.components.training_pipeline import training_pipeline

@@ -16,11 +16,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio import codec
+from audio import codec, contract
 from audio.config import AudioConfig
+from audio.errors import TooManyRejectedError
 from beam_transforms import prepare
+from beam_transforms.card import format_card
 from beam_transforms.settings import PrepareSettings
-from beam_transforms.sources import find_sources
+from beam_transforms.sources import find_sources, scan_inputs
+from storage import files
 from tests.support import signals
 from tests.support.prepared import recordings, rejected
 
@@ -163,6 +166,68 @@ def test_every_other_file_is_prepared_and_none_disappears(rows, prepared, folder
     assert len(kept) + len(rows) == n_files
     assert info["sources"] == n_files
     assert info["rejected"] + info["duplicates"] == len(rows)
+
+
+def test_the_sound_that_a_used_file_lacks_is_recorded_and_shown(tmp_path) -> None:
+    content = bytearray(encoded(signals.tune(seconds=20, rate=RATE), "MP3", "MPEG_LAYER_III"))
+    content[len(content) // 2 : len(content) // 2 + 400] = bytes(400)
+    signals.write(tmp_path / "in" / "good.wav", signals.tune(seconds=3, seed=5))
+    (tmp_path / "in" / "damaged.mp3").write_bytes(content)
+    (tmp_path / "in" / "truncated.wav").write_bytes(encoded(TUNE)[:100_000])
+    (tmp_path / "in" / "truncated.ogg").write_bytes(encoded(TUNE, "OGG", "VORBIS")[:-100])
+
+    def run(name: str, **settings: Any) -> dict[str, float | None]:
+        prepare.run(
+            sources=find_sources([str(tmp_path / "in")]),
+            output=str(tmp_path / name),
+            audio=AudioConfig(n_mels=32),
+            settings=PrepareSettings(max_rejected_share=0.9, **settings),
+        )
+        rows = recordings(tmp_path / name)
+        return {row["source_uri"].rpartition("/")[2]: row["lost_seconds"] for row in rows}
+
+    assert set(run("strict", max_lost_share=0.0)) == {"good.wav"}
+    lost = run("default")
+    assert set(lost) == {"good.wav", "damaged.mp3"}
+    assert lost["good.wav"] == 0
+    assert 0.02 < (lost["damaged.mp3"] or 0) < 0.2
+    message = rejected(tmp_path / "default")["truncated.wav"]["message"]
+    assert "missing: about 1.87 s" in message
+    lost = run("all", max_lost_share=1.0)
+    assert lost["truncated.wav"] == pytest.approx(1.867, abs=0.01)
+    assert lost["truncated.ogg"] is None
+    card = files.read_json(str(tmp_path / "all" / contract.DATA_CARD))
+    assert card["damaged"]["recordings"] == 3
+    assert card["damaged"]["of_unknown_length"] == 1
+    assert card["damaged"]["lost_seconds"] == pytest.approx(1.9, abs=0.2)
+    shown = "\n".join(format_card(card))
+    assert "damaged: 3 of the recordings, without about 1.9" in shown
+    assert "of 1 of them, nobody knows how much is missing" in shown
+
+
+def test_files_found_by_content_alone_do_not_fail_the_job(tmp_path) -> None:
+    signals.write(tmp_path / "in" / "good.wav", signals.tune(seconds=3))
+    for index in range(4):  # as a game stores its sounds, with codecs of its own
+        (tmp_path / "in" / f"sound{index}.bin").write_bytes(wav(channels=0))
+    found = scan_inputs([str(tmp_path / "in")])
+
+    def run(output: str, **settings: Any) -> dict[str, Any]:
+        return prepare.run(
+            sources=found.sources,
+            output=str(tmp_path / output),
+            audio=AudioConfig(n_mels=32),
+            settings=PrepareSettings(**settings),
+            passed_over={".jpg": 12},
+        )
+
+    info = run("out", max_rejected_share=0.0)
+    assert (info["sources"], info["rejected"]) == (5, 4)
+    assert info["passed_over"] == {".jpg": 12}
+    assert len(rejected(tmp_path / "out")) == 4
+    (tmp_path / "in" / "sound9.wav").write_bytes(wav(channels=0))
+    found = scan_inputs([str(tmp_path / "in")])
+    with pytest.raises(TooManyRejectedError, match="1 of 2 files were rejected"):
+        run("again")
 
 
 def test_bad_files_do_not_take_long(prepared) -> None:
