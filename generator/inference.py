@@ -17,7 +17,7 @@ from google.protobuf import message
 from audio import contract
 from audio.config import AudioConfig
 from audio.errors import ConfigMismatchError, IncompleteError
-from storage import files
+from storage import faults, files
 
 # Rows of every rollout, of which some may be repetitions: the last bit of a matrix product depends
 # on its shape, and a clip must not depend on the others in its batch.
@@ -92,13 +92,21 @@ def load_model(path: str) -> Model:
 
 @contextlib.contextmanager
 def _explain_damage(path: str, part: str) -> Iterator[None]:
-    """Turns any library's error while it reads a part of a model into one of ours."""
+    """Turns any library's error while it reads a part of a model into one of ours.
+
+    Raises:
+      IncompleteError: The part is damaged.
+      UnwritableError, MachineError: The system cannot read it.
+    """
     try:
         yield
     except (
         *(OSError, ValueError, TypeError, LookupError, EOFError, zipfile.BadZipFile),
         *(tf.errors.OpError, message.DecodeError),
     ) as error:
+        fault = faults.find_fault(error)
+        if fault is not None:
+            raise fault from error
         reason = (str(error).strip().splitlines() or [""])[0][:200]
         raise IncompleteError(
             f"{path}: {part} is damaged ({type(error).__name__}: {reason}). Copy the model again "

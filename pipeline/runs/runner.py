@@ -32,7 +32,7 @@ from pipeline.root.metadata_store import (
 )
 from pipeline.root.paths import Layout
 from pipeline.runs.summary import NodeRun, Outcome, read_nodes, write_summary
-from storage import files
+from storage import faults, files
 from trainer.fit import train
 
 _STATES = metadata_store_pb2.Execution.State
@@ -86,7 +86,7 @@ class StagedDagRunner(LocalDagRunner):
             claim_store(handle, self._layout)
         for node in self._nodes_to_run(pipeline, store):
             name = node.node_info.id
-            busy = f"{name} of {self._run_id} is running in another process. Wait."
+            busy = f"{name} of {self._run_id} is running in another process"
             with root_lock(self._layout, f"runs/{self._run_id}/{name}", busy):
                 self._run_node(node, pipeline, deployment, store)
 
@@ -132,7 +132,7 @@ class StagedDagRunner(LocalDagRunner):
                 if execution:
                     outcome = "kept"
                 else:
-                    execution = _launch(name, component_launcher)
+                    execution = _launch(name, component_launcher, self._layout.root)
                     outcome = _outcome(store, execution)
                 stage.outcome = outcome
         except BaseException as error:
@@ -172,10 +172,11 @@ class StagedDagRunner(LocalDagRunner):
             write_summary(self._layout, self._run_id, newest.values(), self._error)
 
 
-def _launch(name: str, component_launcher: launcher.Launcher) -> int:
+def _launch(name: str, component_launcher: launcher.Launcher, root: str) -> int:
     """Runs a node and returns the id of its execution."""
     try:
-        info = component_launcher.launch()
+        with faults.named(root):
+            info = component_launcher.launch()
     except Exception as error:
         cause = find_nocturne_error(error)
         if isinstance(cause, NocturneError | KeyboardInterrupt):

@@ -17,7 +17,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from audio.errors import ConfigMismatchError, UnwritableError
+from audio.errors import ConfigMismatchError, MachineError, UnwritableError
+from storage import faults
 from storage.outputs import open_output
 
 _STATE = "state.json"
@@ -123,6 +124,9 @@ def _write_errors(folder: str) -> Iterator[None]:
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
+        fault = faults.find_fault(error)
+        if isinstance(fault, MachineError):
+            raise fault from error
         reason = str(getattr(error, "message", "") or error).splitlines()[0][:200]
         raise UnwritableError(
             f"cannot keep the training's state in {folder}: {reason}. Free some space, or give a "

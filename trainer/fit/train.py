@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -15,6 +16,8 @@ import tensorflow as tf
 
 from audio import contract
 from audio.errors import OutputExistsError
+from storage import faults
+from storage.locks import exclusive
 from trainer.data.normaliser import Normaliser
 from trainer.data.transform_graph import fit_transform_graph
 from trainer.data.windows import (
@@ -78,6 +81,7 @@ def train(
       IncompleteError, ConfigMismatchError, InputError: The dataset or the model to continue from
         cannot be used.
       OutputExistsError: model_path holds a model.
+      BusyError: Another process trains to model_path.
       TrainingDivergedError, PreemptedError, UnwritableError: See fit.
     """
     model_path = model_path.rstrip("/")
@@ -85,11 +89,17 @@ def train(
         raise OutputExistsError(
             f"{model_path} already holds a model. Choose another --model, or remove it."
         )
-    dataset = open_dataset(dataset_path)
-    base = open_base_model(settings.warm_start, dataset, settings) if settings.warm_start else None
-    if base:
-        transform_graph = base.transform_graph
-    with tempfile.TemporaryDirectory() as temporary:
+    folder = (work_path or f"{model_path}.training").rstrip("/")
+    with contextlib.ExitStack() as held:
+        if is_chief() and work_path is None:
+            held.enter_context(exclusive(folder))
+        held.enter_context(faults.named(model_path))
+        dataset = open_dataset(dataset_path)
+        base = None
+        if settings.warm_start:
+            base = open_base_model(settings.warm_start, dataset, settings)
+            transform_graph = base.transform_graph
+        temporary = held.enter_context(tempfile.TemporaryDirectory())
         if transform_graph is None:
             transform_graph = f"{temporary}/transform"
             fit_transform_graph(
@@ -102,8 +112,10 @@ def train(
                 temporary=f"{temporary}/beam",
             )
         normaliser = Normaliser.from_graph(transform_graph, floor=settings.model_floor)
-        folder = (work_path or f"{model_path}.training").rstrip("/")
         work = f"{folder}/{run_key(dataset, normaliser, settings, base)}"
+        if is_chief() and work_path is not None:
+            # In a pipeline, each run has a model path of its own, but runs share their work path.
+            held.enter_context(exclusive(f"{work}.lock"))
         model, history = fit(
             dataset, normaliser, settings, folder=work, base=base, progress=progress
         )
@@ -120,9 +132,9 @@ def train(
             base=base,
             logs=f"{work}/{LOGS}",
         )
-    tf.io.gfile.rmtree(work)
-    if work_path is None and not tf.io.gfile.listdir(f"{model_path}.training"):
-        tf.io.gfile.rmtree(f"{model_path}.training")
+        tf.io.gfile.rmtree(work)
+    if work_path is None and tf.io.gfile.exists(folder) and not tf.io.gfile.listdir(folder):
+        tf.io.gfile.rmtree(folder)
     return info
 
 
