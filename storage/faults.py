@@ -59,8 +59,8 @@ _ABOUT_ONE_FILE = (
 _AGAIN = "then run the same command again; finished work is kept."
 # Begin of the full name of an error of Nocturne, in a text that passes it on.
 _OURS = "audio.errors."
-# What Beam appends to a message.
-_STEP = re.compile(r" \[while running .*", re.DOTALL)
+# What Beam and TensorFlow add to a message.
+_NOISE = re.compile(r" \[while running .*| \[Op:.*|^\{\{.*?\}\} ")
 
 
 def find_fault(error: BaseException) -> NocturneError | None:
@@ -81,7 +81,7 @@ def find_fault(error: BaseException) -> NocturneError | None:
     for line in reversed(str(error).splitlines()):
         for pattern, remedy in _IN_TEXT:
             if re.search(pattern, line):
-                return _explain(_STEP.sub("", line).strip()[:300].rstrip("."), remedy)
+                return _explain(_NOISE.sub("", line).strip()[:300].rstrip("."), remedy)
     return None
 
 

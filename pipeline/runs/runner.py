@@ -82,13 +82,14 @@ class StagedDagRunner(LocalDagRunner):
         )
         deployment = runner_utils.extract_local_deployment_config(pipeline)
         store = SharedMetadata(self._layout)
-        with store as handle:
-            claim_store(handle, self._layout)
-        for node in self._nodes_to_run(pipeline, store):
-            name = node.node_info.id
-            busy = f"{name} of {self._run_id} is running in another process"
-            with root_lock(self._layout, f"runs/{self._run_id}/{name}", busy):
-                self._run_node(node, pipeline, deployment, store)
+        with faults.named(self._layout.root):
+            with store as handle:
+                claim_store(handle, self._layout)
+            for node in self._nodes_to_run(pipeline, store):
+                name = node.node_info.id
+                busy = f"{name} of {self._run_id} is running in another process"
+                with root_lock(self._layout, f"runs/{self._run_id}/{name}", busy):
+                    self._run_node(node, pipeline, deployment, store)
 
     def _nodes_to_run(self, pipeline: pipeline_pb2.Pipeline, store: SharedMetadata) -> list[Any]:
         """Returns the nodes to run, after a check that a single node can run."""

@@ -127,7 +127,9 @@ def _write_errors(folder: str) -> Iterator[None]:
         fault = faults.find_fault(error)
         if isinstance(fault, MachineError):
             raise fault from error
-        reason = str(getattr(error, "message", "") or error).splitlines()[0][:200]
+        # TensorFlow names the operation and the file before the reason.
+        text = str(getattr(error, "message", "") or error).splitlines()[0]
+        reason = text.partition(" [Op:")[0].rpartition("; ")[2][:200]
         raise UnwritableError(
             f"cannot keep the training's state in {folder}: {reason}. Free some space, or give a "
             "folder that can be written, and run the same command again; what was saved before is "
