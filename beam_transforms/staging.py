@@ -27,7 +27,7 @@ import soundfile
 
 from audio import contract
 from audio.config import AudioConfig
-from audio.errors import AudioError
+from audio.errors import AudioError, IncompleteError
 from beam_transforms.card import summarize_chunks
 from beam_transforms.examples import serialize_recording, write_tfrecord
 from beam_transforms.extract import ExtractedRecording, extract_recording
@@ -154,7 +154,14 @@ def _write_records(
 def _copy_records(reuse: Reuse, path: str) -> None:
     with files.open_read(reuse.shard) as shard, files.atomic_file(path) as target:
         shard.seek(reuse.offset)
-        target.write(shard.read(reuse.recording["n_bytes"]))
+        records = shard.read(reuse.recording["n_bytes"])
+        if len(records) != reuse.recording["n_bytes"]:
+            raise IncompleteError(
+                f"{reuse.shard} is damaged: it ends at byte {reuse.offset + len(records)}, within "
+                f"the records of {reuse.recording['source_uri']}. Copy that dataset again from an "
+                "intact one, or run without --previous."
+            )
+        target.write(records)
 
 
 @contextlib.contextmanager

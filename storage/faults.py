@@ -56,6 +56,7 @@ _ABOUT_ONE_FILE = (
     *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR),
     *(errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG),
 )
+_PATH = re.compile(r"(?:^|[\s'\"])(?:/|gs://)\w")
 _AGAIN = "then run the same command again; finished work is kept."
 # Begin of the full name of an error of Nocturne, in a text that passes it on.
 _OURS = "audio.errors."
@@ -106,7 +107,8 @@ def named(place: str) -> Iterator[None]:
             fault = find_fault(cause)
             if fault is not None:
                 text = str(fault)
-                raise type(fault)(text if place in text else f"{place}: {text}") from error
+                has_place = place in text or _PATH.search(text)
+                raise type(fault)(text if has_place else f"{place}: {text}") from error
             cause = cause.__cause__ or cause.__context__
         raise
 

@@ -50,10 +50,15 @@ def exclusive(folder: str) -> Iterator[None]:
       BusyError: Another process holds the lock; the message says which.
       UnwritableError: The lock cannot be written.
     """
+    folder = folder.rstrip("/")
     busy = f"{folder}: another process is at work there"
-    if files.is_remote(folder):
+    if folder.startswith("gs://"):
         with _bucket_lock(Bucket(folder), busy):
             yield
+        return
+    if files.is_remote(folder):
+        logging.warning("%s: nothing guards it from a second process", folder)
+        yield
         return
     path = pathlib.Path(folder, LOCK)
     made = [parent for parent in path.parents if not parent.exists()]

@@ -220,9 +220,10 @@ class Bucket(Output):
         blob = self._get_blob(name)
         if blob is None:
             return None
+        generation = int(blob.generation)  # the download may forget it
         with explain_google_errors(f"{self.path}/{name}"):
             try:
-                return bytes(blob.download_as_bytes(retry=self._retry)), int(blob.generation)
+                return bytes(blob.download_as_bytes(retry=self._retry)), generation
             except exceptions.NotFound:
                 return None
 
