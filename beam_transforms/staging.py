@@ -233,6 +233,6 @@ def _rejected_row(source: Source, error: AudioError) -> dict[str, object]:
 def _sha256(source: Source) -> str | None:
     try:
         with _open_source(source) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     except (AudioError, _NotReadError):
         return None

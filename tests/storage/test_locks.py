@@ -185,7 +185,7 @@ def test_a_bucket_has_one_lock_too(bucket) -> None:
 
 def test_a_lock_in_a_bucket_that_nobody_renews_is_taken_over(bucket, monkeypatch) -> None:
     monkeypatch.setattr(locks, "_EXPIRY_SECONDS", -1.0)
-    killed = locks._BucketLock(bucket, "busy")  # type: ignore[arg-type]
+    killed = locks._BucketLock(bucket, "busy")
     killed.take()
     monkeypatch.undo()
     monkeypatch.setattr(locks, "Bucket", lambda path: bucket)
@@ -221,7 +221,7 @@ def test_work_ends_when_its_lock_was_taken(bucket, monkeypatch) -> None:
 
 
 def test_a_bucket_that_is_away_for_a_while_does_not_end_the_work(bucket, monkeypatch) -> None:
-    lock = locks._BucketLock(bucket, "busy")  # type: ignore[arg-type]
+    lock = locks._BucketLock(bucket, "busy")
     lock.take()
     bucket.broken = True
     lock.renew()

@@ -79,17 +79,15 @@ class Stage:
         return [self.name, *self.arguments, self.output, str(output), *settings]
 
 
-def make_stages(folder: pathlib.Path) -> list[Stage]:
-    """Makes the inputs of all stages, and returns the stages."""
+def make_stages(folder: pathlib.Path) -> dict[Stage, Expected]:
+    """Makes the inputs of all stages; returns the stages, and what each does without a fault."""
     signals.write_tunes(folder / "music", count=4, seconds=3)
     data, model = folder / "data", folder / "model"
     prepare = Stage("prepare", ("--input", str(folder / "music")), "--output")
     train = Stage("train", ("--dataset", str(data)), "--model", "saved_model.pb")
     generate = Stage("generate", ("--model", str(model)), "--output")
-    for stage, output in ((prepare, data), (train, model)):
-        code = wait(start(stage.command(output)))
-        assert code == 0, f"{stage.name} without a fault ended with {code}"
-    return [prepare, train, generate]
+    outputs = {prepare: data, train: model, generate: folder / "clips"}
+    return {stage: observe(stage, output) for stage, output in outputs.items()}
 
 
 def start(command: Sequence[str], hook: Hook = lambda: None) -> int:
@@ -194,29 +192,25 @@ class Expected:
     calls: int
 
 
-def observe(stage: Stage, folder: pathlib.Path) -> Expected:
+def observe(stage: Stage, output: pathlib.Path) -> Expected:
     """Runs a stage without a fault."""
-    output, counted = folder / "expected" / stage.name, folder / "calls"
-    started = time.monotonic()
-    assert wait(start(stage.command(output))) == 0
-    seconds = time.monotonic() - started
-    failing = FailingFiles(folder)
+    counted = output.with_name("calls")
+
+    def write_calls(code: int) -> None:
+        handle = open_file(counted, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.write(handle, str(counting.calls).encode())
+        exit_now(code)
 
     def count() -> None:
-        failing()
-        write = os.write
-        exit_now = os._exit
+        counting()
+        os._exit = write_calls  # type: ignore[assignment]
 
-        def note_and_exit(code: int) -> None:
-            handle = os.open(counted, os.O_WRONLY | os.O_CREAT)
-            write(handle, str(failing.calls).encode())
-            exit_now(code)
-
-        os._exit = note_and_exit  # type: ignore[assignment]
-
-    again = folder / "again" / stage.name
-    assert wait(start(stage.command(again), count)) == 0
-    assert contents(again) == contents(output), f"{stage.name} twice is not the same"
+    counting, open_file, exit_now = FailingFiles(output.parent), os.open, os._exit
+    started = time.monotonic()
+    code = wait(start(stage.command(output), count))
+    seconds = time.monotonic() - started
+    assert code == 0, f"{stage.name} without a fault ended with {code}"
+    print(f"{stage.name}: {seconds:.1f} s, {counted.read_text()} calls", flush=True)
     return Expected(contents(output), seconds, int(counted.read_text()))
 
 
@@ -258,17 +252,14 @@ def try_faults(count: int, seed: int) -> int:
     failures: list[str] = []
     counts: collections.Counter[str] = collections.Counter()
     with _temporary_folder() as folder:
-        stages = make_stages(folder)
-        expected = {stage.name: observe(stage, folder) for stage in stages}
-        for name, known in expected.items():
-            print(f"{name}: {known.seconds:.1f} s, {known.calls} calls", flush=True)
-        prepare, train, generate = stages
+        expected = make_stages(folder)
+        prepare, train, generate = expected
         # Training takes six times as long as the others.
         turns = itertools.cycle((*(prepare, generate) * 4, prepare, train))
         errors = itertools.cycle(ERRORS)
         for trial in range(count):
             stage = next(turns)
-            known, output = expected[stage.name], folder / f"trial-{trial}" / "out"
+            known, output = expected[stage], folder / f"trial-{trial}" / "out"
             kind, done = "SIGKILL", ""
             try:
                 if trial % 3 < 2:
