@@ -20,7 +20,7 @@ $(AIRFLOW_STAMP): $(STAMP) deploy/set_up_airflow.sh requirements/airflow.txt
 	@bash deploy/set_up_airflow.sh .airflow-venv
 	@touch $@
 
-.PHONY: help setup demo airflow airflow-venv dag-nodes test test-airflow check check-fast lint types imports format docs lock audit licences bench fuzz clean
+.PHONY: help setup demo airflow airflow-venv dag-nodes test test-airflow check check-fast lint types imports format docs lock audit licences bench faults fuzz clean
 help: ## lists these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
@@ -69,6 +69,9 @@ bench: $(STAMP) ## runs every program in benchmarks/, one after the other
 
 fuzz: $(STAMP) ## damages sound files for ten minutes, and compares what is read of them with FFmpeg
 	@$(BIN)/python benchmarks/fuzz_decoders.py
+
+faults: $(STAMP) ## kills the stages and lets their files fail, COUNT times (default: 300)
+	@$(BIN)/python -m tests.support.inject_faults --count $(or $(COUNT),300)
 
 lock: $(STAMP) ## pins the newest allowed versions in requirements/; KEEP=1 moves only what must move
 	@bash deploy/lock.sh $(if $(KEEP),--keep)

@@ -87,10 +87,18 @@ class UnwritableError(NocturneError):
 
 
 class BusyError(NocturneError):
-    """Another process is already doing the same work."""
+    """Another process is already at work on the same output."""
+
+    exit_code = 6
 
 
 class CannotJudgeError(NocturneError):
     """There is too little held-out music to judge a model."""
 
     exit_code = 13
+
+
+class MachineError(NocturneError):
+    """The machine has no memory or no open files left, or cannot read from a disk or a network."""
+
+    exit_code = 14

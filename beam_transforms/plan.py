@@ -19,6 +19,8 @@ from beam_transforms.splits import assign_splits
 SHARD_BYTES = 64_000_000
 # Value of `error` in rejected.jsonl for a file with the same audio as another.
 DUPLICATE = "Duplicate"
+# Value of `stage` in rejected.jsonl for a file that could not be read this time.
+OPEN = "open"
 
 
 class Outcome(NamedTuple):
@@ -99,6 +101,11 @@ class Plan(NamedTuple):
     def n_failed(self) -> int:
         """Number of rejected files, without duplicates, which are no failure."""
         return sum(row["error"] != DUPLICATE for row in self.rejected)
+
+    @property
+    def n_not_read(self) -> int:
+        """Number of rejected files that are missing or may not be read; nothing else is known."""
+        return sum(row["stage"] == OPEN for row in self.rejected)
 
     @property
     def dataset_id(self) -> str:

@@ -28,8 +28,9 @@ from beam_transforms.card import data_card
 from beam_transforms.plan import Outcome, Plan, plan_dataset
 from beam_transforms.settings import PrepareSettings, Reuse, Source
 from beam_transforms.shards import WrittenShard, read_lines, write_shard
-from storage import files
+from storage import faults, files
 from storage.dataset_files import read_info, read_recordings, require_dataset
+from storage.locks import LOCK, exclusive
 
 _SOURCES = "sources.jsonl"
 _PASSED_OVER = "passed_over.json"
@@ -143,7 +144,7 @@ def finish_dataset(
         failed = {**info, "mistaken": plan.n_mistaken}
         files.write_text(files.join(staging_folder, _FAILED), json.dumps(failed))
         return 0
-    _check_shards(plan, shards, output)
+    _check_shards(plan, shards, output, fingerprint=audio.fingerprint)
     with files.atomic_file(files.join(output, contract.RECORDINGS)) as target:
         for line in read_lines(shards, staging_folder):
             target.write(line.encode("utf-8", "surrogateescape"))
@@ -181,34 +182,45 @@ def _dataset_info(
         "splits": splits,
         "sources": plan.n_sources,
         "rejected": plan.n_failed,
+        "not_read": plan.n_not_read,
         "duplicates": len(plan.rejected) - plan.n_failed,
     }
 
 
-def _check_shards(plan: Plan, shards: Sequence[WrittenShard], output: str) -> None:
-    """Compares the shards with the plan.
+def _check_shards(
+    plan: Plan, shards: Sequence[WrittenShard], output: str, *, fingerprint: str
+) -> None:
+    """Compares the shards with the plan, and their records with the front end.
 
     The id of a recording is a hash of its PCM, so one id in two shards is the same audio twice.
 
     Raises:
-      RuntimeError: A recording is in two shards or in the wrong one, or a shard has the wrong size.
-        This is an error of Nocturne's, and leaves the dataset without its marker.
+      RuntimeError: A recording is in two shards or in the wrong one, or a shard has the wrong size
+        or records of another front end. This is an error of Nocturne's, and leaves the dataset
+        without its marker.
     """
+    for written in shards:
+        others = sorted({*written.fingerprints} - {fingerprint})
+        if others:
+            raise RuntimeError(
+                f"mixture: {written.split} {written.name} has records of front end {others[0]}, "
+                f"wanted {fingerprint}"
+            )
     planned = {
         (shard.split, shard.name, recording.recording_id)
         for shard in plan.shards
         for recording in shard.recordings
     }
-    written = [
+    found = [
         (shard.split, shard.name, recording_id)
         for shard in shards
         for recording_id in shard.recording_ids
     ]
-    counts = collections.Counter(recording_id for _, _, recording_id in written)
+    counts = collections.Counter(recording_id for _, _, recording_id in found)
     repeated = sorted(recording_id for recording_id, count in counts.items() if count > 1)
     if repeated:
         raise RuntimeError(f"leakage: recording {repeated[0]} is in {counts[repeated[0]]} shards")
-    misplaced = sorted(planned.symmetric_difference(written))
+    misplaced = sorted(planned.symmetric_difference(found))
     if misplaced:
         split, name, recording_id = misplaced[0]
         raise RuntimeError(
@@ -262,19 +274,7 @@ def start_dataset(
     """
     if previous:
         require_dataset(previous)
-    if files.exists(files.join(output, contract.COMPLETED)):
-        raise OutputExistsError(
-            f"{output} already holds a finished dataset. Choose another --output, or remove it."
-        )
-    local = None if files.is_remote(output) else pathlib.Path(output)
-    if local and local.exists():
-        if not local.is_dir():
-            raise OutputExistsError(f"{output} is a file; wanted a folder for the dataset.")
-        if any(local.iterdir()) and not (local / staging.FOLDER).exists():
-            raise OutputExistsError(
-                f"{output} is not empty, and `nocturne prepare` did not start it. Choose a new "
-                "--output."
-            )
+    _require_free(output)
     for split in contract.SPLITS:
         files.remove_tree(files.join(output, contract.split_folder(split)))
     files.write_text(
@@ -286,6 +286,28 @@ def start_dataset(
         json.dumps(dict(passed_over or {})),
     )
     files.write_text(files.join(output, contract.EFFECTIVE_CONFIG), effective_config)
+
+
+def _require_free(output: str) -> None:
+    """Checks that an output is empty, or has an unfinished dataset.
+
+    Raises:
+      OutputExistsError: It has a finished dataset, or files of something else.
+    """
+    if files.exists(files.join(output, contract.COMPLETED)):
+        raise OutputExistsError(
+            f"{output} already holds a finished dataset. Choose another --output, or remove it."
+        )
+    local = None if files.is_remote(output) else pathlib.Path(output)
+    if local and local.exists():
+        if not local.is_dir():
+            raise OutputExistsError(f"{output} is a file; wanted a folder for the dataset.")
+        names = {path.name for path in local.iterdir()} - {LOCK}
+        if names and staging.FOLDER not in names:
+            raise OutputExistsError(
+                f"{output} is not empty, and `nocturne prepare` did not start it. Choose a new "
+                "--output."
+            )
 
 
 def check_finished(
@@ -316,7 +338,28 @@ def check_finished(
     )
 
 
-def submit(
+def submit(*, output: str, **job: Any) -> Any:
+    """Starts a preparation without waiting for it, as the launcher of a Flex Template must.
+
+    The lock of the output is held only until the job is submitted.
+
+    Args:
+      output: Path of a new folder, or of one that an unfinished job left.
+      **job: Further arguments of `_start`.
+
+    Returns:
+      Beam's PipelineResult.
+
+    Raises:
+      OutputExistsError: The output has a finished dataset, or files of something else.
+      BusyError: Another process is at work in the output.
+    """
+    _require_free(output)  # before a lock is put into it
+    with exclusive(output):
+        return _start(output=output, **job)
+
+
+def _start(
     *,
     sources: Sequence[Source],
     output: str,
@@ -327,11 +370,11 @@ def submit(
     passed_over: Mapping[str, int] | None = None,
     beam_args: Sequence[str] = ("--runner=FnApiRunner",),
 ) -> Any:
-    """Starts a preparation without waiting for it, as the launcher of a Flex Template must.
+    """Starts a preparation, and returns Beam's PipelineResult.
 
     Args:
       sources: Input files.
-      output: Path of a new folder, or of one that an unfinished job left.
+      output: Path of the dataset.
       audio: Front end.
       settings: Settings of the job.
       effective_config: Whole configuration as YAML, which is stored in the dataset.
@@ -339,12 +382,6 @@ def submit(
         records of unchanged files are copied from it.
       passed_over: What the inputs have beside the sources, by kind, for dataset_info.json.
       beam_args: Options of the Beam pipeline.
-
-    Returns:
-      Beam's PipelineResult.
-
-    Raises:
-      OutputExistsError: The output has a finished dataset, or files of something else.
     """
     start_dataset(
         output,
@@ -369,6 +406,9 @@ def run(*, output: str, settings: PrepareSettings, **job: Any) -> dict[str, Any]
     Raises:
       InputError: No file could be used.
       TooManyRejectedError: The share of rejected files exceeds settings.max_rejected_share.
+      UnwritableError, MachineError: The system failed.
     """
-    submit(output=output, settings=settings, **job).wait_until_finish()
-    return check_finished(output, settings)
+    _require_free(output)  # before a lock is put into it
+    with exclusive(output), faults.named(output):
+        _start(output=output, settings=settings, **job).wait_until_finish()
+        return check_finished(output, settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from typing import Any
 
 from pydantic import Field
@@ -77,9 +78,14 @@ class Source:
 
 
 def inputs_fingerprint(sources: list[Source]) -> str:
-    """Returns 12 hex digits that change when a file is added, removed or altered."""
-    text = json.dumps(sorted(source.identity for source in sources))
+    """Returns 12 hex digits that change with the files, and with the right to read one of them."""
+    rows = [(*source.identity, _is_permitted(source)) for source in sources]
+    text = json.dumps(sorted(rows))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
+
+def _is_permitted(source: Source) -> bool:
+    return "://" in source.uri or os.access(source.uri, os.R_OK)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,12 +105,22 @@ class Reuse:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Staged:
-    """What became of one source: a staged file of records, or a reason for rejecting it."""
+    """What became of one source: a staged file of records, or a reason for rejecting it.
+
+    Attributes:
+      source: The file.
+      key: Name of its staged files.
+      recording: What recordings.jsonl is to say of it; None if it was rejected.
+      rejection: Row of rejected.jsonl; None if it was prepared.
+      judged_by: Limits and versions of decoders that a rejection follows from. With others, the
+        file is tried again.
+    """
 
     source: Source
     key: str
     recording: dict[str, Any] | None = None
     rejection: dict[str, Any] | None = None
+    judged_by: dict[str, str] | None = None
 
     def to_json(self) -> str:
         """Returns one line of JSON."""

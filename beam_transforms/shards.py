@@ -24,6 +24,7 @@ class WrittenShard:
       split: Name of its split.
       name: Name of the file.
       recording_ids: Ids found in the file's records, in their order, each once.
+      fingerprints: Fingerprints of the front ends found in the file's records, each once.
       seconds: Duration of its recordings.
       n_frames: Number of frames in all records.
       n_records: Number of records.
@@ -32,6 +33,7 @@ class WrittenShard:
     split: str
     name: str
     recording_ids: tuple[str, ...]
+    fingerprints: tuple[str, ...]
     seconds: float
     n_frames: int
     n_records: int
@@ -41,13 +43,14 @@ def write_shard(shard: Shard, *, output: str, staging_folder: str) -> WrittenSha
     """Writes a shard to the dataset, and the rows of its recordings to the staging folder."""
     path = files.join(output, contract.split_folder(shard.split), shard.name)
     recording_ids: dict[str, None] = {}
+    fingerprints: dict[str, None] = {}
     rows = []
     with files.atomic_file(path) as target:
         for recording in shard.recordings:
             with files.open_read(staging.records_path(staging_folder, recording.key)) as records:
                 for record in read_tfrecord(records):
-                    key = parse_example(record, contract.RECORDING_ID).decode()
-                    recording_ids[key] = None
+                    recording_ids[parse_example(record, contract.RECORDING_ID).decode()] = None
+                    fingerprints[parse_example(record, contract.FINGERPRINT).decode()] = None
                     write_tfrecord(target, record)
             rows.append(_row(recording, shard, staging_folder))
     text = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
@@ -56,6 +59,7 @@ def write_shard(shard: Shard, *, output: str, staging_folder: str) -> WrittenSha
         split=shard.split,
         name=shard.name,
         recording_ids=tuple(recording_ids),
+        fingerprints=tuple(fingerprints),
         seconds=sum(row[contract.DURATION_SECONDS] for row in rows),
         n_frames=sum(row["n_frames"] for row in rows),
         n_records=sum(row["n_records"] for row in rows),

@@ -20,6 +20,7 @@ from generator.inference import Model, load_model
 from generator.render import RenderedClip, render
 from generator.requests import NO_PRIMER, ClipRequest, GenerateSettings, choose_primer, derive_seed
 from generator.sections import roll_out_sections
+from storage import faults
 from storage.outputs import Output, open_output
 
 STAGING = ".staging"
@@ -145,6 +146,8 @@ def read_primer(path: str, model: Model) -> npt.NDArray[np.float32]:
             loudness_lufs=model.audio.loudness_lufs,
         )
     except (OSError, AudioError) as error:
+        if isinstance(error, OSError) and not faults.is_about_one_file(error):
+            raise faults.unreadable(error, path) from error
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"primer {path}: {reason}. Give a readable audio file.") from error
     n_frames = model.primers.shape[1]

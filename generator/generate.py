@@ -21,11 +21,15 @@ from generator.inference import BATCH_CLIPS, Model
 from generator.manifest import Manifest
 from generator.render import choose_vocoder
 from generator.requests import NO_PRIMER, ClipRequest, GenerateSettings, plan_clips
+from storage import faults
+from storage.locks import LOCK, exclusive
 from storage.outputs import Output, open_output
 
 # Number of batches for which the job's graph has one element: a million clips, one by one, would be
 # more than Dataflow accepts.
 _GROUP_BATCHES = 100
+# File of an unfinished run with its key.
+_RUN = f"{STAGING}/run"
 
 
 class UnhealthyError(NocturneError):
@@ -90,6 +94,8 @@ def run(
       ConfigMismatchError: The vocoder was made for another front end.
       UsageError: The vocoder does not make clips that long.
       UnhealthyError: Too many clips have faults in every attempt.
+      BusyError: Another process is at work in the output.
+      UnwritableError, MachineError: The system failed.
     """
     model = cached_model(model_path)
     # A vocoder or primer that cannot be used ends the run before it writes anything.
@@ -97,12 +103,15 @@ def run(
     if settings.primer and settings.primer != NO_PRIMER:
         read_primer(settings.primer, model)
     folder = open_output(output)
-    start_run(folder, model.info["model_id"], settings)
-    folder.publish(contract.EFFECTIVE_CONFIG, effective_config.encode())
-    options = beam.options.pipeline_options.PipelineOptions(list(beam_args))
-    with beam.Pipeline(options=options) as pipeline:
-        pipeline | GenerateClips(model_path=model_path, output=output, settings=settings)
-    return _finish_run(model, folder, settings, lineage, verdict)
+    model_id = model.info["model_id"]
+    require_free(folder, model_id, settings)  # before a lock is put into it
+    with exclusive(output), faults.named(output):
+        start_run(folder, model_id, settings)
+        folder.publish(contract.EFFECTIVE_CONFIG, effective_config.encode())
+        options = beam.options.pipeline_options.PipelineOptions(list(beam_args))
+        with beam.Pipeline(options=options) as pipeline:
+            pipeline | GenerateClips(model_path=model_path, output=output, settings=settings)
+        return _finish_run(model, folder, settings, lineage, verdict)
 
 
 def _batches(first: int, settings: GenerateSettings) -> Iterator[list[ClipRequest]]:
@@ -119,25 +128,29 @@ def run_key(model_id: str, settings: GenerateSettings) -> str:
 
 
 def start_run(folder: Output, model_id: str, settings: GenerateSettings) -> None:
+    """Marks an output as that of a run, after the checks of require_free."""
+    require_free(folder, model_id, settings)
+    folder.publish(_RUN, run_key(model_id, settings).encode())
+
+
+def require_free(folder: Output, model_id: str, settings: GenerateSettings) -> None:
     """Checks that an output is empty, or has an unfinished attempt at the same run.
 
     Raises:
       OutputExistsError: It has a finished run, an unfinished other one, or files of something else.
     """
-    names = folder.list_names(limit=1)
+    names = folder.list_names(limit=3)
     if names and folder.read(contract.COMPLETED) is not None:
         raise OutputExistsError(
             f"{folder.path} already holds a finished run. Choose another --output, or remove it."
         )
-    key, marker = run_key(model_id, settings), f"{STAGING}/run"
-    earlier = folder.read(marker) if names else None
-    if earlier is None:
-        if names:
-            raise OutputExistsError(
-                f"{folder.path} is not empty, and Nocturne did not start it. Choose a new --output."
-            )
-        folder.publish(marker, key.encode())
-    elif earlier.decode() != key:
+    earlier = folder.read(_RUN) if names else None
+    others = [name for name in names if name != LOCK and not name.startswith(STAGING)]
+    if earlier is None and others:
+        raise OutputExistsError(
+            f"{folder.path} is not empty, and Nocturne did not start it. Choose a new --output."
+        )
+    if earlier is not None and earlier.decode() != run_key(model_id, settings):
         raise OutputExistsError(
             f"{folder.path} holds an unfinished run of another model or with other settings. "
             "Finish it with those, or choose another --output."

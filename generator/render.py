@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
 import tempfile
@@ -23,6 +25,7 @@ from generator import requests
 from generator.health import check_frames, check_loudness, combine_sections, find_warnings
 from generator.inference import Model
 from generator.requests import ClipRequest, GenerateSettings
+from storage import faults
 
 Float32 = npt.NDArray[np.float32]
 
@@ -93,7 +96,7 @@ def render(
         return RenderedClip(files={}, entry={**entry, "health": health})
     rate = encode.sample_rate_for(settings.format, settings.sample_rate or audio.sample_rate)
     meter = LevelMeter(rate)
-    with _temporary_file() as raw:
+    with _temporary_file() as file, _watching(file) as raw:
         n_samples = 0
         for piece in resample_and_fade(
             _take_samples(
@@ -112,13 +115,14 @@ def render(
         )
         health["faults"] = check_loudness(levels.loudness_lufs, settings.loudness_lufs)
         content = _temporary_file()
-        encode.encode(
-            (piece * levels.gain for piece in _read_samples(raw)),
-            content,
-            sample_rate=rate,
-            format_name=settings.format,
-            tags=_tags(request, model, settings),
-        )
+        with _watching(content) as watched:
+            encode.encode(
+                (piece * levels.gain for piece in _read_samples(raw)),
+                watched,
+                sample_rate=rate,
+                format_name=settings.format,
+                tags=_tags(request, model, settings),
+            )
     name = f"{request.name}{encode.FORMATS[settings.format].suffix}"
     files: dict[str, BinaryIO] = {name: content}
     entry |= {
@@ -162,6 +166,13 @@ def _take_samples(pieces: Iterable[Float32], n_samples: int) -> Iterator[Float32
 def _temporary_file() -> Any:
     """Returns a temporary file that stays in memory while it is small."""
     return tempfile.SpooledTemporaryFile(max_size=_MAX_IN_MEMORY, prefix="nocturne-")
+
+
+def _watching(file: Any) -> contextlib.AbstractContextManager[BinaryIO]:
+    """Watches a temporary file, because libsndfile's encoders ignore a full disk."""
+    path = f"a temporary file in {tempfile.gettempdir()}"
+    explain = functools.partial(faults.unwritable, path=path)
+    return faults.watching(file, explain)
 
 
 def _read_samples(raw: BinaryIO) -> Iterator[Float32]:

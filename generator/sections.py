@@ -20,6 +20,7 @@ import numpy.typing as npt
 from generator import requests
 from generator.inference import Model, roll_out
 from generator.requests import GenerateSettings
+from storage import faults
 
 Float32 = npt.NDArray[np.float32]
 
@@ -84,6 +85,7 @@ def section_seed(seed: int, index: int) -> int:
 
 def _map_to_file(frames: Float32, folder: str, index: int) -> Float32:
     path = pathlib.Path(folder, f"{index}.npy")
-    np.save(path, frames)
+    with faults.named(str(path)):
+        np.save(path, frames)
     mapped: Float32 = np.load(path, mmap_mode="r")
     return mapped

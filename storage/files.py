@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import io
 import json
 import os
 import pathlib
@@ -19,6 +20,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from audio.errors import UsageError
+from storage import faults
 
 # Names of unfinished files start with this.
 PARTIAL_PREFIX = ".partial-"
@@ -176,25 +178,75 @@ def atomic_file(path: str, *, overwrite: bool = True) -> Iterator[BinaryIO]:
 
     Raises:
       FileExistsError: The file exists and must not be replaced.
+      UnwritableError: It cannot be written.
+      MachineError: The machine has no memory or no open files left.
     """
     if is_remote(path):
-        with _beam().create(path, compression_type="uncompressed") as file:
+        google = path.startswith("gs://")
+        with (
+            faults.explain_google_errors(path) if google else contextlib.nullcontext(),
+            _beam().create(path, compression_type="uncompressed") as file,
+        ):
             yield file
         return
     target = pathlib.Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{PARTIAL_PREFIX}{uuid.uuid4().hex[:12]}")
     try:
-        with partial.open("wb") as file:
+        with _writing(path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            raw = _LocalFile(partial, "wb", target=path)
+        with io.BufferedWriter(raw) as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            with _writing(path):
+                os.fsync(file.fileno())
+        _publish(partial, target, overwrite=overwrite)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def _publish(partial: pathlib.Path, target: pathlib.Path, *, overwrite: bool) -> None:
+    """Gives a finished file its name."""
+    try:
         if overwrite:
             partial.replace(target)
         else:
-            target.hardlink_to(partial)  # of several writers, one succeeds
-    finally:
-        partial.unlink(missing_ok=True)
+            target.hardlink_to(partial)
+    except FileExistsError:  # of several writers, one succeeds
+        raise
+    except OSError as error:
+        raise faults.unwritable(error, str(target)) from error
+
+
+class _LocalFile(io.FileIO):
+    """A file whose errors of writing name the file that it will become.
+
+    They are told apart from all other errors here, because whoever fills the file may read another
+    one at the same time.
+    """
+
+    def __init__(self, path: pathlib.Path, mode: str, *, target: str) -> None:
+        super().__init__(path, mode)
+        self._target = target
+
+    def write(self, data: Any) -> int:
+        """Writes bytes, as FileIO does.
+
+        Raises:
+          UnwritableError: They cannot be written.
+        """
+        with _writing(self._target):
+            return super().write(data)
+
+
+@contextlib.contextmanager
+def _writing(path: str) -> Iterator[None]:
+    """Turns an error of the operating system into one that says what cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise faults.unwritable(error, path) from error
 
 
 def write_text(path: str, text: str) -> None:
@@ -213,13 +265,21 @@ def atomic_folder(path: str, *, last: str = "") -> Iterator[str]:
     Args:
       path: Path of a folder that does not exist yet.
       last: Name of the file that marks a remote folder as finished.
+
+    Raises:
+      UnwritableError: The folder cannot be made or renamed.
     """
     partial = f"{path.rstrip('/')}.partial"
     remove_tree(partial)
     if not is_remote(path):
-        pathlib.Path(partial).mkdir(parents=True)
-        yield partial
-        pathlib.Path(partial).rename(path)
+        with _writing(partial):
+            pathlib.Path(partial).mkdir(parents=True)
+        try:
+            yield partial
+            with _writing(path):
+                pathlib.Path(partial).rename(path)
+        finally:
+            remove_tree(partial)
         return
     yield partial
     copy_tree(partial, path, last=last)

@@ -16,7 +16,7 @@ import pydantic
 from audio import contract
 from audio.config import AudioConfig
 from audio.errors import ConfigMismatchError, IncompleteError, UsageError
-from storage import files
+from storage import faults, files
 
 _Id = Annotated[str, pydantic.Field(pattern="^[0-9a-f]{12}$")]
 # Text that may contain bytes of file names that are not UTF-8, which pydantic's str refuses.
@@ -131,10 +131,14 @@ def explain_damage(path: str, part: str, *others: type[Exception]) -> Iterator[N
 
     Raises:
       IncompleteError: The block failed.
+      UnwritableError, MachineError: It failed by a fault of the system.
     """
     try:
         yield
     except (*_DAMAGE, *others) as error:
+        fault = faults.find_fault(error)
+        if fault is not None:
+            raise fault from error
         reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
         if isinstance(error, pydantic.ValidationError):
             first = error.errors()[0]

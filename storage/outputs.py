@@ -13,7 +13,6 @@ import mimetypes
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import google_crc32c
@@ -21,6 +20,7 @@ from typing_extensions import override
 
 from audio.errors import InputError, OutputExistsError, UnwritableError
 from storage import files
+from storage.faults import explain_google_errors
 
 # Time limit of one request to a bucket with all its retries, seconds.
 _TIMEOUT_SECONDS = 120.0
@@ -147,17 +147,11 @@ class Folder(Output):
             self._write(name, io.BytesIO(content), overwrite=True)
 
     def _write(self, name: str, content: BinaryIO, *, overwrite: bool) -> bool:
-        target = pathlib.Path(self.path, name)
         try:
-            with files.atomic_file(str(target), overwrite=overwrite) as file:
+            with files.atomic_file(f"{self.path}/{name}", overwrite=overwrite) as file:
                 shutil.copyfileobj(content, file)
-        except OSError as error:
-            if isinstance(error, FileExistsError) and not overwrite:
-                return False
-            raise UnwritableError(
-                f"cannot write {target}: {error.strerror}. Free some space, or choose a folder "
-                "that can be written, and run the same command again; finished clips are kept."
-            ) from error
+        except FileExistsError:
+            return False
         return True
 
     @override
@@ -181,7 +175,7 @@ class Bucket(Output):
         from google.cloud.storage.retry import DEFAULT_RETRY
 
         bucket, _, self._prefix = self.path.removeprefix("gs://").partition("/")
-        with _explain_google_errors(self.path):
+        with explain_google_errors(self.path):
             self._bucket = storage.Client().bucket(bucket)
         self._retry = DEFAULT_RETRY.with_timeout(_TIMEOUT_SECONDS)
 
@@ -191,7 +185,7 @@ class Bucket(Output):
     @override
     def list_names(self, *, limit: int) -> list[str]:
         prefix = self._object_name("")
-        with _explain_google_errors(self.path):
+        with explain_google_errors(self.path):
             blobs = self._bucket.list_blobs(prefix=prefix, max_results=limit, retry=self._retry)
             return [blob.name[len(prefix) :] for blob in blobs]
 
@@ -200,7 +194,7 @@ class Bucket(Output):
         from google.api_core import exceptions
 
         blob = self._bucket.blob(self._object_name(name))
-        with _explain_google_errors(f"{self.path}/{name}"):
+        with explain_google_errors(f"{self.path}/{name}"):
             try:
                 return bytes(blob.download_as_bytes(retry=self._retry))
             except exceptions.NotFound:
@@ -212,12 +206,41 @@ class Bucket(Output):
         return None if blob is None else _stored_checksum(blob)
 
     def _get_blob(self, name: str) -> Any:
-        with _explain_google_errors(f"{self.path}/{name}"):
+        with explain_google_errors(f"{self.path}/{name}"):
             return self._bucket.get_blob(self._object_name(name), retry=self._retry)
 
     @override
     def _create(self, name: str, content: BinaryIO) -> bool:
         return self._upload(name, content, generation=0)
+
+    def read_version(self, name: str) -> tuple[bytes, int] | None:
+        """Returns the content of an object and its generation; None if it does not exist."""
+        from google.api_core import exceptions
+
+        blob = self._get_blob(name)
+        if blob is None:
+            return None
+        generation = int(blob.generation)  # the download may forget it
+        with explain_google_errors(f"{self.path}/{name}"):
+            try:
+                return bytes(blob.download_as_bytes(retry=self._retry)), generation
+            except exceptions.NotFound:
+                return None
+
+    def write_version(self, name: str, content: bytes, generation: int) -> bool:
+        """Writes an object in place of one generation, 0 for none; returns False if it is gone."""
+        return self._upload(name, io.BytesIO(content), generation=generation)
+
+    def remove_version(self, name: str, generation: int) -> None:
+        """Removes one generation of an object, if it is still there."""
+        from google.api_core import exceptions
+
+        blob = self._bucket.blob(self._object_name(name))
+        with (
+            explain_google_errors(f"{self.path}/{name}"),
+            contextlib.suppress(exceptions.NotFound, exceptions.PreconditionFailed),
+        ):
+            blob.delete(if_generation_match=generation, retry=self._retry)
 
     def _upload(self, name: str, content: BinaryIO, *, generation: int) -> bool:
         """Writes an object if its generation is still that one, where 0 means that there is none.
@@ -228,7 +251,7 @@ class Bucket(Output):
         from google.api_core import exceptions
 
         size = content.seek(0, os.SEEK_END)
-        with _explain_google_errors(f"{self.path}/{name}"):
+        with explain_google_errors(f"{self.path}/{name}"):
             for uploads_left in reversed(range(_MAX_UPLOADS)):
                 try:
                     self._bucket.blob(self._object_name(name)).upload_from_file(
@@ -269,7 +292,7 @@ class Bucket(Output):
         from google.api_core import exceptions
 
         prefix = self._object_name(f"{folder}/")
-        with _explain_google_errors(self.path):
+        with explain_google_errors(self.path):
             for blob in self._bucket.list_blobs(prefix=prefix, retry=self._retry):
                 with contextlib.suppress(exceptions.NotFound):
                     blob.delete(retry=self._retry)
@@ -277,38 +300,6 @@ class Bucket(Output):
 
 def _stored_checksum(blob: Any) -> int:
     return int.from_bytes(base64.b64decode(blob.crc32c), "big")
-
-
-@contextlib.contextmanager
-def _explain_google_errors(path: str) -> Iterator[None]:
-    """Turns errors of Google's clients into one line each, without URLs, which may be signed."""
-    import requests
-    from google.api_core import exceptions
-    from google.auth.exceptions import GoogleAuthError
-
-    try:
-        yield
-    except (exceptions.Forbidden, exceptions.Unauthorized, GoogleAuthError):
-        reason = (
-            "access is denied. The account needs roles/storage.objectUser on the bucket; "
-            "`gcloud auth application-default login` logs in with your own."
-        )
-    except exceptions.NotFound:
-        reason = "there is no such bucket."
-    except (
-        exceptions.GoogleAPIError,
-        requests.RequestException,
-        ConnectionError,
-        TimeoutError,
-    ) as error:
-        code = getattr(error, "code", None) or type(error).__name__
-        reason = (
-            f"the storage service did not answer as expected ({code}). Run the same command again; "
-            "finished clips are kept."
-        )
-    else:
-        return
-    raise UnwritableError(f"{path}: {reason}")
 
 
 def open_output(path: str) -> Output:

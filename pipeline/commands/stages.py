@@ -15,8 +15,9 @@ from audio.errors import OutputExistsError, UsageError
 from pipeline.config.beam_options import check_beam_args
 from pipeline.config.load import Config
 from pipeline.console.terminal import Console, PollingThread, StepRate
-from storage import files
+from storage import faults, files
 from storage.dataset_files import read_rejected, require_dataset
+from storage.locks import exclusive
 
 if TYPE_CHECKING:
     from beam_transforms.sources import FoundSources
@@ -144,6 +145,12 @@ def print_passed_over(console: Console, passed_over: Mapping[str, int]) -> None:
 def print_rejected(console: Console, output: str) -> None:
     """Prints how many files of a local dataset were rejected, and the reasons of the first ten."""
     rows = [] if files.is_remote(output) else read_rejected(output)
+    not_read = sum(row["stage"] == "open" for row in rows)
+    if not_read:
+        console.line(
+            f"  {_count(not_read, 'file')} could not be read this time. Try again with `nocturne "
+            f"prepare --retry-rejected {output} --output NEW` once the dataset is finished."
+        )
     for error, count in sorted(collections.Counter(row["error"] for row in rows).items()):
         console.line(f"  rejected: {_count(count, 'file')}, {error}")
     for row in [row for row in rows if row["error"] != "Duplicate"][:10]:
@@ -234,6 +241,7 @@ def evaluate(
 
     Raises:
       OutputExistsError: The output exists already.
+      BusyError: Another process evaluates to the same output.
     """
     if output and pathlib.Path(output).exists():
         raise OutputExistsError(
@@ -244,8 +252,13 @@ def evaluate(
         from pipeline.evaluation import evaluate
         from pipeline.evaluation.verdict import PICTURES, REPORT, format_table
     last_blessed = evaluate.read_verdict(against) if against else None
-    with files.atomic_folder(output) if output else contextlib.nullcontext() as partial:
-        folder = pathlib.Path(partial) if partial else None
+    with contextlib.ExitStack() as held:
+        folder = None
+        if output:
+            # The output appears when it is complete, so that its lock is beside it.
+            held.enter_context(exclusive(f"{output.rstrip('/')}.lock"))
+            held.enter_context(faults.named(output))
+            folder = pathlib.Path(held.enter_context(files.atomic_folder(output)))
         with console.stage("evaluate"):
             verdict = evaluate.evaluate(
                 model,

@@ -23,7 +23,8 @@ from beam_transforms.prepare import PrepareDataset, check_finished, start_datase
 from beam_transforms.settings import PrepareSettings, inputs_fingerprint
 from beam_transforms.sources import scan_inputs
 from beam_transforms.staging import FOLDER
-from storage import files
+from storage import faults, files
+from storage.locks import exclusive
 
 
 class AudioExampleGenSpec(types.ComponentSpec):
@@ -59,29 +60,32 @@ class AudioExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         audio = AudioConfig.from_json(exec_properties["audio"])
         settings = PrepareSettings(**json.loads(exec_properties["prepare"]))
         # This folder is the same for every attempt, so that a retry finds what was decoded.
-        folder = files.join(
-            _node_folder(examples.uri), "staging", exec_properties["inputs_fingerprint"], FOLDER
+        shared = files.join(
+            _node_folder(examples.uri), "staging", exec_properties["inputs_fingerprint"]
         )
+        folder = files.join(shared, FOLDER)
         previous = _previous_version(examples.uri)
-        start_dataset(
-            examples.uri,
-            sources,
-            audio=audio,
-            settings=settings,
-            effective_config=exec_properties["config_yaml"],
-            previous=previous,
-            staging_folder=folder,
-            passed_over=passed_over,
-        )
-        with self._make_beam_pipeline() as pipeline:
-            pipeline | PrepareDataset(
-                output=examples.uri,
+        # Runs with the same inputs share the folder.
+        with exclusive(shared), faults.named(examples.uri):
+            start_dataset(
+                examples.uri,
+                sources,
                 audio=audio,
                 settings=settings,
+                effective_config=exec_properties["config_yaml"],
                 previous=previous,
                 staging_folder=folder,
+                passed_over=passed_over,
             )
-        info = check_finished(examples.uri, settings, staging_folder=folder)
+            with self._make_beam_pipeline() as pipeline:
+                pipeline | PrepareDataset(
+                    output=examples.uri,
+                    audio=audio,
+                    settings=settings,
+                    previous=previous,
+                    staging_folder=folder,
+                )
+            info = check_finished(examples.uri, settings, staging_folder=folder)
         examples.split_names = artifact_utils.encode_split_names(list(contract.SPLITS))
         examples.set_string_custom_property(
             example_gen_utils.PAYLOAD_FORMAT_PROPERTY_NAME,

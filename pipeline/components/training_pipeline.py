@@ -26,6 +26,7 @@ from tfx.types import standard_artifacts
 from audio import contract
 from beam_transforms.settings import inputs_fingerprint
 from beam_transforms.sources import find_sources
+from beam_transforms.staging import decoder_versions
 from pipeline.components.code_fingerprint import node_fingerprint
 from pipeline.components.evaluator import Evaluator
 from pipeline.components.example_gen import AudioExampleGen
@@ -55,7 +56,7 @@ def training_pipeline(*, inputs: Sequence[str], layout: Layout, config: Config) 
         audio=config.audio.to_json(),
         prepare=_json(config.prepare),
         config_yaml=_only(config, "audio", "prepare"),
-        code_version=node_fingerprint("AudioExampleGen"),
+        code_version=" ".join([node_fingerprint("AudioExampleGen"), *decoder_versions().values()]),
     )
     examples = example_gen.outputs["examples"]
     statistics_gen = StatisticsGen(

@@ -1,7 +1,8 @@
 """Finds the error that a user can act on inside what Beam or TFX raised.
 
 Beam passes a worker's exception on as text, and TFX wraps what a node raised. The type of the
-exception is lost on the way, but the text still contains its name.
+exception is lost on the way, but the text still contains its name. Faults of the system, such as a
+full disk, are found as well, wherever they come from.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 
 from audio import errors
+from storage.faults import find_fault
 
 # What Beam appends to a message.
 _STEP = re.compile(r" \[while running .*\]$", re.DOTALL)
@@ -23,7 +25,7 @@ def find_nocturne_error(error: BaseException) -> BaseException:
         if isinstance(error, errors.NocturneError):
             message = _STEP.sub("", str(error))
             return error if message == str(error) else type(error)(message)
-        named = _named_in(str(error))
+        named = _named_in(str(error)) or find_fault(error)
         if named:
             return named
         cause = error.__cause__ or error.__context__

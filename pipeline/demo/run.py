@@ -10,6 +10,7 @@ from audio import contract
 from pipeline.config.load import Config
 from pipeline.console.terminal import Console
 from pipeline.demo.corpus import render_corpus
+from storage.locks import exclusive
 
 # Settings that differ from the defaults, so that two cores need only minutes.
 DEMO_OVERRIDES = (
@@ -31,7 +32,15 @@ def run(console: Console, root: str, inputs: Sequence[str], config: Config) -> p
 
     Returns:
       The path of the page.
+
+    Raises:
+      BusyError: Another demo is running in that folder.
     """
+    with exclusive(root):
+        return _run(console, root, inputs, config)
+
+
+def _run(console: Console, root: str, inputs: Sequence[str], config: Config) -> pathlib.Path:
     from pipeline.commands import stages
     from pipeline.runs import launch
 

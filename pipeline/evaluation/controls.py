@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from audio import contract
 from audio.config import AudioConfig
+from audio.errors import UnwritableError
 from generator.inference import Model
 from pipeline.evaluation.next_frame_figures import held_out_nll
 from pipeline.evaluation.rollouts import Clips, RolloutSet, measure_clips
@@ -162,7 +163,7 @@ def _write_cache(path: str, figures: dict[str, Float64]) -> None:
     try:
         with files.atomic_file(path) as file:
             file.write(buffer.getvalue())
-    except OSError:
+    except UnwritableError:
         return
 
 

@@ -24,6 +24,7 @@ from pipeline.evaluation.rollouts import RolloutSet, make_rollouts
 from pipeline.evaluation.verdict import REPORT, Verdict, is_enough, judge
 from storage import files
 from storage.dataset_files import read_recordings
+from storage.faults import find_fault
 from trainer.data.windows import Dataset, open_dataset
 
 # Number of rollouts that are drawn.
@@ -113,6 +114,9 @@ def read_verdict(path: str) -> dict[str, Any]:
         verdict = files.read_json(path)
         verdict["figures"], verdict["blessed"]
     except (OSError, ValueError, TypeError, KeyError) as error:
+        fault = find_fault(error)
+        if fault is not None:
+            raise fault from error
         raise UsageError(
             f"{path}: not an evaluation ({type(error).__name__}). Give the {REPORT} that `nocturne "
             "evaluate --output` or a training pipeline wrote."

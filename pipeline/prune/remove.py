@@ -52,7 +52,7 @@ def prune(layout: Layout, *, keep_days: float, keep_runs: int, delete: bool) -> 
             f"cannot tell what is safe to delete from {root} without its ML Metadata database, "
             f"{layout.metadata_file}. Give the root of a pipeline, and its --config."
         )
-    busy = f"{root} is being pruned by another process. Wait until that has ended."
+    busy = f"{root} is being pruned by another process"
     with root_lock(layout, "prune", busy) if delete else contextlib.nullcontext():
         with SharedMetadata(layout) as handle:
             artifacts = handle.store.get_artifacts()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import posixpath
 import urllib.parse
@@ -13,7 +14,7 @@ from audio.errors import AudioError
 from pipeline.report.links import relative
 from pipeline.root import trace
 from pipeline.spectrograms import recording_webp
-from storage import files
+from storage import faults, files
 from storage.outputs import Output
 
 PAGE_FILES = "page"
@@ -95,11 +96,16 @@ class ClipViews:
         stem = posixpath.splitext(posixpath.basename(entry["file"]))[0]
         name = f"{PAGE_FILES}/{stem}-{entry['sha256'][:8]}.webp"
         if self.place.checksum(name) is None:
+            explain = functools.partial(faults.unreadable, path=path)
             try:
-                with files.open_local(path) as file:
+                with files.open_local(path) as opened, faults.watching(opened, explain) as file:
                     drawn = recording_webp(file, audio, seconds=entry["duration_seconds"])
-            except (OSError, AudioError):
-                return None  # the file was moved, deleted or damaged; the page says so
+            except AudioError:
+                return None  # the file is damaged; the page says so
+            except OSError as error:
+                if faults.is_about_one_file(error):
+                    return None  # it was moved or deleted; the page says so
+                raise explain(error) from error
             self.place.replace(name, drawn)
         return "./" + urllib.parse.quote(name)
 

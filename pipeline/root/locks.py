@@ -1,13 +1,13 @@
-"""Locks that keep processes of one pipeline root apart, and the connection to a MySQL server.
+"""Locks of a MySQL server that keep processes of one pipeline root apart, and connections to it.
 
-By default ML Metadata is a SQLite file below the root, and locks are files next to it. A team can
-keep it on a MySQL or MariaDB server; then the locks are the server's, and hold for all machines.
+By default ML Metadata is a SQLite file below the root, and locks are files next to it
+(storage/locks.py). A team can keep it on a MySQL or MariaDB server; then the locks are the
+server's, and hold for all machines.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import pathlib
@@ -17,6 +17,7 @@ from typing import Any
 
 from audio.errors import BusyError, UnwritableError, UsageError
 from pipeline.config.sections import MetadataSettings
+from storage.locks import WAIT
 
 # The password is in the first environment variable, or in the file that the second one names.
 PASSWORD = "NOCTURNE_METADATA_PASSWORD"
@@ -35,32 +36,6 @@ _REFUSALS = (1044, 1045, 1698)
 
 
 @contextlib.contextmanager
-def file_lock(path: pathlib.Path, busy: str = "") -> Iterator[None]:
-    """Holds an exclusive lock on a file while the block runs.
-
-    The operating system releases the lock when the process dies.
-
-    Args:
-      path: The lock file. It is created if it is missing, and it stays.
-      busy: The message of the error to raise if another process holds the lock. If it is empty,
-        the call waits for the lock.
-
-    Raises:
-      BusyError: Another process holds the lock, and `busy` is not empty.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
-        except BlockingIOError:
-            raise BusyError(busy) from None
-        yield
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
 def server_lock(settings: MetadataSettings, name: str, busy: str = "") -> Iterator[None]:
     """Holds a named lock of the MySQL server while the block runs.
 
@@ -69,7 +44,7 @@ def server_lock(settings: MetadataSettings, name: str, busy: str = "") -> Iterat
     Args:
       settings: The server.
       name: The lock's name. Locks of different databases on one server do not meet.
-      busy: As in file_lock.
+      busy: As in storage.locks.file_lock.
 
     Raises:
       BusyError: Another process holds the lock, and `busy` is not empty.
@@ -84,11 +59,21 @@ def server_lock(settings: MetadataSettings, name: str, busy: str = "") -> Iterat
         seconds = 0 if busy else _MONTH_SECONDS
         cursor.execute("SELECT GET_LOCK(%s, %s)", (f"nocturne:{digest}", seconds))
         if not cursor.fetchone()[0]:
-            raise BusyError(busy)
+            raise BusyError(f"{busy} ({_holder(cursor, digest)}). {WAIT}")
         yield
     finally:
         with contextlib.suppress(Exception):  # a server that went away has released the lock
             connection.close()
+
+
+def _holder(cursor: Any, digest: str) -> str:
+    """Returns the host and port from which the holder of a lock is connected."""
+    cursor.execute(
+        "SELECT HOST FROM information_schema.PROCESSLIST WHERE ID = IS_USED_LOCK(%s)",
+        (f"nocturne:{digest}",),
+    )
+    row = cursor.fetchone()
+    return f"connected from {row[0]}" if row else "it has just ended"
 
 
 def server_config(settings: MetadataSettings) -> Any:

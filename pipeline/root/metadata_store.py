@@ -13,8 +13,9 @@ from tfx.orchestration import metadata
 from tfx.orchestration.portable.mlmd import execution_lib
 
 from audio.errors import UsageError
-from pipeline.root.locks import file_lock, server_lock
+from pipeline.root.locks import server_lock
 from pipeline.root.paths import PIPELINE_NAME, Layout
+from storage.locks import file_lock
 
 # Type of the context whose name is the root that a store belongs to.
 _OWNER = "nocturne_root"

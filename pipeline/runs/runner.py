@@ -32,7 +32,7 @@ from pipeline.root.metadata_store import (
 )
 from pipeline.root.paths import Layout
 from pipeline.runs.summary import NodeRun, Outcome, read_nodes, write_summary
-from storage import files
+from storage import faults, files
 from trainer.fit import train
 
 _STATES = metadata_store_pb2.Execution.State
@@ -82,13 +82,14 @@ class StagedDagRunner(LocalDagRunner):
         )
         deployment = runner_utils.extract_local_deployment_config(pipeline)
         store = SharedMetadata(self._layout)
-        with store as handle:
-            claim_store(handle, self._layout)
-        for node in self._nodes_to_run(pipeline, store):
-            name = node.node_info.id
-            busy = f"{name} of {self._run_id} is running in another process. Wait."
-            with root_lock(self._layout, f"runs/{self._run_id}/{name}", busy):
-                self._run_node(node, pipeline, deployment, store)
+        with faults.named(self._layout.root):
+            with store as handle:
+                claim_store(handle, self._layout)
+            for node in self._nodes_to_run(pipeline, store):
+                name = node.node_info.id
+                busy = f"{name} of {self._run_id} is running in another process"
+                with root_lock(self._layout, f"runs/{self._run_id}/{name}", busy):
+                    self._run_node(node, pipeline, deployment, store)
 
     def _nodes_to_run(self, pipeline: pipeline_pb2.Pipeline, store: SharedMetadata) -> list[Any]:
         """Returns the nodes to run, after a check that a single node can run."""
@@ -132,7 +133,7 @@ class StagedDagRunner(LocalDagRunner):
                 if execution:
                     outcome = "kept"
                 else:
-                    execution = _launch(name, component_launcher)
+                    execution = _launch(name, component_launcher, self._layout.root)
                     outcome = _outcome(store, execution)
                 stage.outcome = outcome
         except BaseException as error:
@@ -172,10 +173,11 @@ class StagedDagRunner(LocalDagRunner):
             write_summary(self._layout, self._run_id, newest.values(), self._error)
 
 
-def _launch(name: str, component_launcher: launcher.Launcher) -> int:
+def _launch(name: str, component_launcher: launcher.Launcher, root: str) -> int:
     """Runs a node and returns the id of its execution."""
     try:
-        info = component_launcher.launch()
+        with faults.named(root):
+            info = component_launcher.launch()
     except Exception as error:
         cause = find_nocturne_error(error)
         if isinstance(cause, NocturneError | KeyboardInterrupt):

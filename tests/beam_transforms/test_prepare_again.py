@@ -107,6 +107,14 @@ def test_an_unfinished_earlier_version_is_refused(tunes, tunes_dataset, tmp_path
         run(tunes, tmp_path / "v2", previous=tmp_path / "v1")
 
 
+def test_a_damaged_earlier_version_is_refused(tunes, tunes_dataset, tmp_path) -> None:
+    shutil.copytree(tunes_dataset, tmp_path / "v1")
+    (shard,) = (tmp_path / "v1" / "Split-train").iterdir()
+    os.truncate(shard, shard.stat().st_size - 1)
+    with pytest.raises(Exception, match=r"IncompleteError: .* is damaged: it ends at byte"):
+        run(tunes, tmp_path / "v2", previous=tmp_path / "v1")
+
+
 def test_only_rejected_files_are_decoded_again(music, tmp_path, monkeypatch) -> None:
     (music / "late.wav").write_text("not copied yet")
     run(music, tmp_path / "v1")

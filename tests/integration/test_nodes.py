@@ -16,8 +16,8 @@ from audio import contract
 from audio.errors import BusyError, CannotJudgeError, IncompleteError, NotBlessedError, UsageError
 from pipeline.config.load import Config, load_config
 from pipeline.console.terminal import Console
-from pipeline.root.locks import file_lock
 from pipeline.runs import launch
+from storage.locks import file_lock
 from tests.support import pipelines
 from tests.support.gcs import emulator
 from tests.support.pipelines import TINY, write_music

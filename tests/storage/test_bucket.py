@@ -19,9 +19,10 @@ import google_crc32c
 import pytest
 
 from audio import contract
-from audio.errors import OutputExistsError, UnwritableError
+from audio.errors import BusyError, OutputExistsError, UnwritableError
 from generator import generate
 from storage import outputs
+from storage.locks import exclusive
 from storage.outputs import Bucket
 from tests.generator.test_generate import SETTINGS, contents
 from tests.support.gcs import CLIENTS, emulator, free_port
@@ -214,3 +215,18 @@ def test_a_run_into_a_bucket_gives_the_files_of_a_run_into_a_folder(
     Bucket("gs://songs/other").publish("thesis.txt", b"years")
     with pytest.raises(OutputExistsError, match="Nocturne did not start it"):
         run(model, "gs://songs/other")
+
+
+def test_one_process_at_a_time_writes_to_a_prefix(faults) -> None:
+    """The lock is an object; its upload is repeated because the first answer is lost."""
+    faults.planned += [(*UPLOAD, "lost")]
+    with exclusive("gs://songs/clips"):
+        assert not faults.planned
+        with (
+            pytest.raises(BusyError, match=rf"^gs://songs/clips: .*\(pid {os.getpid()} on "),
+            exclusive("gs://songs/clips/"),
+        ):
+            pass
+        with exclusive("gs://songs/other"):
+            pass
+    assert Bucket("gs://songs/clips").list_names(limit=10) == []

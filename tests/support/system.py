@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -23,6 +26,26 @@ def require_program(*names: str) -> str:
     if os.environ.get("NOCTURNE_CI"):
         pytest.fail(f"{reason}, which .ci/run should have installed")
     return pytest.skip(reason)
+
+
+@contextlib.contextmanager
+def small_disk(folder: pathlib.Path, *, kilobytes: int) -> Iterator[pathlib.Path]:
+    """Mounts a small disk on a folder, which is made; skips the test if that is not allowed."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
+    tried = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"needs to mount a disk: {tried.stderr.strip()[-200:]}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def resize_disk(folder: pathlib.Path, *, kilobytes: int) -> None:
+    """Gives a disk of small_disk another size."""
+    options = f"remount,size={kilobytes}k"
+    subprocess.run(["mount", "-o", options, str(folder)], check=True)
 
 
 _NAMESPACE = """

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from audio import contract
 from audio.config import AudioConfig
-from audio.errors import ConfigMismatchError, InputError
+from audio.errors import ConfigMismatchError, IncompleteError, InputError
 from storage.dataset_files import read_front_end, read_info, require_dataset
 from trainer.data.transform_graph import RAW_FEATURES, decode_frames
 
@@ -23,6 +23,11 @@ from trainer.data.transform_graph import RAW_FEATURES, decode_frames
 _SHUFFLE_CHUNKS = 256
 # Windows in the shuffle buffer: 32 MB, at 128 frames of 128 mel bands in float16.
 _SHUFFLE_WINDOWS = 1024
+# Records that are checked at a time when a dataset is opened: 17 MB, at the lengths above.
+_CHECKED_RECORDS = 64
+# Records of a split that are checked at most, about a day of sound; in larger splits, these are the
+# first ones of each shard. `prepare` has checked every record when it wrote it.
+_MAX_CHECKED_RECORDS = 4096
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,23 +55,40 @@ def open_dataset(path: str) -> Dataset:
     """Opens a dataset and checks that it is complete and made by one front end.
 
     Raises:
-      IncompleteError: The COMPLETED marker is missing, or dataset_info.json is damaged.
-      ConfigMismatchError: The records were made by another front end than dataset_info.json names.
+      IncompleteError: The COMPLETED marker is missing, or dataset_info.json or a record is damaged.
+      ConfigMismatchError: A record was made by another front end than dataset_info.json names.
     """
     path = path.rstrip("/")
     require_dataset(path)
-    audio = read_front_end(path)
-    dataset = Dataset(path=path, audio=audio, info=read_info(path))
-    for record in _read_features(dataset, contract.TRAIN, {contract.FINGERPRINT: tf.string}).take(
-        1
-    ):
-        fingerprint = record[contract.FINGERPRINT].numpy().decode()
-        if fingerprint != audio.fingerprint:
-            raise ConfigMismatchError(
-                f"{path}: its records were made by front end {fingerprint}, but its "
-                f"{contract.DATASET_INFO} says {audio.fingerprint}. Prepare it again."
-            )
+    dataset = Dataset(path=path, audio=read_front_end(path), info=read_info(path))
+    for split in contract.SPLITS:
+        _require_one_front_end(dataset, split)
     return dataset
+
+
+def _require_one_front_end(dataset: Dataset, split: str) -> None:
+    spec = {contract.FINGERPRINT: tf.io.FixedLenFeature([], tf.string)}
+    shards = dataset.shards(split)
+    per_shard = -(-_MAX_CHECKED_RECORDS // max(1, len(shards)))
+    records = tf.data.Dataset.from_tensor_slices(tf.constant(shards, tf.string)).flat_map(
+        lambda shard: tf.data.TFRecordDataset(shard).take(per_shard)
+    )
+    records = records.batch(_CHECKED_RECORDS)
+    try:
+        for batch in records.map(lambda batch: tf.io.parse_example(batch, spec)):
+            found = {name.decode() for name in batch[contract.FINGERPRINT].numpy()}
+            others = sorted(found - {dataset.audio.fingerprint})
+            if others:
+                raise ConfigMismatchError(
+                    f"{dataset.path}: its {split} split has records of front end {others[0]}, but "
+                    f"its {contract.DATASET_INFO} says {dataset.audio.fingerprint}. Prepare it "
+                    "again."
+                )
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        raise IncompleteError(
+            f"{dataset.path}: a record of its {split} split is damaged. Copy the dataset again "
+            "from an intact one, or prepare it again."
+        ) from error
 
 
 def _read_features(dataset: Dataset, split: str, types: dict[str, tf.DType]) -> tf.data.Dataset:

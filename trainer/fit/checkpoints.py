@@ -17,8 +17,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from audio.errors import ConfigMismatchError, UnwritableError
-from storage import files
+from audio.errors import ConfigMismatchError, MachineError, UnwritableError
+from storage import faults, files
 from storage.outputs import open_output
 
 _STATE = "state.json"
@@ -131,7 +131,12 @@ def _write_errors(folder: str) -> Iterator[None]:
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
-        reason = str(getattr(error, "message", "") or error).splitlines()[0][:200]
+        fault = faults.find_fault(error)
+        if isinstance(fault, MachineError):
+            raise fault from error
+        # TensorFlow names the operation and the file before the reason.
+        text = str(getattr(error, "message", "") or error).splitlines()[0]
+        reason = text.partition(" [Op:")[0].rpartition("; ")[2][:200]
         raise UnwritableError(
             f"cannot keep the training's state in {folder}: {reason}. Free some space, or give a "
             "folder that can be written, and run the same command again; what was saved before is "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -15,7 +16,8 @@ import tensorflow as tf
 
 from audio import contract
 from audio.errors import OutputExistsError
-from storage import files
+from storage import faults, files
+from storage.locks import exclusive
 from trainer.data.normaliser import Normaliser
 from trainer.data.transform_graph import fit_transform_graph
 from trainer.data.windows import (
@@ -79,6 +81,7 @@ def train(
       IncompleteError, ConfigMismatchError, InputError: The dataset or the model to continue from
         cannot be used.
       OutputExistsError: model_path holds a model.
+      BusyError: Another process trains to model_path.
       TrainingDivergedError, PreemptedError, UnwritableError: See fit.
     """
     model_path = model_path.rstrip("/")
@@ -86,15 +89,19 @@ def train(
         raise OutputExistsError(
             f"{model_path} already holds a model. Choose another --model, or remove it."
         )
-    dataset = open_dataset(dataset_path)
-    base = open_base_model(settings.warm_start, dataset, settings) if settings.warm_start else None
-    if base:
-        transform_graph = base.transform_graph
-    with (
-        tempfile.TemporaryDirectory() as temporary,
-        files.plain_path(temporary) as folder,
-        files.plain_path(dataset.path) as records,
-    ):
+    states = (work_path or f"{model_path}.training").rstrip("/")
+    with contextlib.ExitStack() as held:
+        if is_chief() and work_path is None:
+            held.enter_context(exclusive(states))
+        held.enter_context(faults.named(model_path))
+        dataset = open_dataset(dataset_path)
+        base = None
+        if settings.warm_start:
+            base = open_base_model(settings.warm_start, dataset, settings)
+            transform_graph = base.transform_graph
+        temporary = held.enter_context(tempfile.TemporaryDirectory())
+        folder = held.enter_context(files.plain_path(temporary))
+        records = held.enter_context(files.plain_path(dataset.path))
         if transform_graph is None:
             transform_graph = f"{folder}/transform"
             fit_transform_graph(
@@ -107,8 +114,10 @@ def train(
                 temporary=f"{folder}/beam",
             )
         normaliser = Normaliser.from_graph(transform_graph, floor=settings.model_floor)
-        states = (work_path or f"{model_path}.training").rstrip("/")
         work = f"{states}/{run_key(dataset, normaliser, settings, base)}"
+        if is_chief() and work_path is not None:
+            # In a pipeline, each run has a model path of its own, but runs share their work path.
+            held.enter_context(exclusive(f"{work}.lock"))
         model, history = fit(
             dataset, normaliser, settings, folder=work, base=base, progress=progress
         )
@@ -125,9 +134,9 @@ def train(
             base=base,
             logs=f"{work}/{LOGS}",
         )
-    tf.io.gfile.rmtree(work)
-    if work_path is None and not tf.io.gfile.listdir(f"{model_path}.training"):
-        tf.io.gfile.rmtree(f"{model_path}.training")
+        tf.io.gfile.rmtree(work)
+    if work_path is None and tf.io.gfile.exists(states) and not tf.io.gfile.listdir(states):
+        tf.io.gfile.rmtree(states)
     return info
 
 

@@ -12,9 +12,9 @@ from audio.errors import BusyError, InputError, UnwritableError, UsageError
 from pipeline.config.sections import MetadataSettings
 from pipeline.prune import remove
 from pipeline.prune.plan import TRASH
-from pipeline.root.locks import file_lock
 from pipeline.root.metadata_store import root_lock
 from pipeline.root.paths import Layout
+from storage.locks import file_lock
 from tests.support.roots import Root, names_below
 
 # TFX warns of its own past when it is loaded.
