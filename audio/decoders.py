@@ -293,8 +293,8 @@ class _PyAvDecoder:
     def _frames(self, container: Any, stream: Any) -> Iterator[Any]:
         """Yields what packets give, and counts what is missing between them.
 
-        It is counted by packets that are damaged, each as long as the one before; by gaps between
-        times; and, where there is no container, by bytes that belong to no packet.
+        It is counted by packets that are damaged, by gaps between times, and, where there is no
+        container, by bytes that belong to no packet.
         """
         packets = container.demux(stream)
         length, total, n_bytes, end = stream.rate // 50, 0, 0, None
@@ -303,6 +303,8 @@ class _PyAvDecoder:
             try:
                 packet = next(packets)
                 n_bytes += packet.size
+                if packet.duration:
+                    length = float(packet.duration * packet.time_base) * stream.rate
                 frames = packet.decode()
             except StopIteration:
                 break

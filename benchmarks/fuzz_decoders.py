@@ -38,7 +38,7 @@ from audio.errors import AudioError
 # Formats of which files can be joined; it is the last of the damages.
 _STREAMS = ("mp3", "mp2", "vorbis", "opus", "oggflac", "aac", "ac3")
 # Numbers of cases that once failed.
-KEPT = (16, 743, 1337, 1990, 4539, 6383, 21026)
+KEPT = (16, 743, 1337, 1990, 4539, 6383, 21026, 53953)
 _FOLDER = pathlib.Path("build/fuzz")
 # Longest time for one case, seconds.
 _LIMIT = 30.0

@@ -29,7 +29,7 @@ def plan_preparation(console: Console, found: FoundSources, output: str) -> dict
         "files": len(sources),
         "bytes": sum(source.n_bytes for source in sources),
         "kinds": dict(sorted(collections.Counter(suffixes).items())),
-        "passed_over": found.passed_over,
+        **({"passed_over": found.passed_over} if found.passed_over else {}),
         **_output(output),
     }
     kinds = ", ".join(f"{count} {kind}" for kind, count in plan["kinds"].items())
