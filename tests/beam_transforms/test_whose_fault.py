@@ -202,7 +202,6 @@ def test_a_pipeline_sees_that_a_file_may_be_read_now(tunes, monkeypatch) -> None
     ("limit", "raised"),
     [
         (PrepareSettings(max_rejected_share=0.0, min_seconds=4.5), {"min_seconds": 1.0}),
-        (PrepareSettings(max_rejected_share=0.0, min_level_db=-1), {"min_level_db": -60.0}),
     ],
 )
 def test_a_rerun_with_another_limit_uses_the_file(music, tmp_path, limit, raised) -> None:

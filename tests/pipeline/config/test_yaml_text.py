@@ -53,7 +53,7 @@ def load(tmp_path: pathlib.Path, content: str | bytes) -> Any:
         ("train:\n  learning_rate: true\n", r"line 2: train\.learning_rate: wanted a number"),
         ("tune:\n  space: {units: [on]}\n", r"line 2: tune\.space"),
         ("prepare:\n  min_seconds: .inf\n", r"line 2: prepare\.min_seconds: wanted a number"),
-        ("prepare:\n  min_level_db: -.inf\n", r"line 2: prepare\.min_level_db: wanted"),
+        ("generate:\n  loudness_lufs: -.inf\n", r"line 2: generate\.loudness_lufs: wanted"),
         ("train:\n  checkpoint_seconds: .nan\n", r"line 2: train\.checkpoint_seconds: wanted"),
         ("train:\n  learning_rate: 1e400\n", r"line 2: train\.learning_rate: 1e400 is larger"),
         ("tune:\n  space: {dropout: [.nan]}\n", r"line 2: tune\.space"),
