@@ -175,19 +175,23 @@ def format_card(card: Mapping[str, Any]) -> list[str]:
         cells = [split["figures"][name] for split in card["splits"].values()]
         if any(cell is not None for cell in cells):
             lines.append(f"  {name:<18}" + "".join(_format_cell(cell) for cell in cells))
-    if card.get("damaged", {}).get("recordings"):
-        lines.append(_format_damaged(card["damaged"]))
+    lines += format_damaged(card)
     return lines + (_format_drift(card["drift"]) if card["drift"] else [])
 
 
-def _format_damaged(damaged: Mapping[str, Any]) -> str:
+def format_damaged(card: Mapping[str, Any]) -> list[str]:
+    """Returns what the recordings lack as a line of text; nothing if they are whole."""
+    # Cards of earlier versions do not say it.
+    damaged = card.get("damaged", {"recordings": 0})
+    if not damaged["recordings"]:
+        return []
     unknown = damaged["of_unknown_length"]
-    return (
+    return [
         f"  damaged: {damaged['recordings']} of the recordings, without about "
         f"{damaged['lost_seconds']:.2f} s of their sound"
         + (f"; of {unknown} of them, nobody knows how much is missing" if unknown else "")
         + f" (lost_seconds in {contract.RECORDINGS})"
-    )
+    ]
 
 
 def _format_cell(cell: Mapping[str, float] | None) -> str:

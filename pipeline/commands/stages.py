@@ -142,6 +142,15 @@ def print_passed_over(console: Console, passed_over: Mapping[str, int]) -> None:
         console.line(f"  passed over: {format_passed_over(passed_over)}")
 
 
+def print_damaged(console: Console, dataset: str) -> None:
+    """Prints how much sound the recordings of a finished dataset lack."""
+    from beam_transforms.card import format_damaged
+
+    path = files.join(dataset, contract.DATA_CARD)
+    for line in format_damaged(files.read_json(path)) if files.exists(path) else ():
+        console.line(line)
+
+
 def print_rejected(console: Console, output: str) -> None:
     """Prints how many files of a local dataset were rejected, and the reasons of the first ten."""
     rows = [] if files.is_remote(output) else read_rejected(output)

@@ -53,6 +53,7 @@ def run_training(
     result = results.training_result(layout, nodes)
     write_page(console, layout.root, run_id, config)
     stages.print_rejected(console, result.dataset)
+    stages.print_damaged(console, result.dataset)
     for anomaly in result.anomalies:
         console.line(f"  data: {anomaly}")
     _print_verdict(console, result.evaluation)

@@ -145,6 +145,7 @@ def test_the_configuration_of_an_earlier_version_is_accepted_where_it_means_the_
     ("override", "said"),
     [
         ("train.residual=false", r"always True, got False\. Use train\.head=mse_frame"),
+        ("prepare.min_level_db=-70", r"always -60\.0, got -70\. Remove it"),
         ("evaluate.max_ratio=2", r"always 1\.6, got 2\. Use evaluate\.min_score"),
         ("tune.algorithm=bayesian", r"always 'random', got 'bayesian'\. Remove it"),
         ("train.steps_per_execution=8", r"always 1, got 8\. It follows from train\.strategy"),
