@@ -6,6 +6,7 @@ FFmpeg is that of the package av, which the environment for development has.
 from __future__ import annotations
 
 import io
+import zlib
 from typing import Any
 
 import av
@@ -126,8 +127,18 @@ def ffmpeg(
     return bytes(target.content) if isinstance(target, _Pipe) else target.getvalue()
 
 
+_made: dict[tuple[str, int, int, bool], bytes] = {}
+
+
 def make(kind: str, samples: Float32, *, rate: int = RATE, pipe: bool = False) -> bytes:
-    """Returns a file of a kind in SNDFILE or FFMPEG."""
+    """Returns a file of a kind in SNDFILE or FFMPEG. It is encoded once in a process."""
+    key = (kind, zlib.crc32(samples.tobytes()), rate, pipe)
+    if key not in _made:
+        _made[key] = _encode(kind, samples, rate=rate, pipe=pipe)
+    return _made[key]
+
+
+def _encode(kind: str, samples: Float32, *, rate: int, pipe: bool) -> bytes:
     if kind in SNDFILE:
         return sndfile(kind, samples, rate)
     container, codec, options = FFMPEG[kind]
