@@ -22,7 +22,7 @@ import apache_beam as beam
 
 from audio import contract
 from audio.config import AudioConfig
-from audio.errors import InputError, OutputExistsError, TooManyRejectedError
+from audio.errors import InputError, OutputExistsError, TooManyRejectedError, UnwritableError
 from beam_transforms import staging
 from beam_transforms.card import data_card
 from beam_transforms.plan import Outcome, Plan, plan_dataset
@@ -271,12 +271,16 @@ def start_dataset(
     Raises:
       OutputExistsError: The output has a finished dataset, or files of something else.
       IncompleteError: The earlier version is not finished.
+      UnwritableError: The output cannot be written, or its old shards cannot be removed.
     """
     if previous:
         require_dataset(previous)
     _require_free(output)
     for split in contract.SPLITS:
-        files.remove_tree(files.join(output, contract.split_folder(split)))
+        folder = files.join(output, contract.split_folder(split))
+        files.remove_tree(folder)
+        if files.exists(folder):  # its shards would be taken for part of the new dataset
+            raise UnwritableError(f"{folder} cannot be removed. Remove it, and run again.")
     files.write_text(
         files.join(staging_folder or files.join(output, staging.FOLDER), _SOURCES),
         _json_lines(list(_source_rows(previous, sources, audio, settings))),

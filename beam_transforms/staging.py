@@ -173,7 +173,7 @@ def _open_source(source: Source) -> Iterator[BinaryIO]:
 
     Raises:
       AudioError: It is not a regular file, or is empty.
-      _NotReadError: It does not exist, or may not be read.
+      _NotReadError: It is on a disk, and does not exist or may not be read.
       MachineError, UnwritableError: The system failed while the file was read or copied. Whatever a
         decoder then said of the file is not true.
     """
@@ -202,7 +202,8 @@ def _require_regular(source: Source) -> None:
 
 
 def _reading_error(source: Source, error: OSError | MemoryError) -> Exception:
-    if faults.is_about_one_file(error):
+    # A remote file is copied first, so that such an error may be about the temporary folder.
+    if faults.is_about_one_file(error) and not files.is_remote(source.uri):
         return _NotReadError(source.uri)
     return faults.unreadable(error, source.uri)
 

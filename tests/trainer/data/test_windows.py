@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import shutil
 
 import numpy as np
@@ -11,6 +12,8 @@ from audio import contract
 from audio.config import AudioConfig
 from audio.errors import ConfigMismatchError, IncompleteError, InputError
 from audio.mel import log_mel
+from beam_transforms.example_proto import serialize_example
+from beam_transforms.examples import write_tfrecord
 from tests.support import signals
 from trainer.data.windows import (
     Dataset,
@@ -132,6 +135,21 @@ def test_open_dataset_refuses_records_of_another_front_end(dataset, tmp_path) ->
     path.write_text(json.dumps(info))
     stored, named = AudioConfig(n_mels=32).fingerprint, AudioConfig(n_mels=32, fmin=50).fingerprint
     with pytest.raises(ConfigMismatchError, match=f"{stored}.*{named}"):
+        open_dataset(str(tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("split", contract.SPLITS)
+def test_open_dataset_refuses_a_mixture_of_front_ends(dataset, tmp_path, split: str) -> None:
+    """Only the last record is of another front end; then it is cut short."""
+    shutil.copytree(dataset, tmp_path / "copy")
+    (shard,) = (tmp_path / "copy" / contract.split_folder(split)).iterdir()
+    other = serialize_example({contract.FINGERPRINT: b"0123456789ab"})
+    with shard.open("ab") as file:
+        write_tfrecord(file, other)
+    with pytest.raises(ConfigMismatchError, match=f"{split} split has records of front end 0123"):
+        open_dataset(str(tmp_path / "copy"))
+    os.truncate(shard, shard.stat().st_size - 1)
+    with pytest.raises(IncompleteError, match=f"a record of its {split} split is damaged"):
         open_dataset(str(tmp_path / "copy"))
 
 
