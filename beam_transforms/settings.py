@@ -36,8 +36,8 @@ class PrepareSettings:
     """Damaged or truncated recordings are rejected if more than this share of their sound is
     missing. 1 takes what is left of any recording.
     """
-    max_seconds_per_file: float = Field(default=600.0, gt=0)
-    """Files that take longer than this to prepare, in seconds, are rejected."""
+    max_seconds_per_file: float = Field(default=600.0, gt=0, allow_inf_nan=True)
+    """Files that take longer than this to prepare, in seconds, are rejected. .inf sets no limit."""
     max_rejected_share: float = Field(default=0.2, ge=0, le=1)
     """Preparation fails if more than this share of all files is rejected. Files that a folder has
     under other names than those of audio, and that were found by their content, do not count.

@@ -132,6 +132,11 @@ def test_a_later_value_is_not_blamed_on_an_earlier_file(tmp_path) -> None:
         load_config(str(tmp_path / "good.yaml"), ["train.steps=0"])
 
 
+def test_infinity_is_taken_where_it_means_no_limit() -> None:
+    config = load_config(None, ["prepare.max_seconds_per_file=.inf"])
+    assert config.prepare.max_seconds_per_file == float("inf")
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [
