@@ -21,7 +21,7 @@ from audio.decoders import has_pyav
 from audio.errors import InputError
 from audio.formats import is_certainly_audio
 from beam_transforms.settings import Source
-from storage import files
+from storage import faults, files
 from storage.dataset_files import read_recordings, read_rejected, require_dataset
 
 _NAMES = "wav wave bwf flac ogg oga opus mp3 mp2 aif aiff aifc au snd caf w64 rf64 m4a m4b aac"
@@ -142,7 +142,12 @@ def find_dataset_sources(dataset: str) -> list[Source]:
         _source(path, by_content=not _has_audio_name(path))
         for path in (pathlib.Path(uri) for uri in uris if not files.is_remote(uri))
     ]
-    remote = [source for uri in uris if files.is_remote(uri) for source in _find_remote(uri, {})]
+    remote = [
+        source
+        for uri in uris
+        if files.is_remote(uri)
+        for source in _find_remote(uri, {}, is_pattern=False)
+    ]
     return sorted([*local, *remote], key=lambda source: source.uri)
 
 
@@ -163,6 +168,7 @@ def _find_below(folder: pathlib.Path, passed: dict[str, str]) -> Iterator[Source
     """Yields the audio files below a folder, and notes the kind of each other path in `passed`."""
 
     def note_unreadable(error: OSError) -> None:
+        _require_about_one_file(error, error.filename)
         passed[os.path.abspath(error.filename)] = _UNREADABLE_FOLDER
 
     # os.walk does not follow links to folders, so it ends even if they form a loop.
@@ -215,8 +221,15 @@ def _head(path: pathlib.Path) -> bytes:
             return b""
         with path.open("rb") as file:
             return file.read(16)
-    except OSError:
+    except OSError as error:
+        _require_about_one_file(error, path)
         return b""
+
+
+def _require_about_one_file(error: OSError, path: str | pathlib.Path) -> None:
+    """Raises what is to be told of an error that says nothing about the file, such as EMFILE."""
+    if not faults.is_about_one_file(error):
+        raise faults.unreadable(error, str(path)) from error
 
 
 def _sounds_like_audio(path: pathlib.Path) -> bool:
@@ -225,7 +238,8 @@ def _sounds_like_audio(path: pathlib.Path) -> bool:
     try:
         with path.open("rb") as file:
             return is_certainly_audio(file)
-    except OSError:
+    except OSError as error:
+        _require_about_one_file(error, path)
         return False
 
 
@@ -233,14 +247,21 @@ def _source(path: pathlib.Path, *, by_content: bool = False) -> Source:
     uri = os.path.abspath(path)
     try:
         status = path.stat()
-    except OSError:  # such as a dangling link, which will be rejected when it is prepared
+    except OSError as error:  # such as a dangling link, which is rejected when it is prepared
+        _require_about_one_file(error, path)
         return Source(uri=uri, n_bytes=0, version="unreadable")
     version = str(status.st_mtime_ns)
     return Source(uri=uri, n_bytes=status.st_size, version=version, by_content=by_content)
 
 
-def _find_remote(pattern: str, passed: dict[str, str]) -> list[Source]:
-    patterns = [pattern] if "*" in pattern else [pattern, files.join(pattern, "**")]
+def _find_remote(
+    path_or_pattern: str, passed: dict[str, str], *, is_pattern: bool | None = None
+) -> list[Source]:
+    """Returns the objects of a path or a pattern; by default, what has a * is a pattern."""
+    if is_pattern is None:
+        is_pattern = "*" in path_or_pattern
+    pattern = path_or_pattern if is_pattern else glob.escape(path_or_pattern)
+    patterns = [pattern] if is_pattern else [pattern, files.join(pattern, "**")]
     sources = []
     for result in FileSystems.match(patterns):
         for file in result.metadata_list:
@@ -253,5 +274,7 @@ def _find_remote(pattern: str, passed: dict[str, str]) -> list[Source]:
                 version = str(file.last_updated_in_seconds)
                 sources.append(Source(uri=file.path, n_bytes=file.size_in_bytes, version=version))
     if not sources:
-        raise InputError(f"input not found: {pattern}. Check the bucket, the path and your access.")
+        raise InputError(
+            f"input not found: {path_or_pattern}. Check the bucket, the path and your access."
+        )
     return sources

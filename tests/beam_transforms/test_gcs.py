@@ -28,7 +28,7 @@ def bucket(tunes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.MonkeyPatch.context() as patch,
         emulator(tmp_path_factory.mktemp("gcs"), patch) as url,
     ):
-        files.copy_tree(str(tunes), f"{url}/music/a b")
+        files.copy_tree(str(tunes), f"{url}/music/a [b]")
         files.write_text(f"{url}/music/bad.wav", "this is not audio")
         files.write_text(f"{url}/music/notes.txt", "nor this")
         yield url
@@ -53,6 +53,15 @@ def test_a_bucket_gives_the_dataset_of_a_folder(prepared, tunes_dataset) -> None
         assert abs(remote - local) < 100 * (local // 6000 + 1)
 
 
+def test_a_folder_with_brackets_in_its_name_is_no_pattern(bucket, tunes) -> None:
+    names = {path.name for path in tunes.iterdir()}
+    found = find_sources([f"{bucket}/music/a [b]"])
+    assert {source.uri.rpartition("/")[2] for source in found} == names
+    assert len(find_sources([f"{bucket}/music/a [b]/{min(names)}"])) == 1
+    with pytest.raises(InputError, match="input not found"):
+        find_sources([f"{bucket}/music/a b"])
+
+
 def test_a_bad_object_is_rejected(prepared, bucket) -> None:
     (row,) = read_rejected(prepared)
     assert row["uri"] == f"{bucket}/music/bad.wav"
@@ -70,7 +79,7 @@ def test_no_temporary_object_is_left(prepared) -> None:
 
 
 def test_the_next_version_copies_unchanged_recordings(prepared, bucket) -> None:
-    sources = find_sources([f"{bucket}/music/a b"])
+    sources = find_sources([f"{bucket}/music/a [b]"])
     output = f"{bucket}/prepared/second"
     info = prepare.run(
         sources=sources, output=output, audio=AUDIO, settings=SETTINGS, previous=prepared

@@ -1,9 +1,10 @@
+import errno
 import os
 import pathlib
 
 import pytest
 
-from audio.errors import InputError
+from audio.errors import InputError, MachineError
 from beam_transforms import sources
 from beam_transforms.settings import inputs_fingerprint
 from beam_transforms.sources import find_sources, format_passed_over, scan_inputs
@@ -135,3 +136,14 @@ def test_the_fingerprint_changes_with_every_change_of_the_inputs(tmp_path) -> No
     assert added != before
     os.utime(first, (1, 1))
     assert fingerprint() != added
+
+
+def test_too_many_open_files_pass_nothing_over(tmp_path, monkeypatch) -> None:
+    (tmp_path / "song").write_bytes(b"RIFF....WAVEfmt ")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files", str(tmp_path / "song"))
+
+    monkeypatch.setattr(pathlib.Path, "open", fail)
+    with pytest.raises(MachineError, match=r"song: Too many open files\. Raise the limit"):
+        scan_inputs([str(tmp_path)])
