@@ -33,7 +33,7 @@ from storage.dataset_files import read_info, read_recordings, require_dataset
 from storage.locks import LOCK, exclusive
 
 _SOURCES = "sources.jsonl"
-_PASSED_OVER = "passed_over.json"
+_PASSED_OVER = "passed_over"  # no .json, which the results of single files end in
 _FAILED = "failed.json"
 
 
@@ -276,6 +276,7 @@ def start_dataset(
     if previous:
         require_dataset(previous)
     _require_free(output)
+    files.remove_partial_files(output)
     for split in contract.SPLITS:
         folder = files.join(output, contract.split_folder(split))
         files.remove_tree(folder)

@@ -206,6 +206,18 @@ def atomic_file(path: str, *, overwrite: bool = True) -> Iterator[BinaryIO]:
             partial.unlink()
 
 
+def remove_partial_files(folder: str) -> None:
+    """Removes what killed processes left unfinished directly in a local folder.
+
+    The caller holds the folder's lock, or nobody else writes there for another reason.
+    """
+    if is_remote(folder) or not pathlib.Path(folder).is_dir():
+        return
+    for path in pathlib.Path(folder).iterdir():
+        if path.name.startswith(PARTIAL_PREFIX) and not path.is_dir():
+            path.unlink(missing_ok=True)
+
+
 def _publish(partial: pathlib.Path, target: pathlib.Path, *, overwrite: bool) -> None:
     """Gives a finished file its name."""
     try:

@@ -17,6 +17,7 @@ import logging
 import os
 import pathlib
 import platform
+import signal
 import threading
 import time
 import uuid
@@ -167,7 +168,8 @@ def _bucket_lock(bucket: Bucket, busy: str) -> Iterator[None]:
     thread = threading.Thread(target=renew, daemon=True)
     thread.start()
     try:
-        yield
+        with _interruptible(lost):
+            yield
     except KeyboardInterrupt:
         if lost:
             raise lost[0] from None
@@ -177,6 +179,29 @@ def _bucket_lock(bucket: Bucket, busy: str) -> Iterator[None]:
         thread.join()
         if not lost:
             lock.release()
+
+
+@contextlib.contextmanager
+def _interruptible(lost: list[NocturneError]) -> Iterator[None]:
+    """Lets interrupt_main work in processes that ignore Ctrl-C, such as those of cron and nohup.
+
+    Args:
+      lost: Why the block has to end; Ctrl-C stays ignored while there is no reason.
+    """
+
+    def interrupt(*_: object) -> None:
+        if lost:
+            raise KeyboardInterrupt
+
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if not ignored or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _BucketLock:

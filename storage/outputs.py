@@ -157,8 +157,7 @@ class Folder(Output):
     @override
     def remove_unfinished(self, folder: str) -> None:
         shutil.rmtree(f"{self.path}/{folder}", ignore_errors=True)
-        for partial in pathlib.Path(self.path).glob(f"{files.PARTIAL_PREFIX}*"):
-            partial.unlink(missing_ok=True)
+        files.remove_partial_files(self.path)
 
 
 class Bucket(Output):

@@ -175,6 +175,7 @@ def test_a_rerun_after_sigkill_ends_in_the_same_records(many, tmp_path, staged: 
             time.sleep(0.005)
         process.kill()
     assert not (output / contract.COMPLETED).exists()
+    (output / ".partial-0123456789ab").write_text("of a process that was killed")
     run(inputs, output)
     assert records(output) == records(expected)
     assert tree(output) == tree(expected)

@@ -8,6 +8,7 @@ import os
 import pathlib
 import platform
 import re
+import signal
 import subprocess
 import sys
 
@@ -213,10 +214,18 @@ def _take_and_wait(bucket: _MemoryBucket) -> None:
             pass
 
 
-def test_work_ends_when_its_lock_was_taken(bucket, monkeypatch) -> None:
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
+def test_work_ends_when_its_lock_was_taken(bucket, monkeypatch, handler) -> None:
+    """Also in a process that ignores Ctrl-C, as one that nohup or cron started."""
     monkeypatch.setattr(locks, "_RENEWAL_SECONDS", 0.01)
-    with pytest.raises(BusyError, match="another process"):
-        _take_and_wait(bucket)
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with pytest.raises(BusyError, match="another process"):
+            _take_and_wait(bucket)
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert bucket.generation == 99
 
 

@@ -249,12 +249,14 @@ def test_badly_trained_models_are_refused(corpus, tmp_path, settings) -> None:
     )
 
 
-def test_two_held_out_recordings_are_too_few_to_judge(corpus, tmp_path, continuing) -> None:
+def test_a_minute_and_a_half_of_held_out_music_is_too_little_to_judge(
+    corpus, tmp_path, continuing
+) -> None:
     folder = prepared(corpus.parent / "music", tmp_path / "dataset", eval_share=0.17)
     dataset = open_dataset(str(folder))
     verdict = evaluate.evaluate_model(stand_in(dataset, continuing), dataset, SETTINGS)
     assert verdict.outcome == CANNOT_BE_JUDGED
-    assert "2 held-out recordings" in verdict.sentence
+    assert "3 held-out recordings with 99 s in all are too few" in verdict.sentence
     assert verdict.clips
     assert not (folder / controls.CACHE).exists()
 
