@@ -15,8 +15,6 @@ from audio import contract
 from beam_transforms.settings import PrepareSettings, Staged
 from beam_transforms.splits import assign_splits
 
-# A shard takes no further recording once it has this many bytes.
-SHARD_BYTES = 64_000_000
 # Value of `error` in rejected.jsonl for a file with the same audio as another.
 DUPLICATE = "Duplicate"
 # Value of `stage` in rejected.jsonl for a file that could not be read this time.
@@ -128,7 +126,7 @@ def plan_dataset(
 
     Args:
       outcomes: Outcomes of all sources, in any order.
-      settings: Settings of the job, for eval_share and eval_fold.
+      settings: Settings of the job, for eval_share, eval_fold and shard_bytes.
       previous: Splits of an earlier version of the dataset, by recording id.
     """
     ordered = sorted(outcomes, key=lambda outcome: outcome.uri)
@@ -147,7 +145,9 @@ def plan_dataset(
             shard
             for split in contract.SPLITS
             for shard in _cut_shards(
-                split, [kept[key] for key in sorted(kept) if splits[key] == split]
+                split,
+                [kept[key] for key in sorted(kept) if splits[key] == split],
+                settings.shard_bytes,
             )
         ),
         rejected=tuple(sorted(rejected, key=lambda row: row["uri"])),
@@ -168,12 +168,12 @@ def _duplicate_row(outcome: Outcome, first: Outcome) -> dict[str, Any]:
     }
 
 
-def _cut_shards(split: str, outcomes: Sequence[Outcome]) -> Iterator[Shard]:
+def _cut_shards(split: str, outcomes: Sequence[Outcome], shard_bytes: int) -> Iterator[Shard]:
     """Yields the shards of a split, at least one; a recording is always in one of them alone."""
     groups: list[list[PlacedRecording]] = [[]]
     sizes = [0]
     for outcome in outcomes:
-        if sizes[-1] >= SHARD_BYTES:
+        if sizes[-1] >= shard_bytes:
             groups.append([])
             sizes.append(0)
         groups[-1].append(PlacedRecording(outcome.key, str(outcome.recording_id), sizes[-1]))

@@ -36,7 +36,13 @@ from storage.source_code import code_fingerprint
 VALIDATION = "validation"
 TEST = "test"
 # Arguments of NextFrameModel that a variant may change although they are not settings.
-_MODEL_ARGUMENTS = ("onset_classes", "onset_weight", "mixture_components", "mixture_dims")
+_MODEL_ARGUMENTS = (
+    "beat_weight",
+    "mixture_components",
+    "mixture_dims",
+    "onset_classes",
+    "onset_weight",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -36,6 +36,9 @@ ANCHOR_FRAMES = 64
 ONSET_CLASSES = 12
 # Weight of the cross-entropy of the onset classes, relative to the likelihood.
 ONSET_WEIGHT = 0.25
+# How strongly rollouts of the mixture head prefer the onset strength of one beat ago: what the
+# log-probability of an onset class loses for each squared deviation from it.
+BEAT_WEIGHT = 4.5
 # Gaussians of the mixture head.
 MIXTURE_COMPONENTS = 4
 # Principal components of a frame that the mixture head models; the others stay at their mean.
@@ -50,6 +53,7 @@ FIXED = {
     "anchor_frames": ANCHOR_FRAMES,
     "onset_classes": ONSET_CLASSES,
     "onset_weight": ONSET_WEIGHT,
+    "beat_weight": BEAT_WEIGHT,
     "mixture_components": MIXTURE_COMPONENTS,
     "mixture_dims": MIXTURE_DIMS,
     "clip_norm": CLIP_NORM,
@@ -65,11 +69,6 @@ class TrainSettings:
     """What the model predicts. mixture is a probability distribution of the next frame, from which
     generation draws. mse is the expected change from the last frame, and mse_frame is the expected
     next frame itself, as in the first version of Nocturne.
-    """
-    beat_weight: float = Field(default=4.5, ge=0, le=100)
-    """How strongly rollouts of the mixture head prefer the onset strength of one beat ago: what the
-    log-probability of an onset class loses for each squared deviation from it. 0 leaves the beat to
-    what was learned.
     """
     hold: float = Field(default=1.0, ge=0, le=2)
     """How firmly rollouts of the mixture head keep the style of their primer. 0 does not keep it.

@@ -36,7 +36,6 @@ from trainer.settings import TrainSettings, TuneSettings
 _RETIRED = {
     "metadata.port": None,
     "prepare.min_level_db": -60.0,
-    "prepare.shard_bytes": 64_000_000,
     "report.currency": "",
     "report.max_clips": 300,
     "train.residual": True,

@@ -61,9 +61,8 @@ def test_no_recording_is_in_two_splits(dataset) -> None:
     assert not by_split["train"] & by_split["eval"]
 
 
-def test_two_runs_give_the_same_records_in_the_same_shards(tunes, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("beam_transforms.plan.SHARD_BYTES", 10_000)
-    settings = PrepareSettings(chunk_frames=100, eval_share=0.25)
+def test_two_runs_give_the_same_records_in_the_same_shards(tunes, tmp_path) -> None:
+    settings = PrepareSettings(chunk_frames=100, eval_share=0.25, shard_bytes=10_000)
     assert run(tunes, tmp_path / "one", settings) == run(tunes, tmp_path / "two", settings)
     first = records(tmp_path / "one")
     assert first == records(tmp_path / "two")

@@ -68,8 +68,7 @@ def test_an_output_with_other_files_is_not_changed(tunes, tmp_path) -> None:
 
 
 def test_the_next_version_decodes_only_new_files(music, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("beam_transforms.plan.SHARD_BYTES", 10_000)
-    settings = PrepareSettings(chunk_frames=100, eval_share=0.25)
+    settings = PrepareSettings(chunk_frames=100, eval_share=0.25, shard_bytes=10_000)
     run(music, tmp_path / "v1", settings)
     first = {row["source_uri"]: row["split"] for row in recordings(tmp_path / "v1")}
     for index in range(4):

@@ -60,7 +60,7 @@ def test_a_variant_is_the_defaults_with_what_the_file_says_on_top(tmp_path) -> N
         ("variants: {a: {train: {units: 0}}}", "train.units"),
         (
             "variants: {a: {model: {units: 3}}}",
-            r"unknown key a\.model\.units; known: onset_classes",
+            r"unknown key a\.model\.units; known: beat_weight",
         ),
         ("variants: {a: {}}\nseads: [1]", "unknown key seads"),
         ("seeds: [1]", "variants"),

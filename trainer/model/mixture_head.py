@@ -52,7 +52,7 @@ class MixtureHead(Head):
       onsets: Adapted to the training split.
       n_components: Number of Gaussians.
       onset_weight: Weight of the cross-entropy of onset classes in the loss.
-      beat_weight: See TrainSettings.
+      beat_weight: See BEAT_WEIGHT.
       hold: See TrainSettings.
 
     References:

@@ -17,6 +17,7 @@ from trainer.model.mixture_head import MixtureHead
 from trainer.model.onsets import Onsets
 from trainer.model.principal_components import PrincipalComponents
 from trainer.settings import (
+    BEAT_WEIGHT,
     MIXTURE_COMPONENTS,
     MIXTURE_DIMS,
     ONSET_CLASSES,
@@ -38,6 +39,7 @@ class NextFrameModel(keras.Model):
         music and is not continued; by default what the head of the settings needs, 0 for none.
       onset_classes: Number of onset classes of the mixture head.
       onset_weight: Weight of their cross-entropy in its loss.
+      beat_weight: How strongly its rollouts prefer the onset strength of one beat ago.
       mixture_components: Number of Gaussians.
       mixture_dims: Number of principal components.
     """
@@ -50,6 +52,7 @@ class NextFrameModel(keras.Model):
         anchor_frames: int | None = None,
         onset_classes: int = ONSET_CLASSES,
         onset_weight: float = ONSET_WEIGHT,
+        beat_weight: float = BEAT_WEIGHT,
         mixture_components: int = MIXTURE_COMPONENTS,
         mixture_dims: int = MIXTURE_DIMS,
     ) -> None:
@@ -80,7 +83,7 @@ class NextFrameModel(keras.Model):
                 self.onsets,
                 n_components=mixture_components,
                 onset_weight=onset_weight,
-                beat_weight=settings.beat_weight,
+                beat_weight=beat_weight,
                 hold=settings.hold,
                 name="mixture_head",
             )

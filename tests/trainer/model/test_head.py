@@ -231,9 +231,9 @@ def test_mixture_draw_with_change_scale_zero_repeats_the_frame() -> None:
     np.testing.assert_allclose(still, outputs[:, -N_MELS:], atol=1e-6)
 
 
-def test_settings_of_hold_and_beat_weight_reach_the_head() -> None:
+def test_hold_and_beat_weight_reach_the_head() -> None:
     default = small_model("mixture").head
-    changed = small_model("mixture", hold=0.0, beat_weight=2.0).head
+    changed = small_model("mixture", {"beat_weight": 2.0}, hold=0.0).head
     assert not default.hold.is_off
     assert changed.hold.is_off
     assert changed.beat_weight == 2.0
