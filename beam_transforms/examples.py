@@ -53,8 +53,12 @@ def read_log_mel(dataset: str, row: RecordingRow, audio: AudioConfig) -> npt.NDA
     with files.open_read(shard) as file:
         file.seek(row["offset"])
         records = read_tfrecord(io.BytesIO(file.read(row["n_bytes"])))
-        stored = b"".join(parse_example(record, contract.LOG_MEL) for record in records)
-    return np.frombuffer(stored, "<f2").reshape(-1, audio.n_mels)
+        return np.concatenate([log_mel_of(record, audio) for record in records])
+
+
+def log_mel_of(record: bytes, audio: AudioConfig) -> npt.NDArray[np.float16]:
+    """Returns the natural-log mel frames of a serialised record, float16 [n_frames, n_mels]."""
+    return np.frombuffer(parse_example(record, contract.LOG_MEL), "<f2").reshape(-1, audio.n_mels)
 
 
 def write_tfrecord(file: BinaryIO, record: bytes) -> int:

@@ -22,8 +22,8 @@ class PrepareSettings:
     chunk_frames: int = Field(default=1024, ge=2, le=65536)
     """Frames in one record of the dataset. The last record of a recording may be shorter."""
     shard_bytes: int = Field(default=64_000_000, ge=1)
-    """Size at which a shard of records is full. More and smaller shards let more workers read at the
-    same time.
+    """Size at which a shard of records is full, in bytes. More and smaller shards let more workers
+    read at the same time.
     """
     eval_share: float = Field(default=0.1, ge=0, lt=1)
     """Share of the recordings that is held out of training, for evaluation. Where there are a dozen

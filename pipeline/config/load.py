@@ -6,6 +6,7 @@ The classes of the sections declare each setting with its default, range and des
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -181,7 +182,7 @@ def _without_retired(section: str, values: Mapping[Any, Any]) -> dict[str, Any]:
     kept = {}
     for key, value in values.items():
         name = f"{section}.{key}"
-        if name in _RETIRED and value == _RETIRED[name]:
+        if name in _RETIRED and (value == _RETIRED[name] or _is_no_limit(key, value)):
             continue
         if name in _RETIRED and key not in fields(_SECTIONS[section]):
             remedy = next((_REPLACED[start] for start in _REPLACED if name.startswith(start)), "")
@@ -192,6 +193,11 @@ def _without_retired(section: str, values: Mapping[Any, Any]) -> dict[str, Any]:
             )
         kept[str(key)] = value
     return kept
+
+
+def _is_no_limit(key: object, value: object) -> bool:
+    """Returns whether a value switches a limit off, so that nothing changes if the limit is gone."""
+    return value == {"min": -math.inf, "max": math.inf}.get(str(key).partition("_")[0])
 
 
 class Setting(NamedTuple):

@@ -124,6 +124,13 @@ def test_a_refused_value_ends_a_command_with_exit_code_2() -> None:
     assert "train.units: wanted a whole number, 1 to 8192, got True" in done.output
 
 
+@pytest.mark.parametrize("override", ["evaluate.min_attack_ratio=-.inf", "evaluate.max_ratio=.inf"])
+def test_a_limit_that_was_removed_may_be_switched_off(override: str) -> None:
+    assert load_config(None, [override]) == load_config(None, [])
+    with pytest.raises(UsageError, match="this setting was removed"):
+        load_config(None, [override.replace("-.inf", ".inf").replace("max_ratio=", "max_ratio=-")])
+
+
 OLD = """
 prepare: {shard_bytes: 64000000}
 train: {residual: true, onset_classes: 12, steps_per_execution: 1, units: 32}
