@@ -196,7 +196,7 @@ def _without_retired(section: str, values: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _is_no_limit(key: object, value: object) -> bool:
-    """Returns whether a value switches a limit off, so that nothing changes if the limit is gone."""
+    """Returns whether a value switches a limit off, so that nothing changes without it."""
     return value == {"min": -math.inf, "max": math.inf}.get(str(key).partition("_")[0])
 
 
