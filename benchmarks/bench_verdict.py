@@ -264,15 +264,17 @@ def _pad(rng: np.random.Generator, seconds: int) -> Float64:
     root, start = int(rng.integers(45, 57)), 0.0
     while start < seconds:
         length = float(rng.uniform(2, 4))
-        envelope = np.clip(np.minimum(time - start + 1, start + length + 1 - time), 0, 1)
+        sounding = slice(max(0, int((start - 1) * RATE)), int((start + length + 1) * RATE))
+        now = time[sounding]
+        envelope = np.clip(np.minimum(now - start + 1, start + length + 1 - now), 0, 1)
         step = int(rng.choice([0, 3, 5, 7, 8]))
         for interval in (0, int(rng.choice([3, 4])), 7, 12):
             hertz = 440 * 2 ** ((root + step + interval - 69) / 12)
             for detune in (-0.8, 0.0, 0.9):
                 for partial in range(1, 7):
                     phase = rng.uniform(0, 2 * np.pi)
-                    angle = 2 * np.pi * (hertz + detune) * partial * time + phase
-                    wave += envelope * np.sin(angle) / partial**1.5
+                    angle = 2 * np.pi * (hertz + detune) * partial * now + phase
+                    wave[sounding] += envelope * np.sin(angle) / partial**1.5
         start += length
     return wave + 0.002 * rng.normal(size=len(wave))
 
