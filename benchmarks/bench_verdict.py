@@ -37,6 +37,7 @@ from pipeline.demo.corpus import render_corpus
 from pipeline.evaluation import controls as control_sounds
 from pipeline.evaluation import rollouts as rollout_sounds
 from pipeline.evaluation import verdict as verdicts
+from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.next_frame_figures import next_frame_figures
 from pipeline.evaluation.rollout_figures import describe_rollouts, place_rollouts
 from pipeline.evaluation.rollouts import Clips, RolloutSet, make_rollouts
@@ -136,6 +137,12 @@ def _judge_collection(
                 model_path=str(path),
                 settings=TrainSettings(steps=steps, eval_every=min(steps, 80), seed=seed),
             )
+            if not can_be_judged:
+                verdict = evaluate(str(path), dataset.path, SETTINGS)
+                _print(f"model of {steps} steps", seed, verdict)
+                if verdict.outcome != verdicts.CANNOT_BE_JUDGED:
+                    mistakes.append(f"{name}, seed {seed}: {verdict.outcome}")
+                continue
             model = load_model(str(path))
             errors = next_frame_figures(model, dataset)
             rollout_set = make_rollouts(
@@ -145,13 +152,6 @@ def _judge_collection(
                 seconds=SETTINGS.rollout_seconds,
                 seed=seed,
             )
-            if not can_be_judged:
-                figures = _figures(errors, dataset, rollout_set, None)
-                verdict = verdicts.judge(figures, SETTINGS)
-                _print(f"{steps} steps", seed, verdict)
-                if verdict.outcome != verdicts.CANNOT_BE_JUDGED:
-                    mistakes.append(f"{name}, seed {seed}: {verdict.outcome}")
-                continue
             controls = control_sounds.measure_controls(model, dataset, rollout_set)
             if steps == 6:
                 mistakes += _judge_sounds(name, seed, model, dataset, rollout_set, controls)
@@ -213,7 +213,7 @@ def _figures(
     errors: dict[str, Any],
     dataset: Dataset,
     rollout_set: RolloutSet,
-    controls: control_sounds.MeasuredControls | None,
+    controls: control_sounds.MeasuredControls,
 ) -> dict[str, Any]:
     rows = list(read_recordings(dataset.path, "eval"))
     described, _ = describe_rollouts(rollout_set, dataset)
@@ -224,11 +224,8 @@ def _figures(
         },
         **errors,
         **described,
-        **(
-            {**place_rollouts(rollout_set, controls.clips), "untrained_nll": controls.untrained_nll}
-            if controls
-            else {}
-        ),
+        **place_rollouts(rollout_set, controls.clips),
+        "untrained_nll": controls.untrained_nll,
     }
 
 
