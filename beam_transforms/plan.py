@@ -105,6 +105,11 @@ class Plan(NamedTuple):
         """Number of rejected files that are missing or may not be read; nothing else is known."""
         return sum(row["stage"] == OPEN for row in self.rejected)
 
+    def is_acceptable(self, settings: PrepareSettings) -> bool:
+        """Returns whether enough files could be used for a dataset."""
+        n_failed, n_sources = self.n_failed - self.n_mistaken, self.n_sources - self.n_mistaken
+        return bool(self.n_recordings) and n_failed <= settings.max_rejected_share * n_sources
+
     @property
     def dataset_id(self) -> str:
         """Hash of the recordings' ids and splits, 12 hex digits."""

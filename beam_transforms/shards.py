@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from audio import contract
@@ -53,8 +53,7 @@ def write_shard(shard: Shard, *, output: str, staging_folder: str) -> WrittenSha
                     fingerprints[parse_example(record, contract.FINGERPRINT).decode()] = None
                     write_tfrecord(target, record)
             rows.append(_row(recording, shard, staging_folder))
-    text = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
-    files.write_text(_rows_path(staging_folder, shard.split, shard.name), text)
+    files.write_text(_rows_path(staging_folder, shard.split, shard.name), json_lines(rows))
     return WrittenShard(
         split=shard.split,
         name=shard.name,
@@ -64,6 +63,11 @@ def write_shard(shard: Shard, *, output: str, staging_folder: str) -> WrittenSha
         n_frames=sum(row["n_frames"] for row in rows),
         n_records=sum(row["n_records"] for row in rows),
     )
+
+
+def json_lines(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Returns rows as JSON, one on each line."""
+    return "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
 
 
 def read_lines(shards: Sequence[WrittenShard], staging_folder: str) -> Iterator[str]:

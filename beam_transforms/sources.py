@@ -15,8 +15,6 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from apache_beam.io.filesystems import FileSystems
-
 from audio.decoders import has_pyav
 from audio.errors import InputError
 from audio.formats import is_certainly_audio
@@ -258,6 +256,8 @@ def _find_remote(
     path_or_pattern: str, passed: dict[str, str], *, is_pattern: bool | None = None
 ) -> list[Source]:
     """Returns the objects of a path or a pattern; by default, what has a * is a pattern."""
+    from apache_beam.io.filesystems import FileSystems  # takes seconds
+
     if is_pattern is None:
         is_pattern = "*" in path_or_pattern
     pattern = path_or_pattern if is_pattern else glob.escape(path_or_pattern)

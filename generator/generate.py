@@ -207,10 +207,10 @@ def _unhealthy_error(
     counts = collections.Counter(
         fault for entry in entries for attempt in entry["attempts"] for fault in attempt["faults"]
     )
-    faults = ", ".join(f"{name} {count} times" for name, count in counts.most_common())
+    listed = ", ".join(f"{name} {count} times" for name, count in counts.most_common())
     return UnhealthyError(
         f"{output}: {len(entries)} of {settings.clips} clips had faults in all "
-        f"{settings.attempts} attempts ({faults}); at most {settings.max_unhealthy_share:.0%} may. "
+        f"{settings.attempts} attempts ({listed}); at most {settings.max_unhealthy_share:.0%} may. "
         "The run is not complete. Train a better model, or raise generate.max_unhealthy_share."
     )
 

@@ -317,7 +317,7 @@ def print_clips(console: Console, manifest: dict[str, Any], output: str) -> None
     for clip in manifest["clips"][:_CLIPS_SHOWN]:
         attempt = len(clip["attempts"])
         result = "no technical fault" + (f" on attempt {attempt}" if attempt > 1 else "")
-        if clip["health"]["warnings"]:
+        if clip["health"].get("warnings"):
             result += f"; {', '.join(clip['health']['warnings'])}"
         console.line(
             f"  {output}/{clip['file']}  {clip['duration_seconds']:.1f} s, {result}",
@@ -325,7 +325,7 @@ def print_clips(console: Console, manifest: dict[str, Any], output: str) -> None
         )
     if len(manifest["clips"]) > _CLIPS_SHOWN:
         console.line(f"  all {len(manifest['clips'])} clips: {output}/{contract.MANIFEST}")
-    for warning, count in manifest["warnings"].items():
+    for warning, count in manifest.get("warnings", {}).items():
         console.line(
             f"  {warning}: {count} of {_count(len(manifest['clips']), 'clip')}, compared with the "
             "training recordings",

@@ -19,7 +19,8 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from audio import contract
 from audio.config import AudioConfig
 from audio.errors import InputError
-from beam_transforms.prepare import PrepareDataset, check_finished, start_dataset
+from beam_transforms.finish import check_finished
+from beam_transforms.prepare import PrepareDataset, start_dataset
 from beam_transforms.settings import PrepareSettings, inputs_fingerprint
 from beam_transforms.sources import scan_inputs
 from beam_transforms.staging import FOLDER

@@ -18,6 +18,7 @@ from pipeline.evaluation.scale import (
     TELLS_APART,
     FigureScale,
     Measurements,
+    classifier_auc,
     draw_recordings,
     scale_figure,
 )
@@ -96,7 +97,7 @@ def _classify(rollout_set: RolloutSet, controls: Mapping[str, Clips]) -> dict[st
     real = rollout_set.continuations
 
     def auc(clips: Clips) -> float | None:
-        return similarity.classifier_auc(
+        return classifier_auc(
             clips.figures,
             real.figures,
             clip_recordings=clips.recordings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 from typing import Any
 
@@ -13,7 +14,8 @@ import tensorflow as tf
 from audio import contract
 from audio.errors import InputError, TooManyRejectedError
 from audio.mel import log_mel
-from beam_transforms import prepare, staging
+from beam_transforms import prepare, shards, staging
+from beam_transforms.finish import finish_dataset
 from beam_transforms.plan import PlacedRecording
 from beam_transforms.settings import PrepareSettings
 from beam_transforms.sources import find_sources
@@ -85,7 +87,7 @@ def test_plain_functions_give_the_dataset_of_the_beam_job(tunes, tunes_dataset, 
         prepare.write_shard(shard, output=str(output), staging_folder=folder)
         for shard in plan.shards
     ]
-    prepare.finish_dataset(
+    finish_dataset(
         shards,
         plan=plan,
         output=str(output),
@@ -156,7 +158,7 @@ def test_a_recording_in_two_splits_fails_the_run(tunes, tmp_path, monkeypatch) -
     """The check reads the shards, and does not trust the plan."""
     write_shard = prepare.write_shard
 
-    def write_all(shard: Any, *, staging_folder: str, **kwargs: str) -> prepare.WrittenShard:
+    def write_all(shard: Any, *, staging_folder: str, **kwargs: str) -> shards.WrittenShard:
         keys = sorted(path.stem for path in pathlib.Path(staging_folder).glob("*.tfrecord"))
         recordings = tuple(PlacedRecording(key, "", 0) for key in keys)
         return write_shard(
@@ -167,3 +169,13 @@ def test_a_recording_in_two_splits_fails_the_run(tunes, tmp_path, monkeypatch) -
     with pytest.raises(Exception, match=r"leakage: recording \w{64} is in 2 shards"):
         run(tunes, tmp_path / "out")
     assert not (tmp_path / "out" / contract.COMPLETED).exists()
+
+
+def test_no_limit_of_time_leaves_strict_json(tunes, tmp_path) -> None:
+    run(tunes, tmp_path / "out", PrepareSettings(max_seconds_per_file=float("inf")))
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    info = json.loads((tmp_path / "out" / contract.DATASET_INFO).read_text(), parse_constant=refuse)
+    assert info["prepare"]["max_seconds_per_file"] is None

@@ -14,18 +14,16 @@ import pytest
 
 from audio import contract
 from audio.errors import IncompleteError, OutputExistsError
-from beam_transforms import prepare, staging
+from beam_transforms import prepare, shards, staging
 from beam_transforms.settings import PrepareSettings
-from beam_transforms.sources import find_dataset_sources
 from tests.support import signals
 from tests.support.prepared import (
-    AUDIO,
-    SETTINGS,
     all_records,
     count_decoded,
     recordings,
     records,
     rejected,
+    retry_rejected,
     run,
     tree,
 )
@@ -120,13 +118,7 @@ def test_only_rejected_files_are_decoded_again(music, tmp_path, monkeypatch) -> 
     assert set(rejected(tmp_path / "v1")) == {"late.wav"}
     signals.write(music / "late.wav", signals.tune(seconds=3, seed=31))
     decoded = count_decoded(monkeypatch)
-    prepare.run(
-        sources=find_dataset_sources(str(tmp_path / "v1")),
-        output=str(tmp_path / "v2"),
-        audio=AUDIO,
-        settings=SETTINGS,
-        previous=str(tmp_path / "v1"),
-    )
+    retry_rejected(tmp_path / "v1", tmp_path / "v2")
     assert decoded == [str(music / "late.wav")]
     assert len(recordings(tmp_path / "v2")) == 5
     assert not rejected(tmp_path / "v2")
@@ -135,7 +127,7 @@ def test_only_rejected_files_are_decoded_again(music, tmp_path, monkeypatch) -> 
 def test_a_truncated_shard_fails_the_run(tunes, tmp_path, monkeypatch) -> None:
     write_shard = prepare.write_shard
 
-    def write_and_truncate(shard: Any, *, output: str, **kwargs: str) -> prepare.WrittenShard:
+    def write_and_truncate(shard: Any, *, output: str, **kwargs: str) -> shards.WrittenShard:
         written = write_shard(shard, output=output, **kwargs)
         os.truncate(f"{output}/Split-{written.split}/{written.name}", 100)
         return written

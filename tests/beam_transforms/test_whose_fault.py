@@ -20,13 +20,22 @@ import soundfile
 
 from audio import contract
 from audio.errors import MachineError, NocturneError, TooManyRejectedError, UnwritableError
-from beam_transforms import prepare, shards, staging
+from beam_transforms import shards, staging
 from beam_transforms.settings import PrepareSettings, inputs_fingerprint
-from beam_transforms.sources import find_dataset_sources, find_sources
+from beam_transforms.sources import find_sources
 from pipeline.console.root_cause import find_nocturne_error
 from storage import files
 from tests.support import signals
-from tests.support.prepared import AUDIO, SETTINGS, recordings, records, rejected, run, tree
+from tests.support.prepared import (
+    AUDIO,
+    SETTINGS,
+    recordings,
+    records,
+    rejected,
+    retry_rejected,
+    run,
+    tree,
+)
 from tests.support.system import resize_disk, small_disk
 
 STRICT = PrepareSettings(chunk_frames=100, eval_share=0.25, max_rejected_share=0.0)
@@ -179,13 +188,7 @@ def test_a_source_that_may_not_be_read_is_listed_and_tried_again(
     assert "--retry-rejected" in row["remedy"]
     run(music, output, STRICT)
     assert records(output) == records(expected)
-    prepare.run(
-        sources=find_dataset_sources(str(tmp_path / "without")),
-        output=str(tmp_path / "again"),
-        audio=AUDIO,
-        settings=SETTINGS,
-        previous=str(tmp_path / "without"),
-    )
+    retry_rejected(tmp_path / "without", tmp_path / "again")
     assert len(recordings(tmp_path / "again")) == 4
 
 

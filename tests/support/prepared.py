@@ -11,7 +11,7 @@ import tensorflow as tf
 from audio.config import AudioConfig
 from beam_transforms import prepare, staging
 from beam_transforms.settings import PrepareSettings
-from beam_transforms.sources import find_sources
+from beam_transforms.sources import find_dataset_sources, find_sources
 from storage.dataset_files import RecordingRow, RejectedRow, read_recordings, read_rejected
 
 AUDIO = AudioConfig(n_mels=32)
@@ -32,6 +32,17 @@ def run(
         settings=settings,
         effective_config="audio: {}\n",
         previous=str(previous) if previous else None,
+    )
+
+
+def retry_rejected(dataset: pathlib.Path, output: pathlib.Path) -> dict[str, Any]:
+    """Prepares the sources of a dataset again, as `nocturne prepare --retry-rejected` does."""
+    return prepare.run(
+        sources=find_dataset_sources(str(dataset)),
+        output=str(output),
+        audio=AUDIO,
+        settings=SETTINGS,
+        previous=str(dataset),
     )
 
 

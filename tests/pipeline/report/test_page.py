@@ -8,6 +8,8 @@ import json
 import pathlib
 import re
 import shutil
+import subprocess
+import sys
 import urllib.parse
 
 import pytest
@@ -205,3 +207,15 @@ def test_runs_are_found_by_name_or_time(tmp_path) -> None:
 def test_without_metadata_there_is_no_page(tmp_path) -> None:
     with pytest.raises(LineageError, match="Give the --root of a run"):
         find_clips(str(tmp_path), "generation-1")
+
+
+def test_the_page_is_written_without_libraries_that_take_seconds_to_import() -> None:
+    code = (
+        "import sys, pipeline.report.page\n"
+        "print(*{'apache_beam', 'sklearn', 'tensorflow', 'librosa', 'tfx'} & {*sys.modules})"
+    )
+    root = pathlib.Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
+    )
+    assert done.stdout.split() == []
